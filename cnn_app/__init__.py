@@ -1,0 +1,58 @@
+"""Convolutional networks that end up somewhere: on a phone, behind an endpoint, in another runtime."""
+
+from __future__ import annotations
+
+from os import PathLike
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import keras
+
+__version__ = "0.1.0"
+__all__ = ["create_model", "list_models", "load_model"]
+
+
+def list_models(pattern: str = "*", task: str | None = None) -> list[str]:
+    """Names of the networks that `create_model` builds, filtered by a shell pattern and by task."""
+    from cnn_app import registry
+
+    return registry.names(pattern, task)
+
+
+def create_model(
+    name: str,
+    *,
+    classes: int | None = None,
+    image: tuple[int, int, int] | None = None,
+    head: str = "classification",
+    weights: str | None = None,
+    **columns,
+) -> keras.Model:
+    """Build a network: pixels in [0, 255], (N, H, W, C), go in; logits (N, classes) come out.
+
+    classes, image: default to the paper's; image is (height, width, channels).
+    head: what is put on the features.
+    weights: a model directory or a `.keras` file of the same network; None starts from random weights.
+    columns: replace columns of the variant's row, e.g. `width=0.5`.
+
+    Raises UnknownName for a name or column that is not there, ModelError for a size that cannot be built.
+    """
+    from cnn_app import heads
+
+    if classes is not None:
+        columns["classes"] = classes
+    if image is not None:
+        columns["image"] = tuple(image)
+    model = heads.build(head, name, columns)
+    if weights is not None:
+        from cnn_app.transfer import copy_weights
+
+        copy_weights(load_model(weights), model)
+    return model
+
+
+def load_model(path: str | PathLike[str]) -> keras.Model:
+    """Load a `.keras` file or a model directory; code inside the file is refused."""
+    from cnn_app.runtimes.keras_model import load
+
+    return load(path)

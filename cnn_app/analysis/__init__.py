@@ -1,0 +1,1 @@
+"""Complexity, receptive fields, guidelines and pictures of networks."""

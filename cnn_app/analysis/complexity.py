@@ -1,0 +1,42 @@
+"""What a network costs, counted layer by layer.
+
+A multiply-add is one kernel tap for one output element: convolutions (zero padding counted), transposed
+convolutions and fully connected layers, without biases, for one picture.
+"""
+
+import math
+from dataclasses import dataclass
+
+import keras
+from keras import layers
+
+from cnn_app.layers import GroupedConv2D
+
+
+@dataclass(frozen=True)
+class Complexity:
+    trainable: int  # weights a gradient reaches
+    moving_statistics: int  # batch normalization's means and variances
+    macs: int
+
+
+def complexity(model: keras.Model) -> Complexity:
+    """Totals of `model`. Frozen layers count as what they are: a weight that could be trained."""
+    statistics = sum(
+        math.prod(weight.shape)
+        for layer in model.layers
+        if isinstance(layer, layers.BatchNormalization)
+        for weight in (layer.moving_mean, layer.moving_variance)
+    )
+    return Complexity(model.count_params() - statistics, statistics, sum(map(multiply_adds, model.layers)))
+
+
+def multiply_adds(layer: keras.Layer) -> int:
+    """Multiply-adds of one layer for one picture."""
+    if isinstance(layer, layers.Conv2DTranspose):
+        return math.prod(layer.kernel.shape) * math.prod(layer.input.shape[1:-1])
+    if isinstance(
+        layer, (layers.Conv1D, layers.Conv2D, layers.Conv3D, layers.DepthwiseConv2D, GroupedConv2D, layers.Dense)
+    ):
+        return math.prod(layer.kernel.shape) * math.prod(layer.output.shape[1:-1])
+    return 0

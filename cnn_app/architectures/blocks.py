@@ -1,0 +1,91 @@
+"""Layer vocabulary shared by the families. Tensors are (N, H, W, C) throughout."""
+
+import keras
+from keras import layers
+
+from cnn_app.layers import GroupedConv2D
+from cnn_app.registry import Variant
+
+BN_MOMENTUM = 0.9  # the Caffe and PyTorch default; Keras's 0.99 lags behind in short runs
+
+
+def image_input(spec: Variant):
+    """Pixels in [0, 255] of shape (N, *spec.image), and the same scaled to (pixel - mean) / std."""
+    pixels = keras.Input(spec.image, name="image")
+    mean, std = spec.pixel_mean, spec.pixel_std
+    if isinstance(mean, tuple) or isinstance(std, tuple):
+        mean = mean if isinstance(mean, tuple) else (mean,) * spec.image[2]
+        std = std if isinstance(std, tuple) else (std,) * spec.image[2]
+        scale, offset = [1 / s for s in std], [-m / s for m, s in zip(mean, std, strict=True)]
+    else:
+        scale, offset = 1 / std, -mean / std
+    return pixels, layers.Rescaling(scale, offset, name="rescale")(pixels)
+
+
+def classifier(x, spec: Variant):
+    """Global average pooling, dropout, and logits of shape (N, spec.classes)."""
+    x = layers.GlobalAveragePooling2D(name="pool")(x)
+    return logits(x, spec)
+
+
+def logits(x, spec: Variant):
+    """The last fully connected layer on (N, C), behind `spec.dropout`."""
+    if spec.dropout:
+        x = layers.Dropout(spec.dropout, name="dropout")(x)
+    return layers.Dense(spec.classes, name="logits")(x)
+
+
+def pad(x, kernel, stride, padding, *, name):
+    """What a strided window needs in front, and the Keras padding to give it.
+
+    "symmetric" is Caffe's and PyTorch's kernel // 2 on every side; "same" is TensorFlow's, which puts the
+    odd one at the bottom right. They differ only where stride > 1.
+    """
+    if padding == "symmetric" and stride > 1 and kernel > 1:
+        return layers.ZeroPadding2D(kernel // 2, name=f"{name}_pad")(x), "valid"
+    return x, "same"
+
+
+def conv(x, width, kernel=1, *, stride=1, groups=1, padding="symmetric", bias=False, name):
+    """Convolution, grouped where `groups` > 1."""
+    x, keras_padding = pad(x, kernel, stride, padding, name=name)
+    if groups > 1:
+        return GroupedConv2D(width, kernel, strides=stride, padding=keras_padding, groups=groups,
+                             use_bias=bias, name=f"{name}_conv")(x)  # fmt: skip
+    return layers.Conv2D(width, kernel, stride, padding=keras_padding, use_bias=bias,
+                         kernel_initializer="he_normal", name=f"{name}_conv")(x)  # fmt: skip
+
+
+def norm_act(x, act="relu", *, epsilon=1e-5, name):
+    """Batch normalization, then `act` (None: linear)."""
+    x = layers.BatchNormalization(momentum=BN_MOMENTUM, epsilon=epsilon, name=f"{name}_bn")(x)
+    return layers.Activation(act, name=f"{name}_{act}")(x) if act else x
+
+
+def conv_bn(x, width, kernel=1, *, stride=1, groups=1, act="relu", padding="symmetric", bias=False, epsilon=1e-5, name):
+    """Convolution, batch normalization, then `act` (None: linear)."""
+    x = conv(x, width, kernel, stride=stride, groups=groups, padding=padding, bias=bias, name=name)
+    return norm_act(x, act, epsilon=epsilon, name=name)
+
+
+def depthwise_bn(x, kernel=3, *, stride=1, act="relu", padding="symmetric", epsilon=1e-5, name):
+    """Depthwise convolution without bias, batch normalization, then `act` (None: linear)."""
+    x, keras_padding = pad(x, kernel, stride, padding, name=name)
+    x = layers.DepthwiseConv2D(kernel, stride, padding=keras_padding, use_bias=False,
+                               depthwise_initializer="he_normal", name=f"{name}_conv")(x)  # fmt: skip
+    return norm_act(x, act, epsilon=epsilon, name=name)
+
+
+def squeeze_excite(x, reduction, *, name):
+    """Rescale channels by a gate seen through global pooling (arXiv:1709.01507, Figure 2)."""
+    width = x.shape[-1]
+    gate = layers.GlobalAveragePooling2D(keepdims=True, name=f"{name}_squeeze")(x)
+    gate = layers.Conv2D(max(1, width // reduction), 1, activation="relu", name=f"{name}_reduce")(gate)
+    gate = layers.Conv2D(width, 1, activation="sigmoid", name=f"{name}_expand")(gate)
+    return layers.Multiply(name=f"{name}_scale")([x, gate])
+
+
+def divisible(width: float, divisor: int = 8) -> int:
+    """`width` rounded to a multiple of `divisor`, never below 90 % of it (arXiv:1801.04381's code)."""
+    rounded = max(divisor, int(width + divisor / 2) // divisor * divisor)
+    return rounded + divisor if rounded < 0.9 * width else rounded

@@ -1,0 +1,172 @@
+"""The model store: the layout of a model directory, its card, checksums, and atomic writes.
+
+saved_models/<name>/
+    model.keras  card.json  history.csv  curves.png
+    serving/<version>/      a TF Serving base path
+    mobile/*.tflite
+    onnx/*.onnx
+    exports.json            one line for each exported file: what it is and how far it is from the Keras model
+    training/               the state of an unfinished run
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+
+from cnn_app.errors import ArtifactError
+
+JSON_LIMIT_BYTES = 64 * 2**20
+
+
+@dataclass(frozen=True, kw_only=True)
+class Card:
+    """What a model directory says about its model."""
+
+    architecture: str
+    columns: dict
+    labels: tuple[str, ...]
+    image: tuple[int, int, int]  # height, width, channels
+    task: str = "classification"
+    resize: str = "bilinear, antialiased, to height x width"
+    data: dict = field(default_factory=dict)  # source, directory, fingerprint, number of pictures in each split
+    metrics: dict = field(default_factory=dict)  # of the kept checkpoint
+    recipe: dict = field(default_factory=dict)  # the schedule it was trained with
+    versions: dict = field(default_factory=dict)  # of the packages that trained it
+    digests: dict = field(default_factory=dict)  # file name -> SHA-256
+
+
+class ModelDir:
+    """A model directory at `path`; nothing is created before something is written."""
+
+    def __init__(self, path: str | os.PathLike[str]):
+        self.path = Path(path)
+        self.model = self.path / "model.keras"
+        self.card = self.path / "card.json"
+        self.history = self.path / "history.csv"
+        self.curves = self.path / "curves.png"
+        self.exports = self.path / "exports.json"
+        self.serving = self.path / "serving"
+        self.mobile = self.path / "mobile"
+        self.onnx = self.path / "onnx"
+        self.training = self.path / "training"
+
+    @property
+    def name(self) -> str:
+        return self.path.resolve().name
+
+    def read_card(self) -> Card:
+        if not self.card.is_file():
+            raise ArtifactError(f"{self.path} is no model directory: it has no card.json; train writes one")
+        values = read_json(self.card)
+        known = {item.name for item in fields(Card)}
+        if not isinstance(values, dict) or not {"architecture", "columns", "labels", "image"} <= set(values) <= known:
+            raise ArtifactError(f"{self.card} is no card of a model; it needs architecture, columns, labels and image")
+        columns = {name: _tuples(value) for name, value in values["columns"].items()}
+        lists = {"labels": tuple(map(str, values["labels"])), "image": tuple(map(int, values["image"]))}
+        return Card(**values | lists | {"columns": columns})
+
+    def write_card(self, card: Card) -> None:
+        write_json(self.card, asdict(card))
+
+    def read_exports(self) -> list[dict]:
+        return read_json(self.exports) if self.exports.is_file() else []
+
+    def add_exports(self, lines: list[dict]) -> None:
+        """Record exported files; a line with the same `path` is replaced."""
+        new = {line["path"] for line in lines}
+        write_json(self.exports, [line for line in self.read_exports() if line["path"] not in new] + lines)
+
+
+def model_dir_of(path: str | os.PathLike[str]) -> ModelDir | None:
+    """The model directory that an artifact lies in, if any."""
+    start = Path(path).resolve()
+    for folder in (start, *start.parents[:3]):
+        if (folder / "card.json").is_file():
+            return ModelDir(folder)
+    return None
+
+
+@contextmanager
+def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """A scratch path beside `path` that takes its place when the block ends well, and vanishes when it does not.
+
+    The block may write a file or make a directory there.
+    """
+    path = Path(path)
+    scratch = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        scratch = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
+        inner = scratch / path.name
+        yield inner
+        _flush(inner)
+        if inner.is_dir() and path.is_dir():
+            path.rename(scratch / "old")
+        os.replace(inner, path)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise ArtifactError(f"cannot write {path}: {reason}; free some space or choose another place") from error
+    finally:
+        if scratch is not None:
+            shutil.rmtree(scratch, ignore_errors=True)
+
+
+def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
+    with replacing(path) as scratch:
+        scratch.write_bytes(data)
+
+
+def write_text(path: str | os.PathLike[str], text: str) -> None:
+    write_bytes(path, text.encode())
+
+
+def write_json(path: str | os.PathLike[str], value) -> None:
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def read_json(path: Path):
+    try:
+        if path.stat().st_size > JSON_LIMIT_BYTES:
+            raise ArtifactError(f"{path} is larger than {JSON_LIMIT_BYTES >> 20} MiB; that is none of our files")
+        return json.loads(path.read_bytes())
+    except OSError as error:
+        raise ArtifactError(f"cannot read {path}: {error.strerror}") from error
+    except ValueError as error:
+        raise ArtifactError(f"{path} is damaged: {error}") from error
+
+
+def sha256(path: Path) -> str:
+    """Digest of a file, or of a directory's files with their names."""
+    if path.is_dir():
+        lines = (f"{sha256(file)}  {file.relative_to(path)}\n" for file in sorted(path.rglob("*")) if file.is_file())
+        return hashlib.sha256("".join(lines).encode()).hexdigest()
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def size_bytes(path: Path) -> int:
+    """Size of a file, or of all files in a directory."""
+    return (
+        sum(file.stat().st_size for file in path.rglob("*") if file.is_file()) if path.is_dir() else path.stat().st_size
+    )
+
+
+def _flush(path: Path) -> None:
+    """Reach the disk before the rename does, or a crash leaves an empty file under the final name."""
+    for file in [path] if path.is_file() else path.rglob("*"):
+        if file.is_file():
+            with file.open("rb") as stream:
+                os.fsync(stream.fileno())
+
+
+def _tuples(value):
+    """JSON's lists are the tuples of a variant's row."""
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value

@@ -1,0 +1,32 @@
+"""`cnn-app`: the group and its error handling."""
+
+import os
+from importlib import import_module
+
+import click
+
+from cnn_app.errors import CnnAppError
+
+# To add a command: a module here with a function of its name, and its name in this list.
+COMMANDS = ("models", "data", "train", "finetune", "evaluate", "predict", "export", "run", "quickstart", "doctor")
+
+
+class Cli(click.Group):
+    """Turns our own errors into one line; anything else is a bug and keeps its traceback."""
+
+    def invoke(self, ctx):
+        try:
+            return super().invoke(ctx)
+        except CnnAppError as error:
+            raise click.ClickException(str(error)) from error
+
+
+@click.group(cls=Cli, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="cnn-app")
+def cli():
+    """Train, fine-tune, quantize and verify convolutional networks for phones, endpoints and other runtimes."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's start-up notes are not for users
+
+
+for _name in COMMANDS:
+    cli.add_command(getattr(import_module(f"cnn_app.cli.{_name}"), _name))

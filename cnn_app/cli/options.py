@@ -1,0 +1,142 @@
+"""Options that several commands share, and what they become."""
+
+import functools
+import tomllib
+
+import click
+
+from cnn_app.recipe import AUGMENTATIONS, OPTIMIZERS, RATES, Data, Schedule
+
+DEFAULTS = Schedule()
+
+
+class Size(click.ParamType):
+    """96, 96x128 or 96x96x1 -> (height, width, channels)."""
+
+    name = "HxWxC"
+
+    def convert(self, value, param, ctx):
+        try:
+            sides = tuple(int(side) for side in value.lower().split("x"))
+        except (AttributeError, ValueError):
+            sides = ()
+        if not 1 <= len(sides) <= 3 or min(sides) < 1:
+            self.fail(f"{value!r} is no size; write 96, 96x128 or 96x96x1", param, ctx)
+        return (sides * 2 + (3,) if len(sides) == 1 else sides + (3,))[:3] if len(sides) < 3 else sides
+
+
+class Column(click.ParamType):
+    """width=0.5 -> ("width", 0.5); the value as in TOML, or a bare word."""
+
+    name = "NAME=VALUE"
+
+    def convert(self, value, param, ctx):
+        name, found, text = value.partition("=")
+        if not (name and found):
+            self.fail(f"{value!r} is no column; write width=0.5", param, ctx)
+        try:
+            parsed = tomllib.loads(f"value = {text}")["value"]
+        except ValueError:
+            parsed = text
+        return name, tuple(parsed) if isinstance(parsed, list) else parsed
+
+
+class Words(click.ParamType):
+    """Comma-separated words of a known set; `none` is the empty one."""
+
+    name = "A,B"
+
+    def __init__(self, known):
+        self.known = known
+
+    def convert(self, value, param, ctx):
+        if isinstance(value, tuple):
+            return value
+        words = tuple(word.strip() for word in value.split(",") if word.strip() not in ("", "none"))
+        for word in words:
+            if word not in self.known:
+                self.fail(f"{word!r} is unknown; known: {', '.join(self.known)}", param, ctx)
+        return words
+
+
+def data_options(required=True):
+    """`data=Data(...)`; None where --data may be left out and was."""
+
+    def decorate(command):
+        @click.option(
+            "--data",
+            "source",
+            required=required,
+            metavar="SPEC",
+            help="digits, shapes, tfds:NAME or a folder of class folders.",
+        )
+        @click.option("--data-dir", type=click.Path(file_okay=False), help="Where TFDS sets lie.")
+        @click.option("--on-bad-image", type=click.Choice(["error", "skip"]), default="error", show_default=True,
+                      help="What to do with a picture that cannot be read.")  # fmt: skip
+        @functools.wraps(command)
+        def wrapped(source, data_dir, on_bad_image, **rest):
+            data = source and Data(source=source, directory=data_dir, on_bad_image=on_bad_image)
+            return command(data=data or None, **rest)
+
+        return wrapped
+
+    return decorate
+
+
+def schedule_options(**defaults):
+    """`schedule=Schedule(...)`, with a command's own defaults."""
+    default = {name: getattr(DEFAULTS, name) for name in Schedule.__dataclass_fields__} | defaults
+    options = [
+        click.option("--epochs", type=click.IntRange(1), help="Passes over the training pictures."),
+        click.option("--batch", type=click.IntRange(1), help="Pictures in a step."),
+        click.option("--optimizer", type=click.Choice(OPTIMIZERS), help="AdamW, or SGD with Nesterov momentum."),
+        click.option("--lr", type=click.FloatRange(0), help="The highest learning rate."),
+        click.option("--rate", type=click.Choice(RATES), help="How the learning rate falls."),
+        click.option("--warmup", type=click.FloatRange(0), help="Epochs of rising learning rate."),
+        click.option("--momentum", type=click.FloatRange(0, 1), help="Of SGD."),
+        click.option("--weight-decay", type=click.FloatRange(0), help="Decoupled; not on biases and normalization."),
+        click.option("--label-smoothing", type=click.FloatRange(0, 1), help="Share given to the other classes."),
+        click.option("--augment", type=Words(AUGMENTATIONS), help=f"Of {', '.join(AUGMENTATIONS)}; none for none."),
+        click.option("--seed", type=click.IntRange(0), help="Of weights, order and augmentation."),
+    ]
+
+    def decorate(command):
+        @functools.wraps(command)
+        def wrapped(**given):
+            schedule = Schedule(**{name: given.pop(name) for name in default})
+            return command(schedule=schedule, **given)
+
+        for option in reversed(options):
+            wrapped = option(wrapped)
+        for parameter in wrapped.__click_params__:
+            if parameter.name in default:
+                value = default[parameter.name]
+                parameter.default = ",".join(value) or "none" if isinstance(value, tuple) else value
+                parameter.show_default = True
+        return wrapped
+
+    return decorate
+
+
+columns_option = click.option("-c", "--column", "columns", type=Column(), multiple=True,
+                              help="Change a column of the network's row, such as width=0.5.")  # fmt: skip
+image_option = click.option(
+    "--image", type=Size(), help="Input size, such as 96 or 28x28x1; by default the network's own."
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
+out_option = click.option(
+    "--out", required=True, type=click.Path(file_okay=False), help="The model directory to write."
+)
+run_options = (
+    click.option("--resume", is_flag=True, help="Go on with the run that was stopped in --out."),
+    click.option("--overwrite", is_flag=True, help="Replace the model in --out."),
+    click.option("--dry-run", is_flag=True, help="Take one step, show what a run would be, write nothing."),
+    click.option("--overfit-batch", is_flag=True, help="See whether one batch can be learned by heart; write nothing."),
+)
+
+
+def training_options(command):
+    """What `train` and `finetune` share beside data and schedule."""
+    for option in reversed((image_option, out_option, *run_options, json_option)):
+        command = option(command)
+    return command

@@ -1,0 +1,76 @@
+"""What people see: progress on stderr, tables and JSON on stdout."""
+
+import json
+from contextlib import contextmanager
+
+import click
+
+
+def table(columns, rows, title=None):
+    """Print rows of text under `columns`; one that starts with > is right-aligned."""
+    from rich.console import Console
+    from rich.table import Table
+
+    grid = Table(title=title, title_justify="left")
+    for column in columns:
+        grid.add_column(column.lstrip(">"), justify="right" if column.startswith(">") else "left")
+    for row in rows:
+        grid.add_row(*map(str, row))
+    console = Console()
+    console.print(grid) if console.is_terminal else Console(width=160).print(grid)
+
+
+def echo_json(value):
+    click.echo(json.dumps(value, ensure_ascii=False, indent=2))
+
+
+@contextmanager
+def reading():
+    """A callback for pipeline.prepare that draws a bar."""
+    with _bar() as bar:
+        tasks = {}
+
+        def progress(what, done, total):
+            if what not in tasks:
+                tasks[what] = bar.add_task(what, total=total, note="")
+            bar.update(tasks[what], completed=done)
+
+        yield progress
+
+
+@contextmanager
+def training(epochs):
+    """An engine.Watch that draws the current epoch and prints a line for each finished one."""
+    from cnn_app.training.engine import Watch
+
+    with _bar() as bar:
+        whole = bar.add_task("training", total=None, note="")
+
+        def step(epoch, done, steps, logs):
+            note = "  ".join(f"{name} {value:.4f}" for name, value in logs.items())
+            bar.update(
+                whole, total=epochs * steps, completed=epoch * steps + done, note=f"epoch {epoch + 1}/{epochs}  {note}"
+            )
+
+        def epoch(row):
+            figures = "  ".join(f"{name} {row[name]:.4f}" for name in ("loss", "top1", "val_loss", "val_top1"))
+            bar.console.print(f"epoch {row['epoch']:>3}  lr {row['lr']:.2e}  {figures}")
+
+        yield Watch(step, epoch)
+
+
+def _bar():
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    return Progress(
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"), console=Console(stderr=True), transient=True,
+    )  # fmt: skip

@@ -1,0 +1,113 @@
+"""Pictures with labels, in splits. Everything downstream (training, calibration, evaluation) reads a Split."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from cnn_app.errors import DataError
+
+VAL_SHARE, TEST_SHARE = 0.15, 0.15
+SPLITS = ("train", "val", "test")
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """n pictures of any size.
+
+    read: a scalar int64 tensor, the index, -> uint8 (height, width, channels); runs inside tf.data.
+    problem: an index -> why that picture must not even be decoded, or None; for pictures from outside.
+    array: the same pictures as one uint8 array (n, H, W, C), once they were brought to one size and fit in memory.
+    """
+
+    names: Sequence[str]  # of the pictures, for messages
+    labels: np.ndarray  # (n,) int64
+    read: Callable
+    problem: Callable[[int], str | None] | None = None
+    array: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def take(self, indices: np.ndarray) -> Split:
+        """The pictures at `indices`, in that order."""
+        import tensorflow as tf
+
+        indices = np.asarray(indices, np.int64)
+        place = tf.constant(indices)
+        return Split(
+            [self.names[i] for i in indices],
+            self.labels[indices],
+            lambda i: self.read(place[i]),
+            self.problem and (lambda i: self.problem(indices[i])),
+            None if self.array is None else self.array[indices],
+        )
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A source's splits. `val` and `test` always exist: see `complete`."""
+
+    source: str
+    classes: tuple[str, ...]
+    splits: dict[str, Split]
+    skipped: tuple[str, ...] = ()  # unreadable pictures that were left out, with the reason
+
+    def counts(self) -> dict[str, int]:
+        return {name: len(split) for name, split in self.splits.items()}
+
+    def fingerprint(self) -> str:
+        """SHA-256 over classes and, for each split, the pictures' names and labels."""
+        digest = hashlib.sha256("\n".join(self.classes).encode())
+        for name in SPLITS:
+            split = self.splits[name]
+            lines = (f"{picture}\t{label}" for picture, label in zip(split.names, split.labels, strict=True))
+            digest.update("\n".join((name, *lines)).encode())
+        return digest.hexdigest()
+
+
+def split_of(name: str) -> str:
+    """Which split a picture falls into by its name alone, so that adding pictures never moves old ones."""
+    share = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big") / 2**64
+    return "test" if share < TEST_SHARE else "val" if share < TEST_SHARE + VAL_SHARE else "train"
+
+
+def by_hash(split: Split, among: Sequence[str] = SPLITS) -> dict[str, Split]:
+    """Divide `split` by the hash of the file names; the shares of splits that are not wanted go to train."""
+    where = np.array([split_of(name.rsplit("/", 1)[-1]) for name in split.names])
+    where[~np.isin(where, among)] = "train"
+    return {name: split.take(np.flatnonzero(where == name)) for name in among}
+
+
+def complete(source: str, classes: Sequence[str], splits: dict[str, Split]) -> Dataset:
+    """A Dataset whose three splits exist: what is missing is divided off train, or test and val stand in for each other."""
+    if len(classes) < 2:
+        raise DataError(f"{source} has one class only ({', '.join(classes) or 'none'}); a classifier needs two or more")
+    if "val" not in splits and "test" not in splits:
+        splits = by_hash(splits["train"])
+    elif "val" not in splits:
+        splits = by_hash(splits["train"], ("train", "val")) | {"test": splits["test"]}
+    elif "test" not in splits:
+        splits = splits | {"test": splits["val"]}
+    for name in SPLITS:
+        missing = [classes[label] for label in range(len(classes)) if label not in splits[name].labels]
+        if len(splits[name]) == 0:
+            raise DataError(
+                f"{source}: no picture falls into {name}; add pictures, or make train/ and val/ folders yourself"
+            )
+        if missing and name == "train":
+            raise DataError(
+                f"{source}: train has no picture of {', '.join(missing[:5])}; add pictures of it or remove the class"
+            )
+    return Dataset(source, tuple(classes), {name: splits[name] for name in SPLITS})
+
+
+def from_array(names: Sequence[str], labels: np.ndarray, array: np.ndarray) -> Split:
+    """A split of pictures that are in memory already: uint8 (n, H, W, C)."""
+    import tensorflow as tf
+
+    pictures = tf.constant(array)
+    return Split(names, np.asarray(labels, np.int64), lambda i: pictures[i], array=array)

@@ -1,0 +1,80 @@
+"""Bytes -> pixels: the one definition that training, calibration, prediction and the endpoint share.
+
+Decoded to uint8; transparency over white; grey and colour as the network wants them; then stretched to height x width
+by antialiased bilinear interpolation and rounded. EXIF rotation is not applied.
+"""
+
+from __future__ import annotations
+
+import io
+import warnings
+
+import tensorflow as tf
+
+from cnn_app.errors import DataError
+
+MAX_PIXELS = 64_000_000  # of a decoded picture; more is a mistake or an attack
+MAX_BYTES = 256 * 2**20  # of a file
+MIN_SIDE = 4  # pixels; less carries no picture
+SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif")
+FORMATS = ("JPEG", "PNG", "BMP", "GIF", "MPO")  # MPO: a phone's JPEG with a second picture behind it
+
+
+def decode(data: tf.Tensor) -> tf.Tensor:
+    """Encoded bytes, a scalar string, -> uint8 (height, width, 1 or 3); of a GIF the first frame."""
+    pixels = tf.io.decode_image(data, expand_animations=False)
+    pixels = tf.reshape(pixels, tf.shape(pixels)[-3:])
+    channels = tf.shape(pixels)[-1]
+    return tf.cond(tf.math.floormod(channels, 2) == 0, lambda: _over_white(pixels), lambda: pixels)
+
+
+def to_size(pixels: tf.Tensor, image: tuple[int, int, int]) -> tf.Tensor:
+    """uint8 (h, w, 1 or 3) -> uint8 of shape `image`."""
+    height, width, channels = image
+    if channels not in (1, 3):
+        raise DataError(f"pictures have 1 or 3 channels, the network wants {channels}")
+    if channels == 1:
+        pixels = tf.cond(tf.shape(pixels)[-1] == 3, lambda: tf.image.rgb_to_grayscale(pixels[..., :3]), lambda: pixels)
+    else:
+        pixels = tf.cond(tf.shape(pixels)[-1] == 1, lambda: tf.image.grayscale_to_rgb(pixels[..., :1]), lambda: pixels)
+    pixels = tf.image.resize(tf.ensure_shape(pixels, (None, None, channels)), (height, width), antialias=True)
+    return tf.cast(tf.round(tf.clip_by_value(pixels, 0, 255)), tf.uint8)
+
+
+def problem(data: bytes) -> str | None:
+    """Why `data` should not be decoded, read from its header alone; None if nothing speaks against it."""
+    from PIL import Image
+
+    if not data:
+        return "the file is empty"
+    if len(data) > MAX_BYTES:
+        return f"the file is larger than {MAX_BYTES >> 20} MiB"
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow warns of sizes that are refused below
+            with Image.open(io.BytesIO(data), formats=FORMATS) as picture:
+                width, height = picture.size
+    except Image.DecompressionBombError:
+        return f"it has more than {MAX_PIXELS:,} pixels"
+    except (OSError, ValueError, SyntaxError):
+        return "it is no JPEG, PNG, BMP or GIF"
+    if width * height > MAX_PIXELS:
+        return f"it has {width}x{height} pixels; more than {MAX_PIXELS:,} are refused"
+    if min(width, height) < MIN_SIDE:
+        return f"it has {width}x{height} pixels; at least {MIN_SIDE}x{MIN_SIDE} are needed"
+    return None
+
+
+def load(data: bytes, name: str, image: tuple[int, int, int]):
+    """One picture from outside as a uint8 array of shape `image`; `name` is for the error."""
+    if reason := problem(data):
+        raise DataError(f"cannot read {name}: {reason}")
+    try:
+        return to_size(decode(tf.constant(data)), image).numpy()
+    except tf.errors.InvalidArgumentError as error:
+        raise DataError(f"cannot read {name}: the picture is damaged or cut off") from error
+
+
+def _over_white(pixels):
+    colour, alpha = tf.cast(pixels[..., :-1], tf.float32), tf.cast(pixels[..., -1:], tf.float32) / 255
+    return tf.cast(tf.round(colour * alpha + 255 * (1 - alpha)), tf.uint8)

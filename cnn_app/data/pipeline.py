@@ -1,0 +1,147 @@
+"""From a Split to batches: read, resize, keep in memory where it fits, shuffle, augment. tf.data from end to end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import numpy as np
+import psutil
+import tensorflow as tf
+
+from cnn_app.data import pictures
+from cnn_app.data.dataset import Dataset, Split
+from cnn_app.errors import DataError
+
+MEMORY_SHARE = 0.25  # of the free memory that decoded pictures may take
+SHIFT = 1 / 8  # of the side that a crop may move by: CIFAR's 4 of 32 (arXiv:1512.03385, 4.2)
+
+Progress = Callable[[str, int, int], None]  # what is done, how much, of how much
+
+
+def prepare(
+    dataset: Dataset, image: tuple[int, int, int], *, skip_bad: bool = False, progress: Progress | None = None
+) -> Dataset:
+    """Bring every picture to `image`, and find those that cannot be read: an error names them, or they are left out."""
+    done: dict[int, Split] = {}
+    skipped: list[str] = []
+    for name, split in dataset.splits.items():
+        if id(split) not in done:  # test may be val
+            done[id(split)], bad = _prepare(
+                split, image, lambda i, n, name=name: progress and progress(f"reading {name}", i, n)
+            )
+            skipped += bad
+    if skipped and not skip_bad:
+        more = f" and {len(skipped) - 1} more" if len(skipped) > 1 else ""
+        raise DataError(f"{dataset.source}: cannot read {skipped[0]}{more}; remove it, or use --on-bad-image skip")
+    splits = {name: done[id(split)] for name, split in dataset.splits.items()}
+    for name, split in splits.items():
+        if len(split) == 0:
+            raise DataError(f"{dataset.source}: not one picture of {name} can be read, such as {skipped[0]}")
+    return replace(dataset, splits=splits, skipped=tuple(skipped))
+
+
+def _prepare(split: Split, image: tuple[int, int, int], progress) -> tuple[Split, list[str]]:
+    if split.array is not None and split.array.shape[1:] == image:
+        return split, []
+    read = split.read
+    sized = replace(split, read=lambda i: pictures.to_size(read(i), image), problem=None, array=None)
+    reasons = _header_problems(split)
+    sound = np.setdiff1d(np.arange(len(split)), list(reasons))
+    keep = len(split) * np.prod(image) <= MEMORY_SHARE * psutil.virtual_memory().available
+    array = np.empty((len(split), *image), np.uint8) if keep else None
+    records = tf.data.Dataset.from_tensor_slices(sound).map(lambda i: (i, sized.read(i)), tf.data.AUTOTUNE)
+    good = np.zeros(len(split), bool)
+    for count, (i, picture) in enumerate(records.ignore_errors().prefetch(64).as_numpy_iterator(), start=1):
+        good[i] = True
+        if keep:
+            array[i] = picture
+        if count % 64 == 0 or count == len(split):
+            progress(count, len(split))
+    bad = [f"{split.names[i]}: {reasons.get(i, 'the picture is damaged or cut off')}" for i in np.flatnonzero(~good)]
+    sized = replace(sized, array=array)
+    return (sized.take(np.flatnonzero(good)) if bad else sized), bad
+
+
+def _header_problems(split: Split) -> dict[int, str]:
+    """index -> reason, of the pictures that are not safe to decode."""
+    if split.problem is None:
+        return {}
+    with ThreadPoolExecutor() as pool:
+        return {i: reason for i, reason in enumerate(pool.map(split.problem, range(len(split)))) if reason}
+
+
+def batches(split: Split, batch: int) -> tf.data.Dataset:
+    """The prepared split in order: uint8 (b, H, W, C), int64 (b,); the last batch may be smaller."""
+    return _pixels(split, tf.data.Dataset.range(len(split)).batch(batch), batch)
+
+
+def training_batches(
+    split: Split, batch: int, classes: int, *, seed: int, epoch: int, skip: int = 0, augment: tuple[str, ...] = ()
+) -> tf.data.Dataset:
+    """One shuffled epoch without its first `skip` batches: uint8 (b, H, W, C), one-hot float32 (b, classes).
+
+    Order and augmentation are functions of (seed, epoch, batch), so that an interrupted run goes on where it stood.
+    """
+    steps = steps_per_epoch(split, batch)
+    size = min(batch, len(split))
+    order = np.random.default_rng([seed, epoch]).permutation(len(split))[: steps * size].reshape(steps, size)
+    numbers = np.arange(epoch * steps, (epoch + 1) * steps)
+    pairs = tf.data.Dataset.from_tensor_slices((order[skip:], numbers[skip:]))
+    pixels = _pixels(split, pairs.map(lambda indices, number: indices), size)
+
+    def finish(pair, labelled):
+        images, labels = labelled
+        return augmented(images, (seed, pair[1]), augment), tf.one_hot(labels, classes)
+
+    return tf.data.Dataset.zip(pairs, pixels).map(finish, tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
+
+
+def steps_per_epoch(split: Split, batch: int) -> int:
+    """Full batches in an epoch; a split smaller than a batch is one."""
+    return max(1, len(split) // batch)
+
+
+def augmented(images: tf.Tensor, seed: tuple, augment: tuple[str, ...]) -> tf.Tensor:
+    """A batch (b, H, W, C), flipped left to right and moved by up to an eighth of its sides, as `augment` says."""
+    number, height, width = (images.shape[i] or tf.shape(images)[i] for i in range(3))
+    seed = tf.stack([tf.cast(part, tf.int64) for part in seed])
+    if "flip" in augment:
+        flip = tf.random.stateless_uniform((number, 1, 1, 1), seed) < 0.5
+        images = tf.where(flip, images[:, :, ::-1], images)
+    if "crop" in augment:
+        reach = int(height * SHIFT), int(width * SHIFT)
+        padded = tf.pad(images, ((0, 0), (reach[0],) * 2, (reach[1],) * 2, (0, 0)), "REFLECT")
+        down, right = (
+            tf.random.stateless_uniform((number, 1), seed + 1 + i, 0, 2 * reach[i] + 1, tf.int32) for i in range(2)
+        )
+        images = tf.gather(padded, down + tf.range(height), axis=1, batch_dims=1)
+        images = tf.gather(tf.transpose(images, (0, 2, 1, 3)), right + tf.range(width), axis=1, batch_dims=1)
+        images = tf.transpose(images, (0, 2, 1, 3))
+    return images
+
+
+def stratified(split: Split, count: int, seed: int = 0) -> np.ndarray:
+    """Indices of `count` pictures, the classes as evenly as they allow."""
+    order = np.random.default_rng(seed).permutation(len(split))
+    labels = split.labels[order]
+    rank = np.zeros(len(split), int)  # the how-manieth of its class
+    for label in np.unique(labels):
+        rank[labels == label] = np.arange((labels == label).sum())
+    return order[np.argsort(rank, kind="stable")[:count]]
+
+
+def arrays(split: Split, batch: int) -> Iterator[np.ndarray]:
+    """The pixels of `batches`, as arrays."""
+    for images, _ in batches(split, batch).as_numpy_iterator():
+        yield images
+
+
+def _pixels(split: Split, indices: tf.data.Dataset, batch: int) -> tf.data.Dataset:
+    """Batches of indices -> batches of (pixels, labels)."""
+    labels = tf.constant(split.labels)
+    if split.array is not None:
+        array = tf.constant(split.array)
+        return indices.map(lambda i: (tf.gather(array, i), tf.gather(labels, i)), tf.data.AUTOTUNE).prefetch(2)
+    return indices.unbatch().map(lambda i: (split.read(i), labels[i]), tf.data.AUTOTUNE).batch(batch).prefetch(2)

@@ -1,0 +1,57 @@
+"""Data sets of TensorFlow Datasets: `tfds:NAME`, kept as encoded pictures in memory."""
+
+from __future__ import annotations
+
+import numpy as np
+import psutil
+
+from cnn_app.data import pictures
+from cnn_app.data.dataset import Dataset, Split, complete
+from cnn_app.errors import DataError
+from cnn_app.recipe import Data
+
+SPLIT_NAMES = {"train": "train", "validation": "val", "test": "test"}  # theirs -> ours
+
+
+def load(data: Data) -> Dataset:
+    """The data set's own splits; what it lacks is divided off train."""
+    builder = _prepared(data.source.removeprefix("tfds:"), data.directory)
+    features = builder.info.features
+    if not {"image", "label"} <= set(features) or not hasattr(features["label"], "names"):
+        raise DataError(
+            f"{data.source} is no classification set: it has {', '.join(features)}; image and label are needed"
+        )
+    size, free = builder.info.dataset_size, psutil.virtual_memory().available
+    if size > free / 2:
+        raise DataError(
+            f"{data.source} has {size / 2**30:.1f} GiB, {free / 2**30:.1f} GiB of memory are free; half must do"
+        )
+    splits = {ours: _split(builder, theirs) for theirs, ours in SPLIT_NAMES.items() if theirs in builder.info.splits}
+    if "train" not in splits:
+        raise DataError(f"{data.source} has no train split, only {', '.join(builder.info.splits)}")
+    return complete(data.source, features["label"].names, splits)
+
+
+def _prepared(name: str, directory: str | None):
+    import tensorflow_datasets as tfds
+
+    try:
+        builder = tfds.builder(name, data_dir=directory)
+        if not builder.data_path.exists():
+            builder.download_and_prepare()
+        return builder
+    except Exception as error:  # tfds raises whatever its downloads raise
+        reason = str(error).strip().split("\n")[0][:200] or type(error).__name__
+        where = directory or "its default directory"
+        raise DataError(f"tfds:{name} is neither prepared in {where} nor could it be downloaded: {reason}") from error
+
+
+def _split(builder, name: str) -> Split:
+    import tensorflow as tf
+    import tensorflow_datasets as tfds
+
+    records = builder.as_dataset(split=name, decoders={"image": tfds.decode.SkipDecoding()})
+    pairs = [(record["image"], record["label"]) for record in records.as_numpy_iterator()]
+    encoded = tf.constant([image for image, _ in pairs])
+    names = [f"{name}-{i:07d}" for i in range(len(pairs))]
+    return Split(names, np.array([label for _, label in pairs], np.int64), lambda i: pictures.decode(encoded[i]))

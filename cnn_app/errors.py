@@ -1,0 +1,53 @@
+"""Every error a user can cause.
+
+CnnAppError
+├── UnknownName      a model, column, head, target or layer that is not there
+├── ModelError       a network that cannot be built, or a file that is no model of ours
+├── DataError        pictures, folders and data sets
+├── RecipeError      a TOML recipe that says something we do not know
+├── TrainingError    a run that cannot start or go on
+├── ArtifactError    the model store: missing, damaged or unwritable files
+└── ExportError      a target that cannot be written, or that failed its verification
+"""
+
+import difflib
+from collections.abc import Iterable
+
+
+class CnnAppError(Exception):
+    """The CLI prints the message and exits 1; a library caller may catch it."""
+
+
+class ModelError(CnnAppError): ...
+
+
+class DataError(CnnAppError): ...
+
+
+class RecipeError(CnnAppError): ...
+
+
+class TrainingError(CnnAppError): ...
+
+
+class ArtifactError(CnnAppError): ...
+
+
+class ExportError(CnnAppError): ...
+
+
+class UnknownName(CnnAppError):
+    """`unknown("model", "resnet5", names)` names the nearest ones."""
+
+
+def unknown(kind: str, name: str, known: Iterable[str], error: type[CnnAppError] = UnknownName) -> CnnAppError:
+    """An error for `name`, which is none of `known`; short lists are shown whole, long ones by likeness."""
+    known = sorted(known)
+    near = difflib.get_close_matches(name, known, n=4)
+    if len(known) <= 12:
+        hint = f"known: {', '.join(known)}"
+    elif near:
+        hint = f"did you mean {', '.join(near)}?"
+    else:
+        hint = f"{len(known)} are known, such as {', '.join(known[:5])}"
+    return error(f"no {kind} named {name!r}; {hint}")

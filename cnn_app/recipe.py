@@ -1,0 +1,153 @@
+"""Recipes: what `run` reads from TOML, and what the commands' options become. Strict: nothing unknown passes."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+import types
+import typing
+from dataclasses import MISSING, dataclass, field, fields
+from pathlib import Path
+
+from cnn_app.errors import RecipeError, unknown
+
+RECIPE_LIMIT_BYTES = 2**20
+OPTIMIZERS = ("adamw", "sgd")
+RATES = ("cosine", "plateau", "constant")
+AUGMENTATIONS = ("flip", "crop")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Data:
+    """Which pictures: `digits`, `shapes`, `tfds:NAME` or a folder."""
+
+    source: str
+    directory: str | None = None  # where prepared TFDS sets lie
+    image: tuple[int, int, int] | None = None  # height, width, channels; None: the network's own
+    on_bad_image: str = "error"  # or "skip"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Schedule:
+    """How a network is trained."""
+
+    epochs: int = 10
+    batch: int = 32
+    optimizer: str = "adamw"
+    lr: float = 1e-3  # the highest learning rate
+    rate: str = "cosine"  # how it falls after the warm-up
+    warmup: float = 1.0  # epochs, linear from zero
+    momentum: float = 0.9  # of sgd, in Nesterov's form
+    weight_decay: float = 0.01  # decoupled; biases and normalization are left alone
+    label_smoothing: float = 0.0
+    augment: tuple[str, ...] = ("crop",)
+    seed: int = 0
+
+    def __post_init__(self):
+        for name, low, high in (("epochs", 1, 10**6), ("batch", 1, 2**16), ("lr", 0, 10**3), ("warmup", 0, 10**6),
+                                ("momentum", 0, 1), ("weight_decay", 0, 10**3), ("label_smoothing", 0, 1),
+                                ("seed", 0, 2**31 - 1)):  # fmt: skip
+            if not low <= getattr(self, name) <= high:
+                raise RecipeError(f"{name} lies between {low} and {high}, received {getattr(self, name)}")
+        for kind, value, known in (("optimizer", self.optimizer, OPTIMIZERS), ("rate", self.rate, RATES)):
+            if value not in known:
+                raise unknown(kind, value, known, RecipeError)
+        for name in self.augment:
+            if name not in AUGMENTATIONS:
+                raise unknown("augmentation", name, AUGMENTATIONS, RecipeError)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Export:
+    """What is shipped, and how much accuracy it may cost."""
+
+    targets: tuple[str, ...]
+    max_drop: float = 1.0  # points of top-1 on held-out pictures
+    calibration: int = 200  # pictures that set the int8 ranges
+
+
+@dataclass(frozen=True, kw_only=True)
+class Acceptance:
+    """What the result must reach, or `run` fails."""
+
+    top1: float = 0.0  # of the Keras model on the held-out split
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """One model, from data to delivered files."""
+
+    name: str  # of the model directory
+    about: str = ""
+    model: dict  # name, and columns of its row
+    data: Data
+    schedule: Schedule = field(default_factory=Schedule)
+    export: Export | None = None
+    acceptance: Acceptance = field(default_factory=Acceptance)
+
+    def __post_init__(self):
+        if Path(self.name).name != self.name or self.name.startswith("."):
+            raise RecipeError(
+                f"name becomes a directory in the model store: no slashes, no leading dot, received {self.name!r}"
+            )
+        if not isinstance(self.model.get("name"), str):
+            raise RecipeError("[model] needs a name; `cnn-app models` lists them")
+
+
+def read(path: str | os.PathLike[str]) -> Recipe:
+    """The recipe in the TOML file `path`."""
+    path = Path(path)
+    try:
+        if path.stat().st_size > RECIPE_LIMIT_BYTES:
+            raise RecipeError(f"{path} is larger than 1 MiB; that is no recipe")
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise RecipeError(f"cannot read {path}: {error.strerror}") from error
+    except ValueError as error:
+        raise RecipeError(f"{path} is no TOML: {error}") from error
+    try:
+        return parse(Recipe, values, "the recipe")
+    except RecipeError as error:
+        raise RecipeError(f"{path}: {error}") from error
+
+
+def parse(kind: type, values: dict, where: str):
+    """The dataclass `kind` from a TOML table; unknown keys and wrong types are refused."""
+    known = {item.name: item for item in fields(kind)}
+    types_of = typing.get_type_hints(kind)
+    for name in values:
+        if name not in known:
+            raise unknown(f"key of {where}", name, known, RecipeError)
+    for name, item in known.items():
+        if name not in values and item.default is MISSING and item.default_factory is MISSING:
+            raise RecipeError(f"{where} needs {name}")
+    return kind(**{name: _value(types_of[name], value, f"[{name}]") for name, value in values.items()})
+
+
+def _value(kind, value, where: str):
+    """`value` as the annotated type; TOML's arrays become tuples, its integers floats where those are asked for."""
+    if typing.get_origin(kind) in (typing.Union, types.UnionType):
+        kind = next(option for option in typing.get_args(kind) if option is not type(None))
+    if typing.get_origin(kind) is tuple:
+        return _tuple(typing.get_args(kind), value, where)
+    if kind is float and type(value) is int:
+        return float(value)
+    table = kind is dict or hasattr(kind, "__dataclass_fields__")
+    if type(value) is not (dict if table else kind):
+        raise RecipeError(f"{where} is a {'table' if table else kind.__name__}, received {value!r}")
+    if table:
+        return _frozen(value) if kind is dict else parse(kind, value, where)
+    return value
+
+
+def _tuple(kinds: tuple, value, where: str) -> tuple:
+    if not isinstance(value, list) or (kinds[-1] is not Ellipsis and len(value) != len(kinds)):
+        length = "" if kinds[-1] is Ellipsis else f" of {len(kinds)}"
+        raise RecipeError(f"{where} is a list{length}, received {value!r}")
+    return tuple(_value(kinds[0], item, where) for item in value)
+
+
+def _frozen(value):
+    if isinstance(value, dict):
+        return {name: _frozen(item) for name, item in value.items()}
+    return tuple(map(_frozen, value)) if isinstance(value, list) else value

@@ -1,0 +1,69 @@
+"""The whole state of a run on disk: weights, optimizer, random states, and where it stands."""
+
+from __future__ import annotations
+
+import io
+import json
+from dataclasses import asdict, dataclass, field
+
+import numpy as np
+
+from cnn_app.artifacts import ModelDir, replacing
+from cnn_app.errors import ArtifactError, TrainingError
+
+
+@dataclass
+class Position:
+    """Where a run stands. `step` counts optimizer steps from the start of the run."""
+
+    step: int = 0
+    sums: dict[str, float] = field(default_factory=dict)  # of the metrics of this epoch's steps
+    best: tuple[float, float] | None = None  # val top-1 and minus the val loss of the kept checkpoint
+    best_epoch: int = 0
+    plateaus: int = 0  # times the rate was lowered
+    waited: int = 0  # epochs since the lowest val loss
+    lowest_loss: float | None = None
+    history: list[dict] = field(default_factory=list)
+
+
+def save(directory: ModelDir, model, position: Position, settings: dict) -> None:
+    """Write all variables and the position, as one file: either all of it is there or none."""
+    arrays = {f"variable{i:05d}": np.asarray(variable) for i, variable in enumerate(_variables(model))}
+    header = json.dumps({"position": asdict(position), "settings": settings})
+    with replacing(directory.training / "state.npz") as scratch:
+        with scratch.open("wb") as stream:
+            np.savez(stream, header=np.frombuffer(header.encode(), np.uint8), **arrays)
+
+
+def restore(directory: ModelDir, model, settings: dict) -> Position:
+    """Put the saved state into `model`; refuse one that was made with other settings."""
+    path = directory.training / "state.npz"
+    if not path.is_file():
+        raise TrainingError(
+            f"nothing to resume in {directory.path}: no unfinished run was saved there; leave --resume out"
+        )
+    try:
+        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as saved:
+            header = json.loads(saved["header"].tobytes())
+            arrays = [saved[name] for name in sorted(saved.files) if name != "header"]
+    except (OSError, ValueError, KeyError, EOFError) as error:
+        raise ArtifactError(f"{path} is damaged; remove {directory.training} and start again") from error
+    changed = [name for name in settings if settings[name] != header["settings"].get(name)]
+    if changed:
+        old = header["settings"].get(changed[0])
+        raise TrainingError(
+            f"cannot resume with another {changed[0]}: it was {old!r} and is {settings[changed[0]]!r} now; "
+            "use the same options, or leave --resume out to start again"
+        )
+    variables = _variables(model)
+    if [array.shape for array in arrays] != [tuple(variable.shape) for variable in variables]:
+        raise ArtifactError(f"{path} does not fit the network; remove {directory.training} and start again")
+    for variable, array in zip(variables, arrays, strict=True):
+        variable.assign(array)
+    values = header["position"]
+    return Position(**values | {"best": values["best"] and tuple(values["best"])})
+
+
+def _variables(model) -> list:
+    """Weights, seed generators and optimizer slots, in an order that building alone determines."""
+    return [*model.variables, *model.optimizer.variables]

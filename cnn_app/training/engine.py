@@ -1,0 +1,195 @@
+"""The training loop: one epoch after the other, stoppable at any step, resumable to the very same result."""
+
+from __future__ import annotations
+
+import math
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+
+import keras
+import numpy as np
+
+from cnn_app.artifacts import ModelDir
+from cnn_app.data import pipeline
+from cnn_app.data.dataset import Dataset
+from cnn_app.errors import TrainingError
+from cnn_app.recipe import Schedule
+from cnn_app.tasks import classification
+from cnn_app.training import checkpoint, records
+from cnn_app.training.checkpoint import Position
+from cnn_app.training.rates import PLATEAU_PATIENCE, learning_rate, optimizer
+
+OVERFIT_STEPS = 200
+SAVE_EVERY_STEPS = 2000  # within long epochs
+
+
+@dataclass(frozen=True)
+class Watch:
+    """What the loop tells while it runs; the default says nothing."""
+
+    step: Callable[[int, int, int, dict], None] = lambda epoch, step, steps, logs: None
+    epoch: Callable[[dict], None] = lambda row: None
+
+
+def compile_model(model: keras.Model, schedule: Schedule) -> None:
+    """Loss, metrics and optimizer; without XLA on a CPU, where it costs twenty times the step."""
+    model.compile(optimizer(schedule), **classification.compile_arguments(schedule.label_smoothing))
+    model.optimizer.build(model.trainable_variables)
+
+
+def train(
+    model: keras.Model, dataset: Dataset, schedule: Schedule, directory: ModelDir, settings: dict,
+    keep: Callable[[keras.Model, dict], None], *, resume: bool = False, watch: Watch | None = None,
+) -> Position:  # fmt: skip
+    """Train `model` in place and hand the best weights so far to `keep(model, history row)`.
+
+    settings: what must be equal for a run to be resumed. The best epoch has the highest val top-1, then the lowest loss.
+    Raises TrainingError when the loss is no number any more, or when a signal stopped the run.
+    """
+    watch = watch or Watch()
+    compile_model(model, schedule)
+    position = checkpoint.restore(directory, model, settings) if resume else Position()
+    train_split, steps = dataset.splits["train"], pipeline.steps_per_epoch(dataset.splits["train"], schedule.batch)
+    with stop_signals() as stopped:
+        for epoch in range(position.step // steps, schedule.epochs):
+            batches = pipeline.training_batches(
+                train_split, schedule.batch, len(dataset.classes), seed=schedule.seed, epoch=epoch,
+                skip=position.step - epoch * steps, augment=schedule.augment,
+            )  # fmt: skip
+            for images, labels in batches.as_numpy_iterator():
+                rate = learning_rate(schedule, position.step, steps, position.plateaus)
+                logs = train_step(model, images, labels, rate)
+                position.step += 1
+                _check_finite(logs, rate, position)
+                position.sums = {name: position.sums.get(name, 0.0) + value for name, value in logs.items()}
+                done = position.step - epoch * steps
+                watch.step(epoch, done, steps, {name: total / done for name, total in position.sums.items()})
+                if stopped.is_set() and done < steps:
+                    raise _stop(directory, model, position, settings)
+                if done % SAVE_EVERY_STEPS == 0 and done < steps:
+                    checkpoint.save(directory, model, position, settings)
+            row = _end_of_epoch(model, dataset, schedule, position, epoch, steps)
+            if position.best_epoch == row["epoch"]:
+                keep(model, row)
+            records.write_history(directory, position.history)
+            checkpoint.save(directory, model, position, settings)
+            watch.epoch(row)
+            if stopped.is_set() and epoch + 1 < schedule.epochs:
+                raise _stop(directory, model, position, settings)
+    return position
+
+
+def train_step(model: keras.Model, images, labels, rate: float) -> dict:
+    """One optimizer step; its loss and metrics."""
+    model.optimizer.learning_rate = rate
+    return {name: float(value) for name, value in model.train_on_batch(images, labels, return_dict=True).items()}
+
+
+def overfit_batch(model: keras.Model, dataset: Dataset, schedule: Schedule, watch: Watch | None = None) -> dict:
+    """Learn one batch by heart: a network, data and learning rate that cannot do that will not learn more."""
+    watch = watch or Watch()
+    compile_model(model, schedule)
+    batches = pipeline.training_batches(
+        dataset.splits["train"], schedule.batch, len(dataset.classes), seed=schedule.seed, epoch=0
+    )
+    images, labels = next(batches.as_numpy_iterator())
+    logs: dict = {}
+    for step in range(OVERFIT_STEPS):
+        logs = train_step(model, images, labels, schedule.lr)
+        watch.step(0, step + 1, OVERFIT_STEPS, logs)
+    return logs | {"pictures": len(images), "steps": OVERFIT_STEPS}
+
+
+def probabilities(model: keras.Model, split, batch: int = 64) -> np.ndarray:
+    """Softmax of the model's logits for a prepared split, float32 (n, classes)."""
+    logits = [np.asarray(model.predict_on_batch(images)) for images in pipeline.arrays(split, batch)]
+    return keras.ops.convert_to_numpy(keras.ops.softmax(np.concatenate(logits)))
+
+
+@contextmanager
+def stop_signals() -> Iterator[threading.Event]:
+    """SIGINT and SIGTERM set the event; the second one ends the process as usual."""
+    stopped = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield stopped
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def stop(number, frame):
+        stopped.set()
+        signal.signal(number, before[number])
+
+    for number in before:
+        signal.signal(number, stop)
+    try:
+        yield stopped
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _end_of_epoch(model, dataset, schedule, position: Position, epoch: int, steps: int) -> dict:
+    val = dataset.splits["val"]
+    result = classification.report(probabilities(model, val), val.labels, dataset.classes)
+    means = {name: total / steps for name, total in position.sums.items()}
+    rate = learning_rate(schedule, position.step - 1, steps, position.plateaus)
+    row = {
+        "epoch": epoch + 1,
+        "step": position.step,
+        "lr": rate,
+        **means,
+        "val_loss": result.loss,
+        "val_top1": result.top1,
+    }
+    position.sums = {}
+    position.history.append(row)
+    score = (result.top1, -result.loss)
+    if position.best is None or score > position.best:
+        position.best, position.best_epoch = score, epoch + 1
+    if position.lowest_loss is None or result.loss < position.lowest_loss:
+        position.lowest_loss, position.waited = result.loss, 0
+    else:
+        position.waited += 1
+        if position.waited == PLATEAU_PATIENCE:
+            position.plateaus, position.waited = position.plateaus + 1, 0
+    return row
+
+
+def _check_finite(logs: dict, rate: float, position: Position) -> None:
+    if not math.isfinite(logs["loss"]):
+        kept = (
+            f"the checkpoint of epoch {position.best_epoch} is kept"
+            if position.best_epoch
+            else "no checkpoint was kept yet"
+        )
+        raise TrainingError(
+            f"the loss is {logs['loss']} at step {position.step} with learning rate {rate:.3g}; "
+            f"lower --lr or lengthen --warmup; {kept}"
+        )
+
+
+def _stop(directory: ModelDir, model, position: Position, settings: dict) -> TrainingError:
+    checkpoint.save(directory, model, position, settings)
+    return TrainingError(
+        f"stopped after step {position.step}; the run is saved, go on with the same command and --resume"
+    )
+
+
+def settings_of(architecture: str, columns: dict, dataset: Dataset, schedule: Schedule) -> dict:
+    """What decides a run's result; two runs with equal settings are the same run."""
+    return {
+        "network": architecture,
+        "columns": _plain(columns),
+        "data": dataset.fingerprint(),
+        **_plain(asdict(schedule)),
+    }
+
+
+def _plain(value):
+    """As JSON gives it back: tuples are lists."""
+    if isinstance(value, dict):
+        return {name: _plain(item) for name, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, (tuple, list)) else value

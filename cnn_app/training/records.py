@@ -1,0 +1,53 @@
+"""What a run leaves beside its weights: history.csv, curves.png, and the versions it ran with."""
+
+from __future__ import annotations
+
+import csv
+import io
+import platform
+from importlib import metadata
+
+from cnn_app.artifacts import ModelDir, replacing, write_text
+
+PACKAGES = ("cnn-app", "keras", "tensorflow", "numpy")
+
+
+def write_history(directory: ModelDir, rows: list[dict]) -> None:
+    """One line an epoch: epoch, step, lr, then means over the epoch and figures on val."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, rows[0].keys(), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_text(directory.history, text.getvalue())
+
+
+def draw_curves(directory: ModelDir, rows: list[dict], best_epoch: int, title: str) -> None:
+    """Loss, top-1 and learning rate by epoch, as curves.png; the kept epoch is marked."""
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+    figure = Figure((11, 3.6), layout="constrained")
+    figure.suptitle(title)
+    epochs = [row["epoch"] for row in rows]
+    panels = (
+        ("cross-entropy (nats)", {"train": "loss", "val": "val_loss"}),
+        ("top-1", {"train": "top1", "val": "val_top1"}),
+        ("learning rate", {"": "lr"}),
+    )
+    for axes, (label, curves) in zip(figure.subplots(1, 3), panels, strict=True):
+        for name, column in curves.items():
+            axes.plot(epochs, [row[column] for row in rows], marker="." if len(rows) < 40 else None, label=name)
+        axes.axvline(best_epoch, color="0.6", linestyle=":", label=f"kept: epoch {best_epoch}")
+        axes.set(xlabel="epoch", ylabel=label)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        if label == "top-1":
+            axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+        if len(curves) > 1:
+            axes.legend()
+    with replacing(directory.curves) as scratch:
+        figure.savefig(scratch, dpi=120, format="png")
+
+
+def versions() -> dict[str, str]:
+    """Of Python and the packages that decide a result."""
+    return {"python": platform.python_version()} | {name: metadata.version(name) for name in PACKAGES}

@@ -1,0 +1,38 @@
+"""Weights that were learned elsewhere: copying, freezing, fine-tuning."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from cnn_app.errors import ModelError
+
+if TYPE_CHECKING:
+    import keras
+
+HEAD = "logits"  # the layer whose shape follows the classes
+
+
+def copy_weights(source: keras.Model, target: keras.Model, *, new_head: bool = False) -> None:
+    """Copy by layer name and shape; every layer of `target` with weights must find its own, but a new head."""
+    for layer in target.layers:
+        if not layer.weights or (new_head and layer.name == HEAD):
+            continue
+        try:
+            weights = source.get_layer(layer.name).get_weights()
+        except ValueError as error:
+            raise ModelError(
+                f"the weights of {source.name} have no layer {layer.name!r}; {target.name} needs it"
+            ) from error
+        if [w.shape for w in weights] != [tuple(w.shape) for w in layer.weights]:
+            shapes = f"{[w.shape for w in weights]} instead of {[tuple(w.shape) for w in layer.weights]}"
+            raise ModelError(f"the weights of {source.name} do not fit {target.name} at {layer.name!r}: {shapes}")
+        layer.set_weights(weights)
+
+
+def freeze(model: keras.Model, *, backbone: bool, batch_norm: bool) -> None:
+    """Keep the backbone, or only its batch normalization (then in inference mode), as it is."""
+    from keras.layers import BatchNormalization
+
+    for layer in model.layers:
+        norm = isinstance(layer, BatchNormalization)
+        layer.trainable = layer.name == HEAD or not (backbone or (norm and batch_norm))
