@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import tomllib
 import types
 import typing
@@ -109,6 +110,15 @@ def read(path: str | os.PathLike[str]) -> Recipe:
         return parse(Recipe, values, "the recipe")
     except RecipeError as error:
         raise RecipeError(f"{path}: {error}") from error
+
+
+def shipped(name: str) -> Path:
+    """The recipe `name` of pipelines/, in a checkout or where the wheel put it."""
+    places = (Path(__file__).parents[1] / "pipelines", Path(sys.prefix) / "share" / "cnn-app" / "pipelines")
+    for place in places:
+        if (place / f"{name}.toml").is_file():
+            return place / f"{name}.toml"
+    raise RecipeError(f"no recipe {name}.toml in {' or '.join(map(str, places))}; install cnn-app again")
 
 
 def parse(kind: type, values: dict, where: str):

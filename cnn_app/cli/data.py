@@ -1,6 +1,45 @@
 import click
 
+from cnn_app.cli.options import json_option
 
-@click.command()
+
+@click.group()
 def data():
-    """Soon."""
+    """Look at pictures before training on them."""
+
+
+@data.command()
+@click.argument("path", type=click.Path(exists=True, file_okay=False))
+@json_option
+def check(path, as_json):
+    """Report counts, unreadable files, duplicates between splits and sizes of the class folders in PATH.
+
+    Exits with 1 if a file cannot be read or lies in two splits.
+    """
+    from dataclasses import asdict
+    from pathlib import Path
+
+    from cnn_app.cli import view
+    from cnn_app.data.check import check as look
+    from cnn_app.data.dataset import SPLITS
+
+    with view.reading() as progress:
+        finding = look(Path(path), progress)
+    if as_json:
+        view.echo_json(asdict(finding))
+    else:
+        rows = [
+            (label, *(count.get(name, 0) for name in SPLITS), sum(count.values()))
+            for label, count in finding.counts.items()
+        ]
+        view.table(["class", *(f">{name}" for name in SPLITS), ">all"], rows)
+        if sizes := finding.sizes:
+            kinds = ", ".join(f"{count} {kind}" for kind, count in finding.formats.items())
+            click.echo(f"{kinds}; sides from {sizes['smallest']} to {sizes['largest']} pixels, median "
+                       f"{sizes['width']}x{sizes['height']}")  # fmt: skip
+        for file, reason in finding.unreadable.items():
+            click.echo(f"unreadable: {file}: {reason}")
+        for group in finding.duplicates:
+            click.echo(f"in more than one split: {', '.join(group)}")
+    if not finding.sound:
+        raise SystemExit(1)

@@ -1,6 +1,35 @@
 import click
 
+from cnn_app.cli.options import Words, data_options, json_option
+from cnn_app.export.targets import TARGETS
+
 
 @click.command()
-def export():
-    """Soon."""
+@click.argument("directory", type=click.Path(exists=True, file_okay=False), metavar="DIR")
+@click.option(
+    "--to", "targets", type=Words(TARGETS), required=True, help=f"Of {', '.join(TARGETS)}; several with commas."
+)
+@data_options(required=False)
+@click.option("--max-drop", type=click.FloatRange(0, 100), default=1.0, show_default=True,
+              help="Points of top-1 on held-out pictures that a file may lose.")  # fmt: skip
+@click.option("--calibration", type=click.IntRange(1), default=200, show_default=True,
+              help="Training pictures that set the int8 ranges.")  # fmt: skip
+@json_option
+def export(directory, targets, data, max_drop, calibration, as_json):
+    """Write the model in DIR for other runtimes, each proven against Keras on held-out pictures.
+
+    Without --data the pictures it was trained on are used: train for calibration, test for the proof.
+
+    \b
+    cnn-app export saved_models/photos --to saved_model,tflite-int8,onnx
+    """
+    from cnn_app.artifacts import ModelDir
+    from cnn_app.cli import view
+    from cnn_app.export import run
+    from cnn_app.recipe import Export
+
+    model = ModelDir(directory)
+    with view.reading() as progress:
+        dataset = run.data_for(model, data, progress)
+    with view.comparisons(as_json) as tell:
+        run.export(model, Export(targets=targets, max_drop=max_drop, calibration=calibration), dataset, tell)

@@ -1,11 +1,13 @@
 """`cnn-app`: the group and its error handling."""
 
+import functools
 import os
 from importlib import import_module
 
 import click
 
 from cnn_app.errors import CnnAppError
+from cnn_app.quiet import native_silence
 
 # To add a command: a module here with a function of its name, and its name in this list.
 COMMANDS = ("models", "data", "train", "finetune", "evaluate", "predict", "export", "run", "quickstart", "doctor")
@@ -25,8 +27,26 @@ class Cli(click.Group):
 @click.version_option(package_name="cnn-app")
 def cli():
     """Train, fine-tune, quantize and verify convolutional networks for phones, endpoints and other runtimes."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's start-up notes are not for users
+
+
+def quietly(command: click.Command) -> click.Command:
+    """Import TensorFlow without its notes, once the command really runs."""
+    if isinstance(command, click.Group):
+        for child in command.commands.values():
+            quietly(child)
+        return command
+    callback = command.callback
+
+    @functools.wraps(callback)
+    def run(**options):
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+        with native_silence():
+            import keras  # noqa: F401
+        return callback(**options)
+
+    command.callback = run
+    return command
 
 
 for _name in COMMANDS:
-    cli.add_command(getattr(import_module(f"cnn_app.cli.{_name}"), _name))
+    cli.add_command(quietly(getattr(import_module(f"cnn_app.cli.{_name}"), _name)))

@@ -1,6 +1,20 @@
 import click
 
+from cnn_app.cli.options import json_option
+
 
 @click.command()
-def quickstart():
-    """Soon."""
+@click.option(
+    "--store",
+    default="saved_models",
+    show_default=True,
+    type=click.Path(file_okay=False),
+    help="Where model directories lie.",
+)
+@json_option
+def quickstart(store, as_json):
+    """The main job on real data that needs no network: train, quantize, export and verify a network for digits."""
+    from cnn_app import recipe as recipes
+    from cnn_app.cli.recipe import carry_out
+
+    carry_out(recipes.read(recipes.shipped("quickstart")), store, overwrite=True, as_json=as_json)

@@ -8,7 +8,7 @@ def carry_out(job, out, *, resume, overwrite, dry_run, overfit_batch, as_json):
     """Run the job, or only look at it, and print what came out."""
     import click
 
-    from cnn_app.training import engine, run
+    from cnn_app.training import run
 
     if dry_run:
         plan = run.dry_run(job)

@@ -54,7 +54,7 @@ def training(epochs):
 
         def epoch(row):
             figures = "  ".join(f"{name} {row[name]:.4f}" for name in ("loss", "top1", "val_loss", "val_top1"))
-            bar.console.print(f"epoch {row['epoch']:>3}  lr {row['lr']:.2e}  {figures}")
+            bar.console.print(f"epoch {row['epoch']:>3}  lr {row['lr']:.2e}  {figures}", soft_wrap=True)
 
         yield Watch(step, epoch)
 
@@ -73,4 +73,28 @@ def _bar():
     return Progress(
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn(),
         TextColumn("{task.fields[note]}"), console=Console(stderr=True), transient=True,
+    )  # fmt: skip
+
+
+@contextmanager
+def comparisons(as_json):
+    """A callback that collects verification results and prints them at the end, also when some were refused."""
+    results = []
+    try:
+        yield results.append
+    finally:
+        if as_json:
+            echo_json([result.as_json() for result in results])
+        elif results:
+            first = results[0]
+            title = f"{first.n} held-out pictures; Keras top-1 {first.keras_top1:.4f}; one picture on one thread"
+            columns = ["target", ">top-1", ">drop", ">agreement", ">max |Δp|", ">MB", ">ms", ">delegates", "outside"]
+            table(columns, map(_comparison, results), title)
+
+
+def _comparison(result):
+    outside = ", ".join(f"{count} {name}" for name, count in (result.outside or {}).items())
+    return (
+        result.target, f"{result.top1:.4f}", f"{result.drop:+.2f}", f"{result.agreement:.4f}", f"{result.max_difference:.1e}",
+        f"{result.bytes / 1e6:.2f}", f"{result.latency_ms:.2f}", "" if result.delegates is None else result.delegates, outside,
     )  # fmt: skip

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -55,6 +55,20 @@ class Dataset:
     classes: tuple[str, ...]
     splits: dict[str, Split]
     skipped: tuple[str, ...] = ()  # unreadable pictures that were left out, with the reason
+
+    def in_order(self, labels: Sequence[str]) -> Dataset:
+        """The same pictures, labelled by the places of their classes in `labels`, which must be the same classes."""
+        if set(labels) != set(self.classes):
+            lacking, extra = sorted(set(self.classes) - set(labels)), sorted(set(labels) - set(self.classes))
+            parts = [f"the model does not know {', '.join(lacking[:5])}"] * bool(lacking)
+            parts += [f"the data has no {', '.join(extra[:5])}"] * bool(extra)
+            raise DataError(
+                f"{self.source} has other classes than the model: {'; '.join(parts)}; finetune makes a new head"
+            )
+        place = np.array([list(labels).index(name) for name in self.classes])
+        done = {id(split): replace(split, labels=place[split.labels]) for split in self.splits.values()}
+        splits = {name: done[id(split)] for name, split in self.splits.items()}
+        return replace(self, classes=tuple(labels), splits=splits)
 
     def counts(self) -> dict[str, int]:
         return {name: len(split) for name, split in self.splits.items()}

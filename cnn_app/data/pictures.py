@@ -17,6 +17,7 @@ MAX_PIXELS = 64_000_000  # of a decoded picture; more is a mistake or an attack
 MAX_BYTES = 256 * 2**20  # of a file
 MIN_SIDE = 4  # pixels; less carries no picture
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif")
+LUMA = (0.299, 0.587, 0.114)  # of red, green and blue in grey (ITU-R BT.601)
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "MPO")  # MPO: a phone's JPEG with a second picture behind it
 
 
@@ -33,12 +34,11 @@ def to_size(pixels: tf.Tensor, image: tuple[int, int, int]) -> tf.Tensor:
     height, width, channels = image
     if channels not in (1, 3):
         raise DataError(f"pictures have 1 or 3 channels, the network wants {channels}")
+    colour = tf.broadcast_to(pixels, tf.concat([tf.shape(pixels)[:2], [3]], 0))
+    scaled = tf.image.resize(tf.ensure_shape(colour, (None, None, 3)), (height, width), antialias=True)
     if channels == 1:
-        pixels = tf.cond(tf.shape(pixels)[-1] == 3, lambda: tf.image.rgb_to_grayscale(pixels[..., :3]), lambda: pixels)
-    else:
-        pixels = tf.cond(tf.shape(pixels)[-1] == 1, lambda: tf.image.grayscale_to_rgb(pixels[..., :1]), lambda: pixels)
-    pixels = tf.image.resize(tf.ensure_shape(pixels, (None, None, channels)), (height, width), antialias=True)
-    return tf.cast(tf.round(tf.clip_by_value(pixels, 0, 255)), tf.uint8)
+        scaled = tf.tensordot(scaled, tf.constant(LUMA), 1)[..., None]
+    return tf.cast(tf.round(tf.clip_by_value(scaled, 0, 255)), tf.uint8)
 
 
 def problem(data: bytes) -> str | None:

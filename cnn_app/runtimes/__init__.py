@@ -48,7 +48,7 @@ def open_model(path: str | os.PathLike[str], threads: int | None = None) -> Runt
 
 
 def labels_of(path: str | os.PathLike[str], classes: int) -> tuple[str, ...]:
-    """The labels on the card that lies beside an artifact; numbers where there is none."""
+    """The labels on the card that lies beside an artifact; none where there is no card that fits."""
     directory = model_dir_of(path)
     labels = directory.read_card().labels if directory else ()
-    return labels if len(labels) == classes else tuple(map(str, range(classes)))
+    return labels if len(labels) == classes else ()

@@ -1,0 +1,56 @@
+"""The deployment graph: the same function in layers that mobile runtimes have fast kernels for."""
+
+from __future__ import annotations
+
+import math
+
+import keras
+from keras import layers
+
+from cnn_app.layers import GroupedConv2D
+
+
+def deployable(model: keras.Model) -> keras.Model:
+    """A float32 copy of `model` with native grouped convolutions and no stand-alone average pooling.
+
+    XNNPACK has no int8 AVERAGE_POOL_2D: with zeros counted it is a depthwise convolution of constant weight.
+    """
+    copy = keras.models.clone_model(model, clone_function=_swap)
+    for layer in model.layers:
+        if layer.weights:
+            copy.get_layer(layer.name).set_weights(layer.get_weights())
+    return copy
+
+
+def endpoint(model: keras.Model, *, batch: int | None, dtype: str):
+    """`model` with a softmax as a tf.function (batch, H, W, C) of `dtype` -> {"probabilities": (batch, classes)}."""
+    import tensorflow as tf
+
+    signature = tf.TensorSpec((batch, *model.input_shape[1:]), dtype, name="image")
+
+    @tf.function(input_signature=[signature])
+    def serve(image):
+        return {"probabilities": tf.nn.softmax(model(tf.cast(image, tf.float32), training=False))}
+
+    return serve
+
+
+def save(model: keras.Model, path, *, batch: int | None, dtype: str) -> None:
+    """Write a SavedModel directory whose `serving_default` is `endpoint`."""
+    archive = keras.export.ExportArchive()
+    archive.track(model)
+    serve = endpoint(model, batch=batch, dtype=dtype)
+    archive.add_endpoint("serving_default", serve.python_function, input_signature=serve.input_signature)
+    archive.write_out(str(path), verbose=False)
+
+
+def _swap(layer: keras.Layer) -> keras.Layer:
+    config = layer.get_config() | {"dtype": "float32"}
+    if isinstance(layer, GroupedConv2D):
+        config["lowering"] = "native"
+    if isinstance(layer, layers.AveragePooling2D) and layer.padding == "valid":
+        constant = keras.initializers.Constant(1 / math.prod(layer.pool_size))
+        return layers.DepthwiseConv2D(
+            layer.pool_size, layer.strides, use_bias=False, depthwise_initializer=constant, name=layer.name
+        )
+    return layer.__class__.from_config(config)

@@ -1,0 +1,73 @@
+"""TFLite flatbuffers of batch 1: uint8 pixels (1, H, W, C) -> float32 probabilities (1, classes)."""
+
+from __future__ import annotations
+
+import tempfile
+import warnings
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from cnn_app.errors import ExportError
+from cnn_app.export import graph
+from cnn_app.export.targets import Target
+
+
+def write(model: keras.Model, path: Path, target: Target, calibration: np.ndarray | None) -> None:
+    """calibration: real uint8 pictures (n, H, W, C), which set the ranges of integer activations."""
+    import tensorflow as tf
+
+    integer = target.activations == "int8"
+    if integer and (calibration is None or len(calibration) == 0):
+        raise ExportError("an int8 file needs calibration pictures; give --data with real ones")
+    with tempfile.TemporaryDirectory() as saved:
+        # A quantized file takes uint8 by its own quantized input; the others cast it.
+        graph.save(model, saved, batch=1, dtype="float32" if integer else "uint8")
+        converter = tf.lite.TFLiteConverter.from_saved_model(saved)
+        if target.weights != "float32":
+            converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        if target.weights == "float16":
+            converter.target_spec.supported_types = [tf.float16]
+        if integer:
+            pictures = whole_range(calibration)
+            converter.representative_dataset = lambda: ({"image": picture[None]} for picture in pictures)
+            converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+            converter.inference_input_type, converter.inference_output_type = tf.uint8, tf.float32
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # the converter warns of the interpreter it calibrates with
+            data = converter.convert()
+    path.write_bytes(float_softmax(data) if integer else data)
+
+
+def whole_range(pictures: np.ndarray) -> np.ndarray:
+    """Float32 pictures of which the first reaches from 0 to 255 in two corner pixels.
+
+    So the input's scale is exactly 1 and a pixel's byte is its quantized value, whatever the pictures' contrast.
+    """
+    pictures = pictures.astype(np.float32)
+    pictures[0, 0, 0], pictures[0, 0, -1] = 0, 255
+    return pictures
+
+
+def float_softmax(data: bytes) -> bytes:
+    """Move the last softmax behind the dequantization.
+
+    XNNPACK has no int8 softmax, and int8 probabilities come in steps of 1/256. With float ones a file's
+    operators all run in one delegate and small probabilities survive.
+    """
+    from ai_edge_litert.tools import flatbuffer_utils as utils
+
+    model = utils.read_model_from_bytearray(bytearray(data))
+    graph, codes = model.subgraphs[0], [code.builtinCode for code in model.operatorCodes]
+    softmax, dequantize = graph.operators[-2:]
+    kinds = [codes[operator.opcodeIndex] for operator in (softmax, dequantize)]
+    expected = [utils.schema_fb.BuiltinOperator.SOFTMAX, utils.schema_fb.BuiltinOperator.DEQUANTIZE]
+    assert kinds == expected, "an int8 classifier ends in softmax and dequantize"
+    logits, scores, result = softmax.inputs[0], softmax.outputs[0], dequantize.outputs[0]
+    tensor = graph.tensors[scores]  # was int8 probabilities, becomes float logits
+    tensor.type, tensor.quantization = utils.schema_fb.TensorType.FLOAT32, None
+    dequantize.inputs, dequantize.outputs = [logits], [scores]
+    softmax.inputs, softmax.outputs = [scores], [result]
+    graph.operators[-2:] = [dequantize, softmax]
+    return bytes(utils.convert_object_to_bytearray(model))

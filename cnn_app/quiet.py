@@ -1,0 +1,21 @@
+"""Native libraries write notes to the error stream that no Python setting turns off."""
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+@contextmanager
+def native_silence() -> Iterator[None]:
+    """Drop what is written to file descriptor 2 inside the block. Python exceptions pass as ever."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    try:
+        with open(os.devnull, "wb") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        yield
+    finally:
+        sys.stderr.flush()
+        os.dup2(kept, 2)
+        os.close(kept)
