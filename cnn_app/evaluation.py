@@ -12,10 +12,8 @@ from cnn_app import data as sources
 from cnn_app.data import pictures, pipeline
 from cnn_app.errors import DataError
 from cnn_app.recipe import Data
-from cnn_app.runtimes import labels_of, open_model
+from cnn_app.runtimes import answers, labels_of, open_model
 from cnn_app.tasks import classification
-
-BATCH = 64
 
 
 def evaluate(
@@ -30,8 +28,7 @@ def evaluate(
         dataset.in_order(labels), runtime.image, skip_bad=data.on_bad_image == "skip", progress=progress
     )
     chosen = dataset.splits[split]
-    probabilities = np.concatenate([runtime.predict(images) for images in pipeline.arrays(chosen, BATCH)])
-    return classification.report(probabilities, chosen.labels, labels), labels
+    return classification.report(answers(runtime, chosen), chosen.labels, labels), labels
 
 
 def predict(artifact: str | os.PathLike[str], named: Iterable[tuple[str, bytes]], k: int = 5) -> Iterable[dict]:

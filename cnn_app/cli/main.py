@@ -30,7 +30,7 @@ def cli():
 
 
 def quietly(command: click.Command) -> click.Command:
-    """Import TensorFlow without its notes, once the command really runs."""
+    """Import TensorFlow and let it look for devices without its notes, once the command really runs."""
     if isinstance(command, click.Group):
         for child in command.commands.values():
             quietly(child)
@@ -41,7 +41,10 @@ def quietly(command: click.Command) -> click.Command:
     def run(**options):
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
         with native_silence():
-            import keras  # noqa: F401
+            import tensorflow as tf
+
+            tf.config.list_physical_devices()
+            tf.get_logger().setLevel("ERROR")
         return callback(**options)
 
     command.callback = run

@@ -4,7 +4,7 @@ from cnn_app.artifacts import ModelDir
 from cnn_app.cli import view
 
 
-def carry_out(job, out, *, resume, overwrite, dry_run, overfit_batch, as_json):
+def carry_out(job, out, *, resume, overwrite, as_json, dry_run=False, overfit_batch=False):
     """Run the job, or only look at it, and print what came out."""
     import click
 

@@ -95,6 +95,7 @@ def comparisons(as_json):
 def _comparison(result):
     outside = ", ".join(f"{count} {name}" for name, count in (result.outside or {}).items())
     return (
-        result.target, f"{result.top1:.4f}", f"{result.drop:+.2f}", f"{result.agreement:.4f}", f"{result.max_difference:.1e}",
-        f"{result.bytes / 1e6:.2f}", f"{result.latency_ms:.2f}", "" if result.delegates is None else result.delegates, outside,
+        result.target, f"{result.top1:.4f}", f"{result.drop:+.2f}", f"{result.agreement:.4f}",
+        f"{result.max_difference:.1e}", f"{result.bytes / 1e6:.2f}", f"{result.latency_ms:.2f}",
+        "" if result.delegates is None else result.delegates, outside,
     )  # fmt: skip

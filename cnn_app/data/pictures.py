@@ -18,7 +18,7 @@ MAX_BYTES = 256 * 2**20  # of a file
 MIN_SIDE = 4  # pixels; less carries no picture
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif")
 LUMA = (0.299, 0.587, 0.114)  # of red, green and blue in grey (ITU-R BT.601)
-FORMATS = ("JPEG", "PNG", "BMP", "GIF", "MPO")  # MPO: a phone's JPEG with a second picture behind it
+FORMATS = ("JPEG", "PNG", "BMP", "GIF")  # JPEG opens MPO too: a phone's JPEG with a second picture behind it
 
 
 def decode(data: tf.Tensor) -> tf.Tensor:

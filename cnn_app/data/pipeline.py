@@ -116,9 +116,11 @@ def augmented(images: tf.Tensor, seed: tuple, augment: tuple[str, ...]) -> tf.Te
         down, right = (
             tf.random.stateless_uniform((number, 1), seed + 1 + i, 0, 2 * reach[i] + 1, tf.int32) for i in range(2)
         )
-        images = tf.gather(padded, down + tf.range(height), axis=1, batch_dims=1)
-        images = tf.gather(tf.transpose(images, (0, 2, 1, 3)), right + tf.range(width), axis=1, batch_dims=1)
-        images = tf.transpose(images, (0, 2, 1, 3))
+        rows, columns = down + tf.range(height), right + tf.range(width)
+        places = rows[:, :, None] * (width + 2 * reach[1]) + columns[:, None, :]
+        shape = (number, height, width, images.shape[-1])
+        flat = tf.reshape(padded, (number, -1, images.shape[-1]))
+        images = tf.reshape(tf.gather(flat, tf.reshape(places, (number, -1)), axis=1, batch_dims=1), shape)
     return images
 
 

@@ -36,12 +36,16 @@ def endpoint(model: keras.Model, *, batch: int | None, dtype: str):
 
 
 def save(model: keras.Model, path, *, batch: int | None, dtype: str) -> None:
-    """Write a SavedModel directory whose `serving_default` is `endpoint`."""
-    archive = keras.export.ExportArchive()
-    archive.track(model)
-    serve = endpoint(model, batch=batch, dtype=dtype)
-    archive.add_endpoint("serving_default", serve.python_function, input_signature=serve.input_signature)
-    archive.write_out(str(path), verbose=False)
+    """Write a SavedModel directory whose `serving_default` is `endpoint`.
+
+    A bare module with the variables: keras.export.ExportArchive would write each of them twice.
+    """
+    import tensorflow as tf
+
+    module = tf.Module()
+    module.weights = [variable.value for variable in model.variables]
+    module.serve = endpoint(model, batch=batch, dtype=dtype)
+    tf.saved_model.save(module, str(path), signatures={"serving_default": module.serve})
 
 
 def _swap(layer: keras.Layer) -> keras.Layer:

@@ -18,6 +18,7 @@ from cnn_app.export import targets as table
 from cnn_app.export.graph import deployable
 from cnn_app.export.verification import Comparison, compare
 from cnn_app.recipe import Data, Export
+from cnn_app.runtimes import answers
 from cnn_app.runtimes.keras_model import KerasRuntime
 
 VERIFIED = 1000  # held-out pictures at most
@@ -49,7 +50,7 @@ def export(
     if any(target.calibrated for target in wanted.values()):
         train = dataset.splits["train"]
         calibration = pixels_of(train.take(pipeline.stratified(train, options.calibration)))
-    reference = KerasRuntime(model).predict(pixels)
+    reference = answers(KerasRuntime(model), held_out)
     copy, refused, results = deployable(model), [], []
     for name, target in wanted.items():
         place = table.place(directory, name)

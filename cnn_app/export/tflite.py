@@ -12,6 +12,7 @@ import numpy as np
 from cnn_app.errors import ExportError
 from cnn_app.export import graph
 from cnn_app.export.targets import Target
+from cnn_app.quiet import native_silence
 
 
 def write(model: keras.Model, path: Path, target: Target, calibration: np.ndarray | None) -> None:
@@ -34,7 +35,7 @@ def write(model: keras.Model, path: Path, target: Target, calibration: np.ndarra
             converter.representative_dataset = lambda: ({"image": picture[None]} for picture in pictures)
             converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
             converter.inference_input_type, converter.inference_output_type = tf.uint8, tf.float32
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), native_silence():
             warnings.simplefilter("ignore", UserWarning)  # the converter warns of the interpreter it calibrates with
             data = converter.convert()
     path.write_bytes(float_softmax(data) if integer else data)

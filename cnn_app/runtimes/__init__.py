@@ -8,10 +8,15 @@ from __future__ import annotations
 import os
 from importlib import import_module
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
 
 from cnn_app.artifacts import model_dir_of
 from cnn_app.errors import ArtifactError
+
+if TYPE_CHECKING:
+    from cnn_app.data.dataset import Split
 
 FORMATS = {".keras": "keras_model", ".tflite": "tflite", ".onnx": "onnx"}  # by suffix; directories by what they hold
 
@@ -45,6 +50,13 @@ def kind_of(path: str | os.PathLike[str]) -> str:
 def open_model(path: str | os.PathLike[str], threads: int | None = None) -> Runtime:
     """Open an artifact. `threads`: how many a prediction may use, where the runtime can be told."""
     return import_module(f"cnn_app.runtimes.{kind_of(path)}").open_model(Path(path), threads)
+
+
+def answers(runtime: Runtime, split: Split, batch: int = 64) -> np.ndarray:
+    """The runtime's probabilities for all pictures of a prepared split, float32 (n, classes)."""
+    from cnn_app.data import pipeline
+
+    return np.concatenate([runtime.predict(images) for images in pipeline.arrays(split, batch)])
 
 
 def labels_of(path: str | os.PathLike[str], classes: int) -> tuple[str, ...]:

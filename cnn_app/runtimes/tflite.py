@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from cnn_app.errors import ArtifactError
+from cnn_app.quiet import native_silence
 
 INTERPRETERS = ("tflite_runtime.interpreter", "ai_edge_litert.interpreter", "tensorflow.lite")  # the smallest first
 
@@ -51,7 +52,8 @@ class TFLiteRuntime:
 
 def open_model(path: Path, threads: int | None = None) -> TFLiteRuntime:
     try:
-        return TFLiteRuntime(interpreter_class()(model_path=str(path), num_threads=threads))
+        with native_silence():
+            return TFLiteRuntime(interpreter_class()(model_path=str(path), num_threads=threads))
     except (ValueError, RuntimeError) as error:
         raise ArtifactError(f"cannot load {path}: {str(error).splitlines()[0][:200]}") from error
 

@@ -10,13 +10,14 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 
 import keras
-import numpy as np
 
 from cnn_app.artifacts import ModelDir
 from cnn_app.data import pipeline
 from cnn_app.data.dataset import Dataset
 from cnn_app.errors import TrainingError
 from cnn_app.recipe import Schedule
+from cnn_app.runtimes import answers
+from cnn_app.runtimes.keras_model import KerasRuntime
 from cnn_app.tasks import classification
 from cnn_app.training import checkpoint, records
 from cnn_app.training.checkpoint import Position
@@ -46,7 +47,7 @@ def train(
 ) -> Position:  # fmt: skip
     """Train `model` in place and hand the best weights so far to `keep(model, history row)`.
 
-    settings: what must be equal for a run to be resumed. The best epoch has the highest val top-1, then the lowest loss.
+    settings: what must be equal for a run to be resumed. The best epoch has the highest val top-1, then lowest loss.
     Raises TrainingError when the loss is no number any more, or when a signal stopped the run.
     """
     watch = watch or Watch()
@@ -103,12 +104,6 @@ def overfit_batch(model: keras.Model, dataset: Dataset, schedule: Schedule, watc
     return logs | {"pictures": len(images), "steps": OVERFIT_STEPS}
 
 
-def probabilities(model: keras.Model, split, batch: int = 64) -> np.ndarray:
-    """Softmax of the model's logits for a prepared split, float32 (n, classes)."""
-    logits = [np.asarray(model.predict_on_batch(images)) for images in pipeline.arrays(split, batch)]
-    return keras.ops.convert_to_numpy(keras.ops.softmax(np.concatenate(logits)))
-
-
 @contextmanager
 def stop_signals() -> Iterator[threading.Event]:
     """SIGINT and SIGTERM set the event; the second one ends the process as usual."""
@@ -133,7 +128,7 @@ def stop_signals() -> Iterator[threading.Event]:
 
 def _end_of_epoch(model, dataset, schedule, position: Position, epoch: int, steps: int) -> dict:
     val = dataset.splits["val"]
-    result = classification.report(probabilities(model, val), val.labels, dataset.classes)
+    result = classification.report(answers(KerasRuntime(model), val), val.labels, dataset.classes)
     means = {name: total / steps for name, total in position.sums.items()}
     rate = learning_rate(schedule, position.step - 1, steps, position.plateaus)
     row = {

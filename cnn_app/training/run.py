@@ -16,13 +16,14 @@ from cnn_app.data import pipeline
 from cnn_app.data.dataset import Dataset
 from cnn_app.errors import TrainingError
 from cnn_app.recipe import Data, Schedule
+from cnn_app.runtimes import answers, open_model
 from cnn_app.tasks import classification
 from cnn_app.training import engine, records
 
 
 @dataclass(frozen=True)
 class Job:
-    """A network, its data at the network's size, and how it will be trained: all that is known before the first step."""
+    """A network, its data at the network's size, and how it will be trained: what is known before the first step."""
 
     architecture: str
     columns: dict
@@ -59,7 +60,7 @@ def run(
     """Train, keep the best checkpoint, measure it on the test split, and write the card."""
     if directory.card.exists() and not resume and not overwrite:
         raise TrainingError(
-            f"{directory.path} holds a model already; use --resume to go on, --overwrite to replace it, or another --out"
+            f"{directory.path} holds a model already; --resume goes on with it, --overwrite replaces it"
         )
     card = Card(
         architecture=job.architecture,
@@ -89,9 +90,9 @@ def run(
         card = replace(card, metrics=kept.metrics, digests=kept.digests)
     settings = engine.settings_of(job.architecture, job.columns, job.dataset, job.schedule)
     position = engine.train(job.model, job.dataset, job.schedule, directory, settings, keep, resume=resume, watch=watch)
-    best = cnn_app.load_model(directory.model)
+    best = open_model(directory.path)
     test = job.dataset.splits["test"]
-    result = classification.report(engine.probabilities(best, test), test.labels, job.dataset.classes)
+    result = classification.report(answers(best, test), test.labels, job.dataset.classes)
     figures = {"top1": result.top1, "top5": result.top5, "loss": result.loss, "n": result.n}
     card = replace(card, metrics=card.metrics | {"test": figures})
     directory.write_card(card)
