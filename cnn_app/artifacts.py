@@ -66,8 +66,7 @@ class ModelDir:
         if not self.card.is_file():
             raise ArtifactError(f"{self.path} is no model directory: it has no card.json; train writes one")
         values = read_json(self.card)
-        known = {item.name for item in fields(Card)}
-        if not isinstance(values, dict) or not {"architecture", "columns", "labels", "image"} <= set(values) <= known:
+        if not _is_card(values):
             raise ArtifactError(f"{self.card} is no card of a model; it needs architecture, columns, labels and image")
         columns = {name: _tuples(value) for name, value in values["columns"].items()}
         lists = {"labels": tuple(map(str, values["labels"])), "image": tuple(map(int, values["image"]))}
@@ -77,7 +76,10 @@ class ModelDir:
         write_json(self.card, asdict(card))
 
     def read_exports(self) -> list[dict]:
-        return read_json(self.exports) if self.exports.is_file() else []
+        lines = read_json(self.exports) if self.exports.is_file() else []
+        if not isinstance(lines, list) or not all(isinstance(line, dict) and "path" in line for line in lines):
+            raise ArtifactError(f"{self.exports} is no list of exported files; remove it and export again")
+        return lines
 
     def add_exports(self, lines: list[dict]) -> None:
         """Record exported files; a line with the same `path` is replaced."""
@@ -108,9 +110,15 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
         inner = scratch / path.name
         yield inner
         _flush(inner)
-        if inner.is_dir() and path.is_dir():
-            path.rename(scratch / "old")
-        os.replace(inner, path)
+        old = scratch / "old"
+        try:
+            if inner.is_dir() and path.is_dir():
+                path.rename(old)
+            os.replace(inner, path)
+        except BaseException:
+            if old.is_dir() and not path.exists():
+                old.rename(path)
+            raise
     except OSError as error:
         reason = error.strerror or str(error)
         raise ArtifactError(f"cannot write {path}: {reason}; free some space or choose another place") from error
@@ -139,7 +147,7 @@ def read_json(path: Path):
         return json.loads(path.read_bytes())
     except OSError as error:
         raise ArtifactError(f"cannot read {path}: {error.strerror}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ArtifactError(f"{path} is damaged: {error}") from error
 
 
@@ -165,6 +173,17 @@ def _flush(path: Path) -> None:
         if file.is_file():
             with file.open("rb") as stream:
                 os.fsync(stream.fileno())
+
+
+def _is_card(values) -> bool:
+    """Whether JSON `values` have the keys and types of a Card."""
+    types = {item.name: {"str": str, "dict": dict}.get(str(item.type), list) for item in fields(Card)}
+    return (
+        isinstance(values, dict)
+        and {"architecture", "columns", "labels", "image"} <= set(values) <= set(types)
+        and all(isinstance(value, types[name]) for name, value in values.items())
+        and [type(side) for side in values["image"]] == [int] * 3
+    )
 
 
 def _tuples(value):

@@ -16,6 +16,7 @@ RECIPE_LIMIT_BYTES = 2**20
 OPTIMIZERS = ("adamw", "sgd")
 RATES = ("cosine", "plateau", "constant")
 AUGMENTATIONS = ("flip", "crop")
+ON_BAD_IMAGE = ("error", "skip")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +27,10 @@ class Data:
     directory: str | None = None  # where prepared TFDS sets lie
     image: tuple[int, int, int] | None = None  # height, width, channels; None: the network's own
     on_bad_image: str = "error"  # or "skip"
+
+    def __post_init__(self):
+        if self.on_bad_image not in ON_BAD_IMAGE:
+            raise unknown("on_bad_image", self.on_bad_image, ON_BAD_IMAGE, RecipeError)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,8 +53,7 @@ class Schedule:
         for name, low, high in (("epochs", 1, 10**6), ("batch", 1, 2**16), ("lr", 0, 10**3), ("warmup", 0, 10**6),
                                 ("momentum", 0, 1), ("weight_decay", 0, 10**3), ("label_smoothing", 0, 1),
                                 ("seed", 0, 2**31 - 1)):  # fmt: skip
-            if not low <= getattr(self, name) <= high:
-                raise RecipeError(f"{name} lies between {low} and {high}, received {getattr(self, name)}")
+            _between(name, low, getattr(self, name), high)
         for kind, value, known in (("optimizer", self.optimizer, OPTIMIZERS), ("rate", self.rate, RATES)):
             if value not in known:
                 raise unknown(kind, value, known, RecipeError)
@@ -66,12 +70,19 @@ class Export:
     max_drop: float = 1.0  # points of top-1 on held-out pictures
     calibration: int = 200  # pictures that set the int8 ranges
 
+    def __post_init__(self):
+        _between("max_drop", 0, self.max_drop, 100)
+        _between("calibration", 1, self.calibration, 10**6)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Acceptance:
     """What the result must reach, or `run` fails."""
 
     top1: float = 0.0  # of the Keras model on the held-out split
+
+    def __post_init__(self):
+        _between("top1", 0, self.top1, 1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,9 +98,9 @@ class Recipe:
     acceptance: Acceptance = field(default_factory=Acceptance)
 
     def __post_init__(self):
-        if Path(self.name).name != self.name or self.name.startswith("."):
+        if not self.name.isprintable() or Path(self.name).name != self.name or self.name[:1] in ("", "."):
             raise RecipeError(
-                f"name becomes a directory in the model store: no slashes, no leading dot, received {self.name!r}"
+                f"name becomes a directory in the model store: without slashes or a leading dot; received {self.name!r}"
             )
         if not isinstance(self.model.get("name"), str):
             raise RecipeError("[model] needs a name; `cnn-app models` lists them")
@@ -104,7 +115,7 @@ def read(path: str | os.PathLike[str]) -> Recipe:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise RecipeError(f"cannot read {path}: {error.strerror}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise RecipeError(f"{path} is no TOML: {error}") from error
     try:
         return parse(Recipe, values, "the recipe")
@@ -132,6 +143,11 @@ def parse(kind: type, values: dict, where: str):
         if name not in values and item.default is MISSING and item.default_factory is MISSING:
             raise RecipeError(f"{where} needs {name}")
     return kind(**{name: _value(types_of[name], value, f"[{name}]") for name, value in values.items()})
+
+
+def _between(name: str, low: float, value: float, high: float) -> None:
+    if not low <= value <= high:
+        raise RecipeError(f"{name} lies between {low} and {high}, received {value}")
 
 
 def _value(kind, value, where: str):

@@ -2,6 +2,7 @@
 
 import functools
 import os
+from contextlib import suppress
 from importlib import import_module
 
 import click
@@ -36,11 +37,12 @@ def quietly(command: click.Command) -> click.Command:
             quietly(child)
         return command
     callback = command.callback
+    assert callback is not None
 
     @functools.wraps(callback)
     def run(**options):
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-        with native_silence():
+        with native_silence(), suppress(ImportError):  # a command that needs it will say what is missing
             import tensorflow as tf
 
             tf.config.list_physical_devices()

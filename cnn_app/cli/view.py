@@ -10,12 +10,13 @@ def table(columns, rows, title=None):
     """Print rows of text under `columns`; one that starts with > is right-aligned."""
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     grid = Table(title=title, title_justify="left")
     for column in columns:
         grid.add_column(column.lstrip(">"), justify="right" if column.startswith(">") else "left")
     for row in rows:
-        grid.add_row(*map(str, row))
+        grid.add_row(*(Text(str(cell)) for cell in row))
     console = Console()
     console.print(grid) if console.is_terminal else Console(width=160).print(grid)
 

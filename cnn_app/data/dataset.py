@@ -91,13 +91,13 @@ def split_of(name: str) -> str:
 
 def by_hash(split: Split, among: Sequence[str] = SPLITS) -> dict[str, Split]:
     """Divide `split` by the hash of the file names; the shares of splits that are not wanted go to train."""
-    where = np.array([split_of(name.rsplit("/", 1)[-1]) for name in split.names])
+    where = np.array([split_of(name.rsplit("/", 1)[-1]) for name in split.names], "<U5")  # as long as "train"
     where[~np.isin(where, among)] = "train"
     return {name: split.take(np.flatnonzero(where == name)) for name in among}
 
 
 def complete(source: str, classes: Sequence[str], splits: dict[str, Split]) -> Dataset:
-    """A Dataset whose three splits exist: what is missing is divided off train, or test and val stand in for each other."""
+    """A Dataset whose three splits exist: a missing val is divided off train, and for a missing test val stands in."""
     if len(classes) < 2:
         raise DataError(f"{source} has one class only ({', '.join(classes) or 'none'}); a classifier needs two or more")
     if "val" not in splits and "test" not in splits:

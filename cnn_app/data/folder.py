@@ -12,8 +12,6 @@ from cnn_app.data.dataset import SPLITS, Dataset, Split, complete
 from cnn_app.errors import DataError
 from cnn_app.recipe import Data
 
-HEADER_BYTES = 2**20  # enough for any header, and for the metadata that cameras put in front
-
 
 def load(data: Data) -> Dataset:
     """The splits of the folder `data.source`; whether each picture decodes is found out by `pipeline.prepare`."""
@@ -51,12 +49,10 @@ def scan(root: Path) -> dict[str, dict[str, list[Path]]]:
 
 
 def header_problem(path: str) -> str | None:
-    """Why the file at `path` is not to be decoded, from its first bytes and its size; None if it may be."""
+    """Why the file at `path` is not to be decoded, from its header and its size; None if it may be."""
     try:
         with open(path, "rb") as stream:
-            if os.fstat(stream.fileno()).st_size > pictures.MAX_BYTES:
-                return f"the file is larger than {pictures.MAX_BYTES >> 20} MiB"
-            return pictures.problem(stream.read(HEADER_BYTES))
+            return pictures.problem(stream)
     except OSError as error:
         return error.strerror
 
@@ -67,7 +63,11 @@ def _classes(folder: Path) -> dict[str, list[Path]]:
 
 
 def _files(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in pictures.SUFFIXES and path.is_file())
+    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in pictures.SUFFIXES and path.is_file())
+    for path in files:
+        if str(path).encode(errors="replace") != os.fsencode(path):
+            raise DataError(f"the name of {os.fsencode(path)!r} is not UTF-8; rename it")
+    return files
 
 
 def _split(root: Path, files: dict[str, list[Path]], classes: list[str]) -> Split:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import warnings
+from typing import BinaryIO
 
 import tensorflow as tf
 
@@ -41,19 +42,23 @@ def to_size(pixels: tf.Tensor, image: tuple[int, int, int]) -> tf.Tensor:
     return tf.cast(tf.round(tf.clip_by_value(scaled, 0, 255)), tf.uint8)
 
 
-def problem(data: bytes) -> str | None:
+def problem(data: bytes | BinaryIO) -> str | None:
     """Why `data` should not be decoded, read from its header alone; None if nothing speaks against it."""
     from PIL import Image
 
-    if not data:
+    stream = io.BytesIO(data) if isinstance(data, bytes) else data
+    size = stream.seek(0, io.SEEK_END)
+    stream.seek(0)
+    if not size:
         return "the file is empty"
-    if len(data) > MAX_BYTES:
+    if size > MAX_BYTES:
         return f"the file is larger than {MAX_BYTES >> 20} MiB"
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow warns of sizes that are refused below
-            with Image.open(io.BytesIO(data), formats=FORMATS) as picture:
+            with Image.open(stream, formats=FORMATS) as picture:
                 width, height = picture.size
+                plain = picture.format != "BMP" or _is_plain(picture)
     except Image.DecompressionBombError:
         return f"it has more than {MAX_PIXELS:,} pixels"
     except (OSError, ValueError, SyntaxError):
@@ -62,7 +67,7 @@ def problem(data: bytes) -> str | None:
         return f"it has {width}x{height} pixels; more than {MAX_PIXELS:,} are refused"
     if min(width, height) < MIN_SIDE:
         return f"it has {width}x{height} pixels; at least {MIN_SIDE}x{MIN_SIDE} are needed"
-    return None
+    return None if plain else "it is a BMP with a palette, compression or unusual pixels; save it as PNG"
 
 
 def load(data: bytes, name: str, image: tuple[int, int, int]):
@@ -73,6 +78,11 @@ def load(data: bytes, name: str, image: tuple[int, int, int]):
         return to_size(decode(tf.constant(data)), image).numpy()
     except tf.errors.InvalidArgumentError as error:
         raise DataError(f"cannot read {name}: the picture is damaged or cut off") from error
+
+
+def _is_plain(bmp) -> bool:
+    """Whether TensorFlow reads this BMP as it is meant: it takes palette indices for grey, and padding for alpha."""
+    return all(tile.codec_name == "raw" and tile.args[0] in ("L", "BGR", "BGRA") for tile in bmp.tile)
 
 
 def _over_white(pixels):

@@ -25,20 +25,24 @@ def prepare(
 ) -> Dataset:
     """Bring every picture to `image`, and find those that cannot be read: an error names them, or they are left out."""
     done: dict[int, Split] = {}
-    skipped: list[str] = []
+    bad: dict[int, list[str]] = {}
     for name, split in dataset.splits.items():
         if id(split) not in done:  # test may be val
-            done[id(split)], bad = _prepare(
+            done[id(split)], bad[id(split)] = _prepare(
                 split, image, lambda i, n, name=name: progress and progress(f"reading {name}", i, n)
             )
-            skipped += bad
+    skipped = [line for lines in bad.values() for line in lines]
     if skipped and not skip_bad:
         more = f" and {len(skipped) - 1} more" if len(skipped) > 1 else ""
         raise DataError(f"{dataset.source}: cannot read {skipped[0]}{more}; remove it, or use --on-bad-image skip")
     splits = {name: done[id(split)] for name, split in dataset.splits.items()}
     for name, split in splits.items():
         if len(split) == 0:
-            raise DataError(f"{dataset.source}: not one picture of {name} can be read, such as {skipped[0]}")
+            first = bad[id(dataset.splits[name])][0]
+            raise DataError(f"{dataset.source}: not one picture of {name} can be read, such as {first}")
+    for label, name in enumerate(dataset.classes):
+        if label not in splits["train"].labels:
+            raise DataError(f"{dataset.source}: not one picture of the class {name!r} in train can be read")
     return replace(dataset, splits=splits, skipped=tuple(skipped))
 
 

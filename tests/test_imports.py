@@ -1,0 +1,58 @@
+"""What may import what, and what must stay light."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "cnn_app"
+LIGHT = ["cnn_app", "cnn_app.errors", "cnn_app.registry", "cnn_app.recipe", "cnn_app.artifacts", "cnn_app.quiet",
+         "cnn_app.export.targets", "cnn_app.cli.main"]  # fmt: skip
+LAYERS = [
+    {"errors", "quiet"},
+    {"registry", "recipe", "artifacts"},
+    {"layers"},
+    {"architectures"},
+    {"tasks", "heads", "data"},
+    {"runtimes"},
+    {"evaluation", "training", "transfer", "export", "delivery", "serving", "analysis"},
+    {"doctor"},
+    {"cli"},
+]
+RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
+
+
+def imports(file: Path):
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def test_light_modules_load_neither_keras_nor_tensorflow_nor_numpy():
+    code = f"import sys, {', '.join(LIGHT)}; print(*sorted({{'keras', 'tensorflow', 'numpy'}} & set(sys.modules)))"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert loaded == []
+
+
+@pytest.mark.parametrize("file", sorted(PACKAGE.rglob("*.py")), ids=lambda file: str(file.relative_to(PACKAGE)))
+def test_imports_go_downwards(file):
+    part = file.relative_to(PACKAGE).with_suffix("").parts[0]
+    if part == "__init__":
+        return  # resolves its three functions when they are called
+    wrong = [
+        name
+        for name in imports(file)
+        if name.startswith("cnn_app.") and (other := name.split(".")[1]) != part and RANK.get(other, -1) > RANK[part]
+    ]
+    assert not wrong
+
+
+@pytest.mark.parametrize("folder", ["architectures", "heads"])
+def test_builders_are_pure_keras(folder):
+    for file in (PACKAGE / folder).glob("*.py"):
+        assert not [name for name in imports(file) if name.split(".")[0] == "tensorflow"], file

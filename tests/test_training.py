@@ -1,0 +1,181 @@
+"""The loop: what it learns, what it leaves behind, how it stops and goes on."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import cnn_app
+from cnn_app.artifacts import ModelDir
+from cnn_app.errors import CnnAppError, TrainingError
+from cnn_app.recipe import Data, Schedule
+from cnn_app.training import engine, rates
+from cnn_app.training.run import dry_run, overfit, plan, run
+
+SCHEDULE = Schedule(epochs=3, batch=128, lr=0.003, augment=("flip", "crop"), seed=5)
+COLUMNS = {"dropout": 0.2}
+
+
+def job(schedule=SCHEDULE, name="lenet5", columns=None, source="digits"):
+    return plan(name, COLUMNS if columns is None else columns, Data(source=source), schedule)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    directory = ModelDir(tmp_path_factory.mktemp("store") / "digits")
+    run(job(), directory)
+    return directory
+
+
+def weights(directory):
+    return cnn_app.load_model(directory.path).get_weights()
+
+
+def test_a_run_leaves_model_card_history_and_curves(finished):
+    card = finished.read_card()
+    assert card.architecture == "lenet5" and card.columns["dropout"] == 0.2 and card.labels == tuple("0123456789")
+    assert card.metrics["test"]["top1"] > 0.5 and card.data["counts"]["train"] == 1250
+    rows = list(csv.DictReader(finished.history.read_text().splitlines()))
+    assert [row["epoch"] for row in rows] == ["1", "2", "3"]
+    assert float(rows[-1]["loss"]) < float(rows[0]["loss"])
+    assert finished.curves.read_bytes().startswith(b"\x89PNG") and not finished.training.exists()
+
+
+def test_the_kept_checkpoint_is_the_best_epoch(finished):
+    rows = list(csv.DictReader(finished.history.read_text().splitlines()))
+    best = max(rows, key=lambda row: (float(row["val_top1"]), -float(row["val_loss"])))
+    assert finished.read_card().metrics["epoch"] == int(best["epoch"])
+    assert finished.read_card().metrics["val"]["top1"] == float(best["val_top1"])
+
+
+@pytest.mark.parametrize("stop_at", [4, 9, 17])
+def test_resume_gives_the_same_result_bit_for_bit(finished, tmp_path, stop_at):
+    """Stopped in the middle of an epoch and at its end (9 steps each), with dropout, augmentation and AdamW."""
+    directory = ModelDir(tmp_path / "digits")
+
+    def stop(epoch, done, steps, logs):
+        if epoch * steps + done == stop_at:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(TrainingError, match=f"after step {stop_at}; .*--resume"):
+        run(job(), directory, watch=engine.Watch(step=stop))
+    run(job(), directory, resume=True)
+    for ours, theirs in zip(weights(directory), weights(finished), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    assert directory.history.read_text() == finished.history.read_text()
+    assert directory.read_card().metrics == finished.read_card().metrics
+
+
+def test_another_seed_gives_another_result(finished, tmp_path):
+    directory = ModelDir(tmp_path / "other")
+    run(job(Schedule(epochs=1, batch=128, seed=6)), directory)
+    assert any((ours != theirs).any() for ours, theirs in zip(weights(directory), weights(finished), strict=True))
+
+
+def test_resume_refuses_other_settings_and_missing_runs(tmp_path):
+    directory = ModelDir(tmp_path / "digits")
+    with pytest.raises(TrainingError, match="nothing to resume"):
+        run(job(), directory, resume=True)
+
+    def stop(epoch, done, steps, logs):
+        os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(TrainingError, match="after step 1"):
+        run(job(), directory, watch=engine.Watch(step=stop))
+    with pytest.raises(TrainingError, match="another lr: it was 0.003 and is 0.1 now"):
+        run(job(Schedule(epochs=3, batch=128, lr=0.1, augment=("flip", "crop"), seed=5)), directory, resume=True)
+    (directory.training / "state.npz").write_bytes(b"PK damaged")
+    with pytest.raises(CnnAppError, match="is damaged"):
+        run(job(), directory, resume=True)
+
+
+def test_a_model_is_not_replaced_by_accident(finished):
+    with pytest.raises(TrainingError, match="holds a model already"):
+        run(job(), finished)
+
+
+def test_nan_loss_stops_and_keeps_the_last_good_checkpoint(tmp_path):
+    """Weights that break after the first epoch: its checkpoint stays."""
+    directory = ModelDir(tmp_path / "nan")
+    planned = job(Schedule(epochs=2, batch=128))
+
+    def poison(row):
+        layer = planned.model.get_layer("f6")
+        layer.set_weights([np.full_like(weight, np.nan) for weight in layer.get_weights()])
+
+    with pytest.raises(TrainingError, match=r"the loss is nan at step 10 with learning rate .*epoch 1 is kept"):
+        run(planned, directory, watch=engine.Watch(epoch=poison))
+    assert all(np.isfinite(weight).all() for weight in weights(directory))
+    assert directory.read_card().metrics["epoch"] == 1
+
+
+def test_dry_run_and_overfit_batch(tmp_path):
+    planned = job()
+    looked = dry_run(planned)
+    assert looked["steps_per_epoch"] == 9 and looked["steps"] == 27 and np.isfinite(looked["first_loss"])
+    assert overfit(job(Schedule(batch=16, lr=0.003)))["top1"] == 1.0
+    with pytest.raises(TrainingError, match="by heart"):
+        overfit(job(Schedule(batch=64, lr=0.0)))
+
+
+def test_decay_leaves_biases_and_normalization_alone():
+    """With no gradient, decoupled decay multiplies a kernel by 1 - lr * decay and nothing else."""
+    model = cnn_app.create_model("resnet20", image=(8, 8, 3))
+    for name in ("adamw", "sgd"):
+        optimizer = rates.optimizer(Schedule(optimizer=name, lr=0.1, weight_decay=0.5))
+        model.compile(optimizer, "mse")
+        before = [np.asarray(variable) for variable in model.trainable_variables]
+        optimizer.apply([np.zeros(variable.shape, "float32") for variable in before], model.trainable_variables)
+        for variable, old in zip(model.trainable_variables, before, strict=True):
+            factor = 0.95 if variable.name == "kernel" else 1.0
+            np.testing.assert_allclose(np.asarray(variable), factor * old, rtol=1e-5, err_msg=variable.path)
+
+
+def test_learning_rates_by_hand():
+    cosine = Schedule(epochs=10, lr=1.0, warmup=2)
+    values = [rates.learning_rate(cosine, step, 10) for step in range(100)]
+    assert values[0] == pytest.approx(1 / 21) and max(values) == 1.0 == values[20]
+    assert values[60] == pytest.approx(0.5) and values[-1] < 1e-3
+    plateau = Schedule(epochs=10, lr=1.0, warmup=0, rate="plateau")
+    assert [rates.learning_rate(plateau, 50, 10, n) for n in (0, 1, 2)] == pytest.approx([1, 0.1, 0.01])
+    assert rates.learning_rate(Schedule(lr=0.5, warmup=0, rate="constant"), 99, 10) == 0.5
+
+
+SCRIPT = """
+import sys
+from cnn_app.cli.main import cli
+cli(sys.argv[1:])
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_from_outside_saves_and_says_how_to_go_on(tmp_path, number):
+    """A real process is signalled once its first epoch is on disk."""
+    out = tmp_path / "digits"
+    command = [
+        sys.executable,
+        "-c",
+        SCRIPT,
+        "train",
+        "lenet5",
+        "--data",
+        "digits",
+        "--out",
+        str(out),
+        "--epochs",
+        "100000",
+    ]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        for line in process.stderr:
+            if line.startswith("epoch   2"):
+                process.send_signal(number)
+                break
+        message = process.stderr.read()
+        assert process.wait() == 1
+    assert "the run is saved" in message and "--resume" in message and "Traceback" not in message
+    assert (out / "training" / "state.npz").is_file() and json.loads((out / "card.json").read_text())
