@@ -1,0 +1,236 @@
+"""Every target of every family against Keras, and what is refused."""
+
+import ctypes
+import json
+from collections import Counter
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+import cnn_app
+from cnn_app import registry
+from cnn_app.artifacts import ModelDir
+from cnn_app.data import pipeline
+from cnn_app.errors import ArtifactError, ExportError, UnknownName
+from cnn_app.export import graph, tflite, verification
+from cnn_app.export import run as exporting
+from cnn_app.export.targets import TARGETS, place, target
+from cnn_app.recipe import Data, Export, Schedule
+from cnn_app.runtimes import open_model
+from cnn_app.runtimes.keras_model import KerasRuntime
+from cnn_app.training.run import plan, run
+
+NETWORKS = {
+    "lenet5": {},
+    "resnet20": {},
+    "resnet18": {"image": (64, 64, 3)},
+    "seresnext50_32x4d": {"image": (64, 64, 3), "depths": (1, 1, 1, 1)},
+    "mobilenet_v2": {"image": (64, 64, 3), "width": 0.35},
+    "shufflenet_v1": {"image": (64, 64, 3), "scale": 0.5},
+}
+MAX_DIFFERENCE = {
+    "saved_model": 1e-5,
+    "onnx": 1e-4,
+    "tflite-float32": 1e-4,
+    "tflite-float16": 0.02,
+    "tflite-int8": 0.15,
+}
+
+
+@pytest.fixture(scope="module")
+def pictures():
+    return np.random.default_rng(0).integers(0, 256, (12, 64, 64, 3)).astype(np.uint8)
+
+
+def write(name, model, path, calibration):
+    from importlib import import_module
+
+    import_module(f"cnn_app.export.{target(name).module}").write(model, path, target(name), calibration)
+
+
+def lively(name, columns):
+    """A network whose batch normalization has seen pictures, so that its answers differ from each other."""
+    model = cnn_app.create_model(name, classes=5, **columns)
+    pixels = np.random.default_rng(1).integers(0, 256, (16, *model.input_shape[1:]))
+    for _ in range(20):
+        model(pixels, training=True)
+    return model
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_every_target_answers_as_keras_does(name, tmp_path, pictures):
+    model = lively(name, NETWORKS[name])
+    height, width, channels = model.input_shape[1:]
+    pixels = pictures[:, :height, :width, :channels]
+    expected = KerasRuntime(model).predict(pixels)
+    copy = graph.deployable(model)
+    for kind in TARGETS:
+        path = place(ModelDir(tmp_path), kind)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write(kind, copy, path, pixels)
+        runtime = open_model(path)
+        assert runtime.image == (height, width, channels)
+        answers = runtime.predict(pixels)
+        assert answers.shape == (12, 5) and answers.dtype == np.float32
+        np.testing.assert_allclose(answers.sum(1), 1, atol=1e-3)
+        np.testing.assert_allclose(answers, expected, atol=MAX_DIFFERENCE[kind], err_msg=kind)
+
+
+@pytest.mark.parametrize("name", ["mobilenet_v2", "shufflenet_v1"])
+def test_int8_at_224_runs_in_one_delegate(name, tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 224, 224, 3)).astype(np.uint8)
+    path = tmp_path / "model.tflite"
+    write("tflite-int8", graph.deployable(cnn_app.create_model(name)), path, pixels)
+    runtime = open_model(path)
+    delegates, outside = runtime.coverage()
+    assert delegates == 1 and set(outside) <= {"QUANTIZE", "DEQUANTIZE"}
+    assert runtime.input["dtype"] == np.uint8 and runtime.input["quantization"] == (1.0, 0)
+    assert runtime.output["dtype"] == np.float32 and path.stat().st_size < 4.2e6
+
+
+def test_deployable_is_the_same_function_in_other_layers():
+    model = lively("shufflenet_v1", {"image": (64, 64, 3), "scale": 0.5})
+    copy = graph.deployable(model)
+    kinds = Counter(type(layer).__name__ for layer in copy.layers)
+    assert kinds["AveragePooling2D"] == 0 and {
+        layer.lowering for layer in copy.layers if hasattr(layer, "lowering")
+    } == {"native"}
+    pixels = np.random.default_rng(0).uniform(0, 255, (2, 64, 64, 3))
+    np.testing.assert_allclose(copy.predict_on_batch(pixels), model.predict_on_batch(pixels), atol=1e-5)
+
+
+def test_saved_model_needs_no_xla_and_opens_in_the_loader_of_tf_serving(tmp_path):
+    """TensorFlow's C API is what TF Serving loads a version directory with."""
+    import tensorflow as tf
+
+    graph.save(graph.deployable(cnn_app.create_model("resnext50_32x4d", image=(64, 64, 3), depths=(1, 1, 1, 1))),
+               tmp_path / "1", batch=None, dtype="uint8")  # fmt: skip
+    assert b"_XlaMustCompile" not in (tmp_path / "1" / "saved_model.pb").read_bytes()
+    library = ctypes.CDLL(str(next(Path(tf.__file__).parent.glob("libtensorflow_cc.so*"))))
+    for function in ("TF_NewStatus", "TF_NewGraph", "TF_NewSessionOptions", "TF_LoadSessionFromSavedModel"):
+        getattr(library, function).restype = ctypes.c_void_p
+    status, tags = ctypes.c_void_p(library.TF_NewStatus()), (ctypes.c_char_p * 1)(b"serve")
+    session = library.TF_LoadSessionFromSavedModel(
+        ctypes.c_void_p(library.TF_NewSessionOptions()), None, str(tmp_path / "1").encode(), tags, 1,
+        ctypes.c_void_p(library.TF_NewGraph()), None, status,
+    )  # fmt: skip
+    library.TF_Message.restype = ctypes.c_char_p
+    assert library.TF_GetCode(status) == 0, library.TF_Message(status)
+    assert session
+
+
+def test_the_input_scale_is_one_whatever_the_contrast():
+    grey = np.full((2, 4, 4, 3), 100, np.uint8)
+    whole = tflite.whole_range(grey)
+    assert whole.min() == 0 and whole.max() == 255 and (whole[0] != 100).sum() == 6 and (grey == 100).all()
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    directory = ModelDir(tmp_path_factory.mktemp("store") / "digits")
+    run(plan("lenet5", {}, Data(source="digits"), Schedule(epochs=4, batch=32, lr=0.003)), directory)
+    return directory, exporting.data_for(directory, None)
+
+
+def test_export_publishes_verified_files_and_records_them(trained):
+    directory, dataset = trained
+    results = exporting.export(directory, Export(targets=("saved_model", "tflite-int8", "onnx")), dataset)
+    assert [result.target for result in results] == ["saved_model", "tflite-int8", "onnx"]
+    lines = {line["target"]: line for line in directory.read_exports()}
+    assert lines["saved_model"]["path"] == "serving/1" and lines["tflite-int8"]["path"] == "mobile/digits-int8.tflite"
+    for line in lines.values():
+        assert line["agreement"] >= (0.98 if line["target"] == "tflite-int8" else 1.0)
+        assert (
+            line["n"] == 276
+            and line["latency_ms"] > 0
+            and line["keras_top1"] == directory.read_card().metrics["test"]["top1"]
+        )
+    exporting.export(directory, Export(targets=("saved_model",)), dataset)
+    assert {line["path"] for line in directory.read_exports()} >= {"serving/1", "serving/2"}
+
+
+def test_a_drop_beyond_the_budget_is_refused_and_nothing_is_left(trained, tmp_path, monkeypatch):
+    """A file whose weights were destroyed: it is measured, refused, and leaves no trace; its neighbour is published."""
+    directory, dataset = trained
+    copy = ModelDir(tmp_path / "broken")
+    copy.path.mkdir()
+    for name in ("model.keras", "card.json"):
+        (copy.path / name).write_bytes((directory.path / name).read_bytes())
+    real = tflite.write
+
+    def ruin(model, path, target, calibration):
+        model = keras.models.clone_model(model)
+        real(model, path, target, calibration)
+
+    monkeypatch.setattr(tflite, "write", ruin)
+    with pytest.raises(ExportError, match=r"tflite-float32 loses \d+\.\d+ points .* more than --max-drop 1"):
+        exporting.export(copy, Export(targets=("tflite-float32", "onnx")), dataset)
+    assert sorted(path.name for path in copy.path.rglob("*") if path.is_file()) == [
+        "broken.onnx", "card.json", "exports.json", "model.keras"
+    ]  # fmt: skip
+    assert [line["target"] for line in json.loads(copy.exports.read_text())] == ["onnx"]
+
+
+def test_agreement_and_drop_by_hand(tmp_path, monkeypatch):
+    class Fixed:
+        def predict(self, pixels):
+            return np.array([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4], [0.3, 0.7]])
+
+    (tmp_path / "x.onnx").write_bytes(b"12345")
+    monkeypatch.setattr(verification, "open_model", lambda path: Fixed())
+    monkeypatch.setattr(verification.latency, "measure", lambda path: {"median_ms": 1.0})
+    reference = np.array([[0.8, 0.2], [0.1, 0.9], [0.4, 0.6], [0.3, 0.7]])
+    result = verification.compare("onnx", tmp_path / "x.onnx", np.zeros(4), np.array([0, 1, 1, 0]), reference)
+    assert (result.top1, result.keras_top1, result.drop, result.agreement, result.bytes) == (0.5, 0.75, 25.0, 0.75, 5)
+    assert result.max_difference == pytest.approx(0.2)
+
+
+def test_errors(trained, tmp_path):
+    directory, dataset = trained
+    with pytest.raises(ExportError, match="no export target named 'tflite'; known: onnx, saved_model"):
+        exporting.export(directory, Export(targets=("tflite",)), dataset)
+    with pytest.raises(ExportError, match="calibration pictures; give --data"):
+        write("tflite-int8", cnn_app.load_model(directory.path), tmp_path / "x.tflite", None)
+    for name, text in (
+        ("x.tflite", "cannot load"),
+        ("x.onnx", "cannot load"),
+        ("x.keras", "cut off"),
+        ("x.pt", "no model file"),
+    ):
+        (tmp_path / name).write_bytes(b"not a model at all")
+        with pytest.raises(ArtifactError, match=text):
+            open_model(tmp_path / name)
+    (tmp_path / "bad").mkdir()
+    (tmp_path / "bad" / "saved_model.pb").write_bytes(b"nonsense")
+    with pytest.raises(ArtifactError, match="cannot load the SavedModel"):
+        open_model(tmp_path / "bad")
+    with pytest.raises(ArtifactError, match="no model at"):
+        open_model(tmp_path / "none.tflite")
+
+
+def test_keras_files_with_code_or_cut_off_are_refused(tmp_path):
+    inputs = keras.Input((4, 4, 3))
+    model = keras.Model(inputs, keras.layers.Lambda(lambda x: x * 2)(inputs))
+    model.save(tmp_path / "code.keras")
+    with pytest.raises(ArtifactError, match="it holds code, which is never run"):
+        cnn_app.load_model(tmp_path / "code.keras")
+    whole = tmp_path / "whole.keras"
+    cnn_app.create_model("lenet5").save(whole)
+    whole.write_bytes(whole.read_bytes()[:-1000])
+    with pytest.raises(ArtifactError, match="cut off"):
+        cnn_app.load_model(whole)
+
+
+def test_calibration_is_stratified(trained):
+    _, dataset = trained
+    chosen = pipeline.stratified(dataset.splits["train"], 50)
+    counts = Counter(dataset.splits["train"].labels[chosen])
+    assert len(set(chosen)) == 50 and set(counts.values()) == {5}
+
+
+def test_registry_knows_its_names():
+    assert registry.names("mobilenet*") == ["mobilenet_v2"]
+    with pytest.raises(UnknownName):
+        registry.spec("mobilenet")
