@@ -17,7 +17,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
@@ -103,8 +103,9 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     The block may write a file or make a directory there.
     """
     path = Path(path)
-    scratch = None
+    scratch, created = None, []
     try:
+        created = [folder for folder in path.parents if not folder.exists()]
         path.parent.mkdir(parents=True, exist_ok=True)
         scratch = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
         inner = scratch / path.name
@@ -125,6 +126,9 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     finally:
         if scratch is not None:
             shutil.rmtree(scratch, ignore_errors=True)
+        for folder in created:  # the innermost first; a folder with something in it stays
+            with suppress(OSError):
+                folder.rmdir()
 
 
 def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:

@@ -7,8 +7,13 @@ import pytest
 
 
 @pytest.fixture(autouse=True)
-def fresh_keras():
-    """Every test starts from the same random state, and leaves no graph behind."""
+def same_random_state():
+    """Every test starts from the same seeds."""
     keras.utils.set_random_seed(0)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def fresh_keras():
+    """No module leaves its graphs behind."""
     yield
     keras.backend.clear_session()

@@ -22,11 +22,6 @@ CARD = Card(
 MINIMAL = {"architecture": "a", "columns": {}, "labels": ["x", "y"], "image": [8, 8, 1]}
 
 
-@pytest.fixture(autouse=True)
-def fresh_keras():
-    """Nothing here touches Keras, and clearing it after every test takes longer than the tests."""
-
-
 def names(folder):
     """Everything in a folder, hidden files too."""
     return sorted(path.name for path in folder.iterdir())

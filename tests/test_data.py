@@ -20,11 +20,6 @@ CLASSES = ("bird", "cat", "dog")
 STEP = 40  # of red from class to class in the pictures of `tree`
 
 
-@pytest.fixture(autouse=True)
-def fresh_keras():
-    """Nothing here touches Keras, and clearing it after every test takes longer than the tests."""
-
-
 def tree(root, **counts):
     """train_cat=3 draws train/cat/0.png to 2.png, cat=3 without the split; red tells the class, green the picture."""
     for place, count in counts.items():
@@ -232,6 +227,15 @@ def test_fingerprint(tmp_path):
     assert len({first, added, moved, load(tmp_path).fingerprint()}) == 4
 
 
+def test_fingerprint_sees_labels():
+    pixels = np.zeros((3, 4, 4, 1), np.uint8)
+    found = {
+        complete("x", "ab", dict.fromkeys(SPLITS, from_array(list("pqr"), labels, pixels))).fingerprint()
+        for labels in ([0, 1, 1], [1, 0, 1], [0, 1, 1])
+    }
+    assert len(found) == 2
+
+
 def test_take():
     array = np.arange(4, dtype=np.uint8).reshape(4, 1, 1, 1)
     taken = from_array(list("abcd"), [0, 1, 2, 3], array).take(np.array([3, 1, 1])).take(np.array([2, 0]))
@@ -260,6 +264,14 @@ def test_a_bad_picture_is_named(tmp_path, kind):
     with pytest.raises(DataError, match="cannot read train/dog/1.png: .*--on-bad-image skip") as caught:
         pipeline.prepare(load(tmp_path), (8, 8, 3))
     assert reason in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_bad_picture_is_named_where_the_folder_is_divided_by_hash(tmp_path):
+    tree(tmp_path, cat=20, dog=20)
+    for name in ("3.png", "2.png", "0.png"):  # one in each split
+        (tmp_path / "dog" / name).write_bytes(b"")
+    skipped = pipeline.prepare(load(tmp_path), (8, 8, 3), skip_bad=True).skipped
+    assert skipped == tuple(f"dog/{name}: the file is empty" for name in ("3.png", "2.png", "0.png"))
 
 
 @memory_or_stream

@@ -32,11 +32,6 @@ top1 = 0.5
 """
 
 
-@pytest.fixture(autouse=True)
-def fresh_keras():
-    """Nothing here touches Keras, and clearing it after every test takes longer than the tests."""
-
-
 def read(tmp_path, text):
     file = tmp_path / "recipe.toml"
     file.write_bytes(text if isinstance(text, bytes) else text.encode())

@@ -14,7 +14,7 @@ def data():
 def check(path, as_json):
     """Report counts, unreadable files, duplicates between splits and sizes of the class folders in PATH.
 
-    Exits with 1 if a file cannot be read or lies in two splits.
+    Exits with 1 if a file cannot be read or lies in two splits, or if training would refuse the folder.
     """
     from dataclasses import asdict
     from pathlib import Path
@@ -41,5 +41,7 @@ def check(path, as_json):
             click.echo(f"unreadable: {file}: {reason}")
         for group in finding.duplicates:
             click.echo(f"in more than one split: {', '.join(group)}")
+        if finding.refusal:
+            click.echo(f"training would refuse this: {finding.refusal}")
     if not finding.sound:
         raise SystemExit(1)

@@ -65,7 +65,7 @@ def data_options(required=True):
     def decorate(command):
         @click.option(
             "--data",
-            "source",
+            "spec",
             required=required,
             metavar="SPEC",
             help="digits, shapes, tfds:NAME or a folder of class folders.",
@@ -74,8 +74,8 @@ def data_options(required=True):
         @click.option("--on-bad-image", type=click.Choice(["error", "skip"]), default="error", show_default=True,
                       help="What to do with a picture that cannot be read.")  # fmt: skip
         @functools.wraps(command)
-        def wrapped(source, data_dir, on_bad_image, **rest):
-            data = source and Data(source=source, directory=data_dir, on_bad_image=on_bad_image)
+        def wrapped(spec, data_dir, on_bad_image, **rest):
+            data = spec and Data(source=spec, directory=data_dir, on_bad_image=on_bad_image)
             return command(data=data or None, **rest)
 
         return wrapped

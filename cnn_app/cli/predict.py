@@ -1,3 +1,5 @@
+import sys
+
 import click
 
 from cnn_app.cli.options import json_option
@@ -19,7 +21,7 @@ def predict(artifact, pictures, top, as_json):
     from cnn_app import evaluation
     from cnn_app.cli import view
 
-    answers = evaluation.predict(artifact, evaluation.named_pictures(pictures, click.get_binary_stream("stdin")), top)
+    answers = evaluation.predict(artifact, evaluation.named_pictures(pictures, sys.stdin.buffer), top)
     if as_json:
         return view.echo_json(list(answers))
     for answer in answers:

@@ -12,8 +12,11 @@ from cnn_app.errors import TrainingError
 def carry_out(recipe, store, *, data_dir=None, resume=False, overwrite=False, as_json=False):
     """Train, export and verify `recipe` into `store`/name; raise where the acceptance is not reached."""
     from cnn_app.export import run as exporting
+    from cnn_app.export.targets import target
     from cnn_app.training.run import plan
 
+    for name in recipe.export.targets if recipe.export else ():
+        target(name)  # a misspelt one must not cost a training run
     directory = ModelDir(Path(store) / recipe.name)
     columns = {name: value for name, value in recipe.model.items() if name != "name"}
     data = replace(recipe.data, directory=recipe.data.directory or data_dir)

@@ -25,6 +25,5 @@ def carry_out(job, out, *, resume, overwrite, as_json, dry_run=False, overfit_ba
     if as_json:
         return view.echo_json(card.metrics)
     test = card.metrics["test"]
-    click.echo(
-        f"{out}: epoch {card.metrics['epoch']} kept, test top-1 {test['top1']:.4f}, top-5 {test['top5']:.4f} of {test['n']:,}"
-    )
+    figures = f"test top-1 {test['top1']:.4f}, top-5 {test['top5']:.4f} of {test['n']:,}"
+    click.echo(f"{out}: epoch {card.metrics['epoch']} kept, {figures}")

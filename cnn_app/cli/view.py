@@ -71,9 +71,10 @@ def _bar():
         TimeRemainingColumn,
     )
 
+    console = Console(stderr=True)
     return Progress(
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}"), console=Console(stderr=True), transient=True,
+        TextColumn("{task.fields[note]}"), console=console, transient=True, disable=not console.is_terminal,
     )  # fmt: skip
 
 

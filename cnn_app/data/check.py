@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from cnn_app.data import folder, pictures
-from cnn_app.data.dataset import split_of
+from cnn_app.errors import DataError
+from cnn_app.recipe import Data
 
 
 @dataclass(frozen=True)
@@ -23,56 +24,76 @@ class Finding:
     duplicates: list[list[str]]
     sizes: dict[str, int]  # of the pictures in pixels: smallest and largest side, median width and height
     formats: dict[str, int]
+    refusal: str | None  # why nothing can be trained on this folder, readable pictures or not
 
     @property
     def sound(self) -> bool:
-        return not self.unreadable and not self.duplicates
+        return not (self.unreadable or self.duplicates or self.refusal)
 
 
 def check(root: Path, progress=lambda what, done, total: None) -> Finding:
     """Open every picture under `root` (class folders, with or without train/ val/ test/)."""
-    found = folder.scan(root)
-    divided = set(found) != {"train"}
-    files = [
-        (split, label, path) for split, classes in found.items() for label, paths in classes.items() for path in paths
-    ]
+    entries, refusal = _entries(root)
     counts: dict[str, Counter] = defaultdict(Counter)
-    unreadable, by_digest, sizes, formats = {}, defaultdict(list), [], Counter()
-    for classes in found.values():
-        for label in classes:
-            counts[label] += Counter()
-    with ThreadPoolExecutor() as pool:
-        for done, ((split, label, path), looked) in enumerate(zip(files, pool.map(_look, files), strict=True), start=1):
-            split = split if divided else split_of(path.name)
-            counts[label][split] += 1
-            reason, digest, size, kind = looked
+    for split, label, _ in entries:
+        counts[label][split] += 1
+    paths = sorted({path for _, _, path in entries})
+    unreadable, digests, sizes, formats = {}, {}, [], Counter()
+    with pictures.quiet_sizes(), ThreadPoolExecutor() as pool:
+        for done, (path, looked) in enumerate(zip(paths, pool.map(_look, paths), strict=True), start=1):
+            reason, digests[path], size, kind = looked
             if reason:
                 unreadable[str(path)] = reason
             else:
-                by_digest[digest].append((split, str(path)))
                 sizes.append(size)
                 formats[kind] += 1
-            progress("reading", done, len(files))
-    groups = [[path for _, path in group] for group in by_digest.values() if len({split for split, _ in group}) > 1]
-    sides = np.array(sizes).reshape(-1, 2)
-    summary = {}
-    if len(sides):
-        width, height = np.median(sides, axis=0)
-        summary = {
-            "smallest": int(sides.min()),
-            "largest": int(sides.max()),
-            "width": int(width),
-            "height": int(height),
-        }
-    return Finding({label: dict(count) for label, count in counts.items()}, unreadable, groups, summary, dict(formats))
+            progress("reading", done, len(paths))
+    return Finding(
+        {label: dict(count) for label, count in counts.items()}, unreadable, _duplicates(entries, digests), _sides(sizes),
+        dict(formats), refusal,
+    )  # fmt: skip
 
 
-def _look(file) -> tuple[str | None, str, tuple[int, int], str]:
+def _entries(root: Path) -> tuple[list[tuple[str, str, Path]], str | None]:
+    """(split, class, path) of every picture as training divides them, or as they lie where it would refuse them."""
+    try:
+        dataset = folder.load(Data(source=str(root)))
+    except DataError as error:
+        found = folder.scan(root)
+        files = [(name, label, path) for name, classes in found.items() for label in classes for path in classes[label]]
+        return files, str(error)
+    splits = {
+        name: split for name, split in dataset.splits.items() if name != "test" or split is not dataset.splits["val"]
+    }
+    return [
+        (name, dataset.classes[label], root / picture)
+        for name, split in splits.items()
+        for picture, label in zip(split.names, split.labels, strict=True)
+    ], None
+
+
+def _duplicates(entries, digests: dict[Path, str]) -> list[list[str]]:
+    """Files of equal content that lie in different splits."""
+    groups = defaultdict(list)
+    for split, _, path in entries:
+        if digests[path]:
+            groups[digests[path]].append((split, str(path)))
+    return [[path for _, path in group] for group in groups.values() if len({split for split, _ in group}) > 1]
+
+
+def _sides(sizes: list[tuple[int, int]]) -> dict[str, int]:
+    if not sizes:
+        return {}
+    sides = np.array(sizes)
+    width, height = np.median(sides, axis=0)
+    return {"smallest": int(sides.min()), "largest": int(sides.max()), "width": int(width), "height": int(height)}
+
+
+def _look(path: Path) -> tuple[str | None, str, tuple[int, int], str]:
     """(reason if unreadable, SHA-256, (width, height), format) of one file."""
     import tensorflow as tf
     from PIL import Image
 
-    path = file[2]
     if reason := folder.header_problem(str(path)):
         return reason, "", (0, 0), ""
     data = path.read_bytes()

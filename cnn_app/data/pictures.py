@@ -1,13 +1,15 @@
 """Bytes -> pixels: the one definition that training, calibration, prediction and the endpoint share.
 
-Decoded to uint8; transparency over white; grey and colour as the network wants them; then stretched to height x width
-by antialiased bilinear interpolation and rounded. EXIF rotation is not applied.
+Decoded to uint8; an alpha channel is laid over white; then stretched to height x width by antialiased bilinear
+interpolation, brought to one or three channels, and rounded. EXIF rotation is not applied.
 """
 
 from __future__ import annotations
 
 import io
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import BinaryIO
 
 import tensorflow as tf
@@ -54,11 +56,9 @@ def problem(data: bytes | BinaryIO) -> str | None:
     if size > MAX_BYTES:
         return f"the file is larger than {MAX_BYTES >> 20} MiB"
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow warns of sizes that are refused below
-            with Image.open(stream, formats=FORMATS) as picture:
-                width, height = picture.size
-                plain = picture.format != "BMP" or _is_plain(picture)
+        with Image.open(stream, formats=FORMATS) as picture:
+            width, height = picture.size
+            plain = picture.format != "BMP" or _is_plain(picture)
     except Image.DecompressionBombError:
         return f"it has more than {MAX_PIXELS:,} pixels"
     except (OSError, ValueError, SyntaxError):
@@ -70,9 +70,19 @@ def problem(data: bytes | BinaryIO) -> str | None:
     return None if plain else "it is a BMP with a palette, compression or unusual pixels; save it as PNG"
 
 
+@contextmanager
+def quiet_sizes() -> Iterator[None]:
+    """Around calls of `problem`: Pillow warns of sizes that are refused anyway. Not to be entered in threads."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
 def load(data: bytes, name: str, image: tuple[int, int, int]):
     """One picture from outside as a uint8 array of shape `image`; `name` is for the error."""
-    if reason := problem(data):
+    with quiet_sizes():
+        reason = problem(data)
+    if reason:
         raise DataError(f"cannot read {name}: {reason}")
     try:
         return to_size(decode(tf.constant(data)), image).numpy()

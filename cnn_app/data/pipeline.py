@@ -61,8 +61,9 @@ def _prepare(split: Split, image: tuple[int, int, int], progress) -> tuple[Split
         good[i] = True
         if keep:
             array[i] = picture
-        if count % 64 == 0 or count == len(split):
+        if count % 64 == 0:
             progress(count, len(split))
+    progress(len(split), len(split))
     bad = [f"{split.names[i]}: {reasons.get(i, 'the picture is damaged or cut off')}" for i in np.flatnonzero(~good)]
     sized = replace(sized, array=array)
     return (sized.take(np.flatnonzero(good)) if bad else sized), bad
@@ -72,7 +73,7 @@ def _header_problems(split: Split) -> dict[int, str]:
     """index -> reason, of the pictures that are not safe to decode."""
     if split.problem is None:
         return {}
-    with ThreadPoolExecutor() as pool:
+    with pictures.quiet_sizes(), ThreadPoolExecutor() as pool:
         return {i: reason for i, reason in enumerate(pool.map(split.problem, range(len(split)))) if reason}
 
 

@@ -7,8 +7,15 @@ from cnn_app.data.dataset import Dataset, complete, from_array
 from cnn_app.recipe import Data
 
 SIDE, PER_CLASS = 64, 200
-CORNERS = {"triangle": 3, "square": 4, "hexagon": 6}
-CLASSES = ("circle", "hexagon", "square", "star", "triangle")
+# Corners of each shape as radii around the circle, in units of its size.
+CORNERS = {
+    "circle": (1.0,) * 60,
+    "cross": (1.0, 0.45, 1.0) * 4,
+    "square": (1.0,) * 4,
+    "star": (1.0, 0.45) * 5,
+    "triangle": (1.0,) * 3,
+}
+CLASSES = tuple(CORNERS)
 
 
 def load(data: Data) -> Dataset:
@@ -22,18 +29,12 @@ def load(data: Data) -> Dataset:
 
 def draw(shape: str, rng: np.random.Generator) -> np.ndarray:
     """One picture of `shape`, uint8 (64, 64, 3)."""
-    ground = rng.normal(rng.uniform(0, 255, 3), 16, (SIDE, SIDE, 3))
+    ground = rng.normal(rng.uniform(0, 255, 3), 8, (SIDE, SIDE, 3))
     picture = Image.fromarray(np.clip(ground, 0, 255).astype(np.uint8))
-    pen = ImageDraw.Draw(picture)
-    radius = rng.uniform(12, 24)
-    middle = rng.uniform(radius, SIDE - radius, 2)
     colour = tuple(int(value) for value in (ground.mean((0, 1)) + rng.uniform(80, 176, 3)) % 256)
-    if shape == "circle":
-        pen.ellipse([*(middle - radius), *(middle + radius)], fill=colour)
-    else:
-        corners = CORNERS.get(shape, 10)
-        angles = rng.uniform(0, 2 * np.pi) + np.arange(corners) * 2 * np.pi / corners
-        reach = np.where(np.arange(corners) % 2, 0.45, 1.0) if shape == "star" else np.ones(corners)
-        points = middle + radius * reach[:, None] * np.stack([np.cos(angles), np.sin(angles)], axis=1)
-        pen.polygon([tuple(point) for point in points], fill=colour)
+    radius = rng.uniform(16, 28)
+    radii = radius * np.array(CORNERS[shape])
+    angles = rng.uniform(0, 2 * np.pi) + np.arange(len(radii)) * 2 * np.pi / len(radii)
+    points = rng.uniform(radius, SIDE - radius, 2) + radii[:, None] * np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    ImageDraw.Draw(picture).polygon([tuple(point) for point in points], fill=colour)
     return np.asarray(picture)

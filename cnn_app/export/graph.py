@@ -7,6 +7,7 @@ import math
 import keras
 from keras import layers
 
+from cnn_app.errors import ExportError
 from cnn_app.layers import GroupedConv2D
 
 
@@ -45,7 +46,12 @@ def save(model: keras.Model, path, *, batch: int | None, dtype: str) -> None:
     module = tf.Module()
     module.weights = [variable.value for variable in model.variables]
     module.serve = endpoint(model, batch=batch, dtype=dtype)
-    tf.saved_model.save(module, str(path), signatures={"serving_default": module.serve})
+    try:
+        tf.saved_model.save(module, str(path), signatures={"serving_default": module.serve})
+    except tf.errors.OpError as error:  # a full disk, in TensorFlow's words
+        raise ExportError(
+            f"cannot write the SavedModel: {error.message.rpartition('; ')[2].partition(' [Op')[0]}"
+        ) from error
 
 
 def _swap(layer: keras.Layer) -> keras.Layer:

@@ -1,0 +1,28 @@
+VENV := .venv
+PYTHON ?= python3
+STAMP := $(VENV)/.installed
+
+.PHONY: quickstart test test-all lint format
+
+quickstart: $(STAMP)
+	$(VENV)/bin/cnn-app quickstart
+
+test: $(STAMP)
+	$(VENV)/bin/pytest -q
+
+test-all: $(STAMP)
+	$(VENV)/bin/pytest -q -m ""
+
+lint: $(STAMP)
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/mypy
+
+format: $(STAMP)
+	$(VENV)/bin/ruff format .
+	$(VENV)/bin/ruff check --fix .
+
+$(STAMP): setup.cfg pyproject.toml constraints.txt
+	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@

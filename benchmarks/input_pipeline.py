@@ -1,0 +1,97 @@
+"""How many pictures a second the input pipeline delivers, and how many a training step takes.
+
+JPEGs of 500x375 are drawn into a temporary folder of classes; they are in the page cache, so no disk is measured.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from pathlib import Path
+from unittest import mock
+
+import measure
+import numpy as np
+
+from cnn_app.cli.view import table
+
+CLASSES = 4
+WIDTH, HEIGHT = 500, 375
+GRAIN, QUALITY = 10, 90  # of the noise on a drawn picture, and of its JPEG: photographs' bytes a pixel
+STEP = "training step"
+
+
+def draw(folder: Path, count: int) -> int:
+    """Write `count` pictures into class folders; how many bytes they have on average."""
+    from PIL import Image
+
+    random = np.random.default_rng(0)
+    for i in range(count):
+        shapes = Image.fromarray(random.integers(0, 256, (12, 16, 3), dtype=np.uint8))
+        pixels = np.asarray(shapes.resize((WIDTH, HEIGHT), Image.Resampling.BICUBIC)).astype(np.float32)
+        pixels += random.normal(0, GRAIN, (HEIGHT, WIDTH, 1))
+        place = folder / f"class{i % CLASSES}" / f"{i:05}.jpg"
+        place.parent.mkdir(exist_ok=True)
+        Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8)).save(place, quality=QUALITY)
+    return sum(path.stat().st_size for path in folder.rglob("*.jpg")) // count
+
+
+def competitors(folder: Path, name: str, side: int, batch: int) -> tuple[dict, dict]:
+    """The calls to time, and how many pictures each of them handles."""
+    import cnn_app
+    from cnn_app.data import folder as source
+    from cnn_app.data import pipeline
+    from cnn_app.recipe import Data, Schedule
+    from cnn_app.training import engine
+
+    image, classes = (side, side, 3), CLASSES
+    found = source.load(Data(source=str(folder)))
+    prepared = pipeline.prepare(found, image).splits["train"]
+    with mock.patch.object(pipeline, "MEMORY_SHARE", 0):
+        streamed = pipeline.prepare(found, image).splits["train"]
+    assert prepared.array is not None and streamed.array is None
+
+    def epoch(split):
+        for _ in batches(split).as_numpy_iterator():
+            pass
+
+    def batches(split):
+        return pipeline.training_batches(split, batch, classes, seed=0, epoch=0, augment=("flip", "crop"))
+
+    model = cnn_app.create_model(name, image=image, classes=classes)
+    engine.compile_model(model, Schedule())
+    images, labels = next(batches(prepared).as_numpy_iterator())
+    calls = {
+        "first pass: check, decode, resize": lambda: pipeline.prepare(found, image),
+        "epoch from memory": lambda: epoch(prepared),
+        "epoch from files": lambda: epoch(streamed),
+        STEP: lambda: engine.train_step(model, images, labels, 1e-4),
+    }
+    delivered = pipeline.steps_per_epoch(prepared, batch) * len(images)
+    return calls, dict(zip(calls, (sum(found.counts().values()), delivered, delivered, len(images)), strict=True))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--pictures", type=int, default=400)
+    parser.add_argument("--model", default="resnet18")
+    parser.add_argument("--side", type=int, default=224)
+    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--rounds", type=int, default=7)
+    options = parser.parse_args()
+    measure.quiet_tensorflow()
+    with tempfile.TemporaryDirectory() as folder:
+        size = draw(Path(folder), options.pictures)
+        calls, pictures = competitors(Path(folder), options.model, options.side, options.batch)
+        times = measure.medians(measure.alternately(calls, options.rounds))
+    rates = {name: pictures[name] / time * 1e3 for name, time in times.items()}
+    rows = [(name, f"{rate:,.0f}", f"{rate / rates[STEP]:.1f}") for name, rate in rates.items()]
+    title = (
+        f"{options.pictures} JPEGs of {WIDTH}x{HEIGHT}, {size / 1e3:.0f} kB each, to {options.side}x{options.side}; "
+        f"{options.model}, batches of {options.batch}; flip and crop"
+    )
+    table(["", ">pictures/s", ">times the training step's"], rows, title)
+
+
+if __name__ == "__main__":
+    main()

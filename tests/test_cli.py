@@ -1,0 +1,248 @@
+"""The commands as a user meets them: help, the way from pictures to answers, and one-line errors."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+
+from cnn_app.cli.main import COMMANDS, cli
+
+COLOURS = {"blue": (20, 40, 220), "green": (30, 200, 60), "red": (210, 30, 40)}
+
+
+def call(*arguments, code=0, stdin=None):
+    """What a command prints on stdout; anything but `code` or an unexpected exception fails the test."""
+    result = CliRunner().invoke(cli, [str(argument) for argument in arguments], input=stdin)
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    assert result.exit_code == code, result.output
+    return result.stdout if code == 0 else result.stderr
+
+
+def error(*arguments):
+    """The one line on stderr of a user's error."""
+    lines = [line for line in call(*arguments, code=1).splitlines() if not line.startswith("epoch ")]
+    assert len(lines) == 1 and lines[0].startswith("Error: "), lines
+    return lines[0]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Three classes of plain colours with noise, JPEG, PNG and BMP of several sizes."""
+    root, rng = tmp_path_factory.mktemp("pictures"), np.random.default_rng(0)
+    for label, colour in COLOURS.items():
+        (root / label).mkdir()
+        for i in range(40):
+            pixels = np.clip(rng.normal(colour, 25, (20 + i % 7, 24, 3)), 0, 255).astype(np.uint8)
+            Image.fromarray(pixels).save(root / label / f"{i:03d}.{('jpg', 'png', 'bmp')[i % 3]}")
+    return root
+
+
+@pytest.fixture(scope="module")
+def trained(folder, tmp_path_factory):
+    """The main job: train on the folder, export everything."""
+    out = tmp_path_factory.mktemp("store") / "colours"
+    printed = call("train", "resnet20", "-c", "depths=[1,1,1]", "--image", "16", "--data", folder, "--out", out,
+                   "--epochs", 6, "--batch", 16, "--lr", 0.01, "--json")  # fmt: skip
+    assert json.loads(printed)["test"]["top1"] == 1.0
+    results = json.loads(call("export", out, "--to", "saved_model,tflite-float32,tflite-int8,onnx", "--json"))
+    assert [result["agreement"] for result in results] == [1, 1, 1, 1]
+    return out
+
+
+ARTIFACTS = [
+    "",
+    "model.keras",
+    "serving/1",
+    "mobile/colours-float32.tflite",
+    "mobile/colours-int8.tflite",
+    "onnx/colours.onnx",
+]
+
+
+@pytest.mark.parametrize("artifact", ARTIFACTS)
+def test_predict_gives_the_same_labels_from_every_format(trained, folder, artifact):
+    picture = folder / "green" / "001.png"
+    answers = json.loads(call("predict", trained / artifact, picture, "--json"))
+    assert answers[0]["picture"] == str(picture) and answers[0]["top"][0]["label"] == "green"
+    assert {row["label"] for row in answers[0]["top"]} == set(COLOURS)
+    piped = json.loads(call("predict", trained / artifact, "-", "--json", stdin=picture.read_bytes()))
+    assert piped[0]["top"] == answers[0]["top"] and piped[0]["picture"] == "-"
+
+
+def test_predict_takes_a_folder(trained, folder):
+    lines = call("predict", trained, folder / "red", "--top", 1).splitlines()
+    assert len(lines) == 40 and all(line.split(": ")[1].startswith("red ") for line in lines)
+
+
+def test_evaluate_reports_figures_and_draws_the_confusion_matrix(trained, folder, tmp_path):
+    report = json.loads(call("evaluate", trained, "--data", folder, "--confusion", tmp_path / "c.png", "--json"))
+    assert (
+        report["top1"] == 1.0
+        and report["n"] == sum(map(sum, report["confusion"]))
+        and set(report["per_class"]) == set(COLOURS)
+    )
+    with Image.open(tmp_path / "c.png") as drawn:
+        assert drawn.format == "PNG" and min(drawn.size) > 200
+    several = json.loads(call("evaluate", trained, trained / "onnx" / "colours.onnx", "--data", folder, "--json"))
+    assert [row["top1"] for row in several] == [1.0, 1.0]
+    assert "recall" in call("evaluate", trained, "--data", folder)
+
+
+def test_finetune_reaches_another_class_list(trained, tmp_path):
+    out = tmp_path / "shapes"
+    printed = call(
+        "finetune", trained, "--data", "shapes", "--out", out, "--epochs", 1, "--freeze", "backbone", "--json"
+    )
+    assert json.loads(printed)["test"]["n"] > 0
+    assert json.loads((out / "card.json").read_text())["labels"] == ["circle", "cross", "square", "star", "triangle"]
+
+
+def test_dry_run_and_overfit_batch_write_nothing(folder, tmp_path):
+    common = ("train", "lenet5", "--data", folder, "--out", tmp_path / "out")
+    assert json.loads(call(*common, "--dry-run", "--json"))["classes"] == 3
+    assert "by heart" in call(*common, "--overfit-batch", "--lr", 0.003)
+    assert not (tmp_path / "out").exists()
+
+
+RECIPE = """
+name = "tiny"
+[model]
+name = "lenet5"
+[data]
+source = "digits"
+[schedule]
+epochs = 2
+lr = 0.003
+[export]
+targets = ["onnx"]
+[acceptance]
+top1 = {top1}
+"""
+
+
+def test_run_carries_a_recipe_out_and_holds_it_to_its_acceptance(tmp_path):
+    (tmp_path / "good.toml").write_text(RECIPE.format(top1=0.3))
+    printed = call("run", tmp_path / "good.toml", "--store", tmp_path / "store")
+    assert "onnx" in printed and (tmp_path / "store" / "tiny" / "onnx" / "tiny.onnx").is_file()
+    (tmp_path / "bad.toml").write_text(RECIPE.format(top1=1.0))
+    assert "asks for 1.0" in call("run", tmp_path / "bad.toml", "--store", tmp_path / "other", code=1)
+
+
+def test_models_lists_what_can_be_built():
+    rows = json.loads(call("models", "resnet*", "--json"))
+    assert {"resnet20", "resnet50"} <= {row["name"] for row in rows} and all(row["paper"] for row in rows)
+    assert "mobilenet_v2" in call("models")
+    assert "resnet50" in error("models", "resnet5")
+
+
+def break_picture(folder, tmp_path, content, name="999.jpg"):
+    """A copy of the folder with one bad file."""
+    import shutil
+
+    copy = tmp_path / "pictures"
+    shutil.copytree(folder, copy)
+    (copy / "red" / name).write_bytes(content)
+    return copy
+
+
+BAD = {
+    "text": b"this is no picture",
+    "empty": b"",
+    "one pixel": lambda: encoded(Image.new("RGB", (1, 1))),
+    "huge": lambda: encoded(Image.new("1", (20_000, 20_000)), "PNG"),
+    "truncated": lambda: encoded(Image.effect_noise((64, 64), 90))[:900],
+}
+
+
+def encoded(picture, kind="JPEG"):
+    import io
+
+    stream = io.BytesIO()
+    picture.save(stream, kind)
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize("kind", BAD)
+def test_a_bad_picture_is_named_or_skipped(folder, tmp_path, kind, trained):
+    content = BAD[kind]() if callable(BAD[kind]) else BAD[kind]
+    copy = break_picture(folder, tmp_path, content)
+    arguments = ("train", "lenet5", "--data", copy, "--out", tmp_path / "out", "--epochs", 1)
+    assert "red/999.jpg" in error(*arguments) and not (tmp_path / "out").exists()
+    result = CliRunner().invoke(cli, [str(a) for a in (*arguments, "--on-bad-image", "skip")])
+    assert result.exit_code == 0 and "left out 1: red/999.jpg" in result.stderr
+    assert "999.jpg" in error("predict", trained, copy / "red" / "999.jpg")
+
+
+def test_errors_are_one_line_and_leave_nothing(trained, folder, tmp_path):
+    train = ("train", "--data", folder, "--out", tmp_path / "out")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "one" / "cats").mkdir(parents=True)
+    Image.new("RGB", (9, 9)).save(tmp_path / "one" / "cats" / "a.png")
+    (tmp_path / "file").write_text("")
+    (tmp_path / "typo.toml").write_text(RECIPE.format(top1=0).replace("epochs", "epochz"))
+    for text, arguments in {
+        "did you mean": (*train, "resnet5"),
+        "no column of lenet5": (*train, "lenet5", "-c", "width=2"),
+        "at least 32x32": (*train, "lenet5", "--image", "16x16x1"),
+        "is empty": ("train", "lenet5", "--data", tmp_path / "empty", "--out", tmp_path / "out"),
+        "one class only": ("train", "lenet5", "--data", tmp_path / "one", "--out", tmp_path / "out"),
+        "no data at": ("train", "lenet5", "--data", "nowhere", "--out", tmp_path / "out"),
+        "cannot write": ("train", "lenet5", "--data", "digits", "--epochs", 1, "--out", tmp_path / "file" / "out"),
+        "other classes than the model": ("evaluate", trained, "--data", "digits"),
+        "no model directory": ("export", tmp_path / "empty", "--to", "onnx"),
+        "epochz": ("run", tmp_path / "typo.toml"),
+        "tfds:nothing": ("train", "lenet5", "--data", "tfds:nothing", "--data-dir", tmp_path, "--out", "out"),
+    }.items():  # fmt: skip
+        assert text in error(*arguments), arguments
+    assert not (tmp_path / "out").exists()
+
+
+def test_wrong_usage_exits_with_two():
+    for arguments in (("train", "lenet5"), ("train", "--learning", "1"), ("export", ".", "--to", "core-ml"), ("fly",)):
+        call(*arguments, code=2)
+
+
+@pytest.mark.parametrize("command", [(), *((name,) for name in COMMANDS), ("data", "check")], ids=" ".join)
+def test_help_is_there_and_light(command):
+    """Help says something of every option, and does not import TensorFlow."""
+    code = f"import sys; from cnn_app.cli.main import cli; cli({[*command, '--help']!r}, standalone_mode=False); "
+    code += "print(sorted({'keras', 'tensorflow', 'numpy', 'rich'} & set(sys.modules)))"
+    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert printed.endswith("[]\n") and "Usage:" in printed
+
+
+def test_the_readme_shows_every_command():
+    readme = (Path(__file__).parents[1] / "README.md").read_text()
+    assert [name for name in COMMANDS if f"cnn-app {name}" not in readme] == []
+
+
+LIMITED = """
+import resource, signal, sys
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, 60_000))
+from cnn_app.cli.main import cli
+cli(sys.argv[1:])
+"""
+
+
+@pytest.mark.parametrize("target", ["saved_model", "tflite-float32", "onnx", None])
+def test_a_full_disk_is_one_line_and_leaves_nothing(trained, tmp_path, target):
+    """No file may grow beyond 60 kB, which the operating system tells like a full disk."""
+    store = tmp_path / "store"
+    command = ("train", "lenet5", "--data", "digits", "--epochs", "1", "--out", str(store))
+    if target:
+        store.mkdir()
+        for name in ("model.keras", "card.json"):
+            (store / name).write_bytes((trained / name).read_bytes())
+        command = ("export", str(store), "--to", target)
+    before = sorted(store.rglob("*"))
+    done = subprocess.run([sys.executable, "-c", LIMITED, *command], capture_output=True, text=True)
+    lines = [line for line in done.stderr.splitlines() if not line.startswith("epoch")]
+    assert done.returncode == 1 and len(lines) == 1 and "cannot write" in lines[0] and "File too large" in lines[0]
+    assert sorted(store.rglob("*")) == before
