@@ -500,6 +500,7 @@ def test_check_of_sound_folders(tmp_path):
         "duplicates": [],
         "sizes": {"smallest": 8, "largest": 10, "width": 8, "height": 9},
         "formats": {"PNG": 9},
+        "refusal": None,
     }
 
 
@@ -562,3 +563,17 @@ def test_check_prints_tables(tmp_path):
 def test_check_of_no_data(tmp_path, counts, message):
     result = CliRunner().invoke(cli, ["data", "check", str(tree(tmp_path, **counts))])
     assert result.exit_code == 1 and message in result.stderr and "Traceback" not in result.output
+
+
+@pytest.mark.parametrize(
+    ("counts", "text"),
+    [
+        ({"train_cat": 2, "train_dog": 0}, "the class folder 'dog' has no pictures"),
+        ({"train_cat": 2}, "one class only"),
+        ({"train_cat": 2, "train_dog": 2, "val_cat": 1, "val_dog": 1, "val_fox": 1}, "'fox', which train lacks"),
+    ],
+)
+def test_check_says_what_training_would_refuse_the_folder_for(tmp_path, counts, text):
+    tree(tmp_path, **counts)
+    code, found = run(tmp_path)
+    assert code == 1 and text in found["refusal"] and found["counts"]["cat"]["train"] == 2

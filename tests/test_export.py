@@ -78,11 +78,13 @@ def test_every_target_answers_as_keras_does(name, tmp_path, pictures):
         np.testing.assert_allclose(answers, expected, atol=MAX_DIFFERENCE[kind], err_msg=kind)
 
 
-@pytest.mark.parametrize("name", ["mobilenet_v2", "shufflenet_v1"])
-def test_int8_at_224_runs_in_one_delegate(name, tmp_path):
-    pixels = np.random.default_rng(0).integers(0, 256, (2, 224, 224, 3)).astype(np.uint8)
+@pytest.mark.parametrize("name", ["mobilenet_v2", "shufflenet_v1", "resnet20"])
+def test_int8_runs_in_one_delegate(name, tmp_path):
+    """At the network's own size: 224 for the mobile ones."""
+    model = cnn_app.create_model(name)
+    pixels = np.random.default_rng(0).integers(0, 256, (2, *model.input_shape[1:])).astype(np.uint8)
     path = tmp_path / "model.tflite"
-    write("tflite-int8", graph.deployable(cnn_app.create_model(name)), path, pixels)
+    write("tflite-int8", graph.deployable(model), path, pixels)
     runtime = open_model(path)
     delegates, outside = runtime.coverage()
     assert delegates == 1 and set(outside) <= {"QUANTIZE", "DEQUANTIZE"}

@@ -48,10 +48,8 @@ def check(root: Path, progress=lambda what, done, total: None) -> Finding:
                 sizes.append(size)
                 formats[kind] += 1
             progress("reading", done, len(paths))
-    return Finding(
-        {label: dict(count) for label, count in counts.items()}, unreadable, _duplicates(entries, digests), _sides(sizes),
-        dict(formats), refusal,
-    )  # fmt: skip
+    table = {label: dict(count) for label, count in counts.items()}
+    return Finding(table, unreadable, _duplicates(entries, digests), _sides(sizes), dict(formats), refusal)
 
 
 def _entries(root: Path) -> tuple[list[tuple[str, str, Path]], str | None]:

@@ -5,16 +5,18 @@ from __future__ import annotations
 import math
 
 import keras
+import numpy as np
 from keras import layers
 
 from cnn_app.errors import ExportError
-from cnn_app.layers import GroupedConv2D
+from cnn_app.layers import GroupedConv2D, PadShortcut
 
 
 def deployable(model: keras.Model) -> keras.Model:
-    """A float32 copy of `model` with native grouped convolutions and no stand-alone average pooling.
+    """A float32 copy of `model` with native grouped convolutions.
 
-    XNNPACK has no int8 AVERAGE_POOL_2D: with zeros counted it is a depthwise convolution of constant weight.
+    XNNPACK has no int8 AVERAGE_POOL_2D and no STRIDED_SLICE: with zeros counted the pool is a depthwise convolution
+    of constant weight, and the shortcut without parameters a 1x1 convolution of zeros and ones.
     """
     copy = keras.models.clone_model(model, clone_function=_swap)
     for layer in model.layers:
@@ -63,4 +65,22 @@ def _swap(layer: keras.Layer) -> keras.Layer:
         return layers.DepthwiseConv2D(
             layer.pool_size, layer.strides, use_bias=False, depthwise_initializer=constant, name=layer.name
         )
+    if isinstance(layer, PadShortcut):
+        return layers.Conv2D(
+            layer.filters,
+            1,
+            layer.stride,
+            use_bias=False,
+            kernel_initializer=_shifted_identity(layer.before),
+            name=layer.name,
+        )
     return layer.__class__.from_config(config)
+
+
+def _shifted_identity(before: int):
+    """An initializer of 1x1 kernels that put input channel i into output channel i + before, and zeros elsewhere."""
+
+    def kernel(shape, dtype=None):
+        return keras.ops.convert_to_tensor(np.eye(*shape[2:], k=before)[None, None], dtype)
+
+    return kernel
