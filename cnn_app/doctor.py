@@ -17,7 +17,7 @@ import keras
 import numpy as np
 import psutil
 
-import cnn_app
+from cnn_app import registry
 from cnn_app.artifacts import ModelDir
 from cnn_app.errors import CnnAppError, ExportError
 from cnn_app.export.graph import deployable
@@ -141,7 +141,7 @@ def check_targets() -> list[dict]:
     """Every export target, with a small network of random weights, far from even answers, and random pictures."""
     random = np.random.default_rng(0)
     try:
-        model = cnn_app.create_model("lenet5")
+        model = registry.build("lenet5")
         model.set_weights([random.normal(0, 0.2, weight.shape) for weight in model.get_weights()])
         pixels = random.integers(0, 256, (8, *model.input_shape[1:])).astype(np.uint8)
         expected, copy = KerasRuntime(model).predict(pixels), deployable(model)

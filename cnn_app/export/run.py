@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 
-import cnn_app
 from cnn_app import data as sources
 from cnn_app.artifacts import ModelDir, replacing, sha256
 from cnn_app.data import pipeline
@@ -19,7 +18,7 @@ from cnn_app.export.graph import deployable
 from cnn_app.export.verification import Comparison, compare
 from cnn_app.recipe import Data, Export
 from cnn_app.runtimes import answers
-from cnn_app.runtimes.keras_model import KerasRuntime
+from cnn_app.runtimes.keras_model import KerasRuntime, load
 
 VERIFIED = 1000  # held-out pictures at most
 
@@ -44,7 +43,7 @@ def export(
     Raises ExportError after the last target if any was refused; those that passed are published all the same.
     """
     wanted = {name: table.target(name) for name in options.targets}
-    model = cnn_app.load_model(directory.path)
+    model = load(directory.path)
     held_out = dataset.splits["test"].take(pipeline.stratified(dataset.splits["test"], VERIFIED))
     pixels, calibration = pixels_of(held_out), None
     if any(target.calibrated for target in wanted.values()):

@@ -8,9 +8,8 @@ from dataclasses import asdict, dataclass, replace
 
 import keras
 
-import cnn_app
 from cnn_app import data as sources
-from cnn_app import registry
+from cnn_app import heads, registry
 from cnn_app.artifacts import Card, ModelDir, replacing, sha256
 from cnn_app.data import pipeline
 from cnn_app.data.dataset import Dataset
@@ -48,7 +47,7 @@ def plan(
     columns["classes"] = len(dataset.classes)
     dataset = pipeline.prepare(dataset, columns["image"], skip_bad=data.on_bad_image == "skip", progress=progress)
     keras.utils.set_random_seed(schedule.seed)
-    model = cnn_app.create_model(name, **columns)
+    model = heads.build("classification", name, columns)
     if adapt is not None:
         adapt(model, dataset)
     return Job(name, columns, model, dataset, data, schedule)

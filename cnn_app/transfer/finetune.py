@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import keras
 
-import cnn_app
 from cnn_app.artifacts import ModelDir
 from cnn_app.data import pipeline
 from cnn_app.data.dataset import Dataset
 from cnn_app.recipe import Data, Schedule
+from cnn_app.runtimes.keras_model import load
 from cnn_app.training.run import Job, plan
 from cnn_app.transfer import copy_weights, freeze
 
@@ -19,7 +19,7 @@ def prepare(
 ) -> Job:  # fmt: skip
     """A Job for `data` that starts from the weights of `source`; where the classes are the same, so does its head."""
     card = source.read_card()
-    weights = cnn_app.load_model(source.path)
+    weights = load(source.path)
 
     def adapt(model: keras.Model, dataset: Dataset) -> None:
         copy_weights(weights, model, new_head=dataset.classes != card.labels)
