@@ -99,18 +99,17 @@ def unit(stage: int, batch: int, rounds: int, keras_rounds: int) -> dict:
     return measure.alternately(competitors, rounds, {KERAS: keras_rounds})
 
 
-def layer(side: int, kernel: int, before: int, after: int, groups: int, batch: int, rounds: int) -> dict:
+def layer(side, kernel, before, after, groups, batch: int, rounds: int, keras_rounds: int) -> dict:
     """Forward and backward through one layer, for every number of blocks that its groups can be merged into."""
     import keras
 
     from cnn_app.layers import GroupedConv2D
 
-    def step(lowering):
-        x = keras.Input((side, side, before))
-        y = GroupedConv2D(after, kernel, groups=groups, lowering=lowering)(x)
-        return measure.gradient_step(keras.Model(x, y), batch)
+    def step(lowering, of=lambda made: made):
+        x, made = keras.Input((side, side, before)), GroupedConv2D(after, kernel, groups=groups, lowering=lowering)
+        return measure.gradient_step(keras.Model(x, of(made)(x)), batch)
 
-    competitors = {NATIVE: step("native")}
+    competitors = {KERAS: step("native", _keras), NATIVE: step("native")}
     for blocks in (n for n in range(1, groups + 1) if groups % n == 0):
         with mock.patch("cnn_app.layers.merged_blocks", lambda *_, blocks=blocks: blocks):
             competitors[blocks] = step("blocks")
@@ -118,7 +117,7 @@ def layer(side: int, kernel: int, before: int, after: int, groups: int, batch: i
     competitors = with_torch(
         competitors, lambda peers, layout: peers.layer_step(kernel, before, after, groups, side, batch, layout)
     )
-    return measure.alternately(competitors, rounds)
+    return measure.alternately(competitors, rounds, {KERAS: keras_rounds})
 
 
 def show_steps(rows: dict[str, dict]) -> None:
@@ -130,7 +129,7 @@ def show_steps(rows: dict[str, dict]) -> None:
 def show_layers(rows: dict[tuple, dict]) -> None:
     from cnn_app.layers import merged_blocks
 
-    lines, others = [], [NATIVE, *TORCH.values()]
+    lines, others = [], [KERAS, NATIVE, *TORCH.values()]
     for (side, kernel, before, after, groups), times in rows.items():
         chosen, blocks = merged_blocks(groups, before), {name: t for name, t in times.items() if isinstance(name, int)}
         texts = [f"{'[' * (n == chosen)}{n}: {measure.digits(t)}{']' * (n == chosen)}" for n, t in blocks.items()]
@@ -145,7 +144,8 @@ def show_layers(rows: dict[tuple, dict]) -> None:
 def _cell(times: dict, name: str, unit: float) -> str:
     if name not in times:
         return "not installed" if name in TORCH.values() else "-"
-    return f"{measure.digits(times[name])} ({measure.digits(times[name] / unit)}x)"
+    text = measure.digits(times[name])
+    return text if name == OURS else f"{text} ({measure.digits(times[name] / unit)}x)"
 
 
 def main() -> None:
@@ -153,7 +153,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--parts", nargs="+", choices=parts, default=parts)
     parser.add_argument("--batch", type=int, default=16)
-    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--rounds", type=int, default=11)
     parser.add_argument("--keras-rounds", type=int, default=3, help="of Keras's own layer, which is slow")
     options = parser.parse_args()
     measure.quiet_tensorflow()
@@ -165,7 +165,7 @@ def main() -> None:
     if steps:
         show_steps(steps)
     if "layers" in options.parts:
-        show_layers({row: measure.medians(layer(*row, options.batch, options.rounds)) for row in LAYERS})
+        show_layers({row: measure.medians(layer(*row, *limits)) for row in LAYERS})
 
 
 if __name__ == "__main__":

@@ -11,7 +11,19 @@ from cnn_app.errors import CnnAppError
 from cnn_app.quiet import native_silence
 
 # To add a command: a module here with a function of its name, and its name in this list.
-COMMANDS = ("models", "data", "train", "finetune", "evaluate", "predict", "export", "run", "quickstart", "doctor")
+COMMANDS = (
+    "models",
+    "inspect",
+    "data",
+    "train",
+    "finetune",
+    "evaluate",
+    "predict",
+    "export",
+    "run",
+    "quickstart",
+    "doctor",
+)
 
 
 class Cli(click.Group):

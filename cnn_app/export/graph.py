@@ -10,6 +10,7 @@ from keras import layers
 
 from cnn_app.errors import ExportError
 from cnn_app.layers import GroupedConv2D, PadShortcut
+from cnn_app.runtimes.keras_model import inference
 
 
 def deployable(model: keras.Model) -> keras.Model:
@@ -18,6 +19,7 @@ def deployable(model: keras.Model) -> keras.Model:
     XNNPACK has no int8 AVERAGE_POOL_2D and no STRIDED_SLICE: with zeros counted the pool is a depthwise convolution
     of constant weight, and the shortcut without parameters a 1x1 convolution of zeros and ones.
     """
+    model = inference(model)
     copy = keras.models.clone_model(model, clone_function=_swap)
     for layer in model.layers:
         if layer.weights:

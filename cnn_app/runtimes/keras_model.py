@@ -11,6 +11,7 @@ import numpy as np
 
 import cnn_app.layers  # noqa: F401  registers the layers that our files name
 from cnn_app.errors import ArtifactError
+from cnn_app.tasks.classification import MAIN
 
 MAX_UNPACKED_BYTES = 16 * 2**30
 BATCH = 64
@@ -20,11 +21,16 @@ class KerasRuntime:
     """A model that returns logits of shape (N, classes)."""
 
     def __init__(self, model: keras.Model):
-        self.model, self.image = model, tuple(model.input_shape[1:])
+        self.model, self.image = inference(model), tuple(model.input_shape[1:])
 
     def predict(self, pixels: np.ndarray) -> np.ndarray:
         logits = [np.asarray(self.model.predict_on_batch(pixels[i : i + BATCH])) for i in range(0, len(pixels), BATCH)]
         return keras.ops.convert_to_numpy(keras.ops.softmax(np.concatenate(logits)))
+
+
+def inference(model: keras.Model) -> keras.Model:
+    """`model` without the auxiliary classifiers that only help while training."""
+    return keras.Model(model.input, model.output[MAIN], name=model.name) if isinstance(model.output, dict) else model
 
 
 def open_model(path: Path, threads: int | None = None) -> KerasRuntime:

@@ -9,6 +9,10 @@ from pathlib import Path
 import numpy as np
 
 
+MAIN = "logits"  # the output that counts; others help while training
+AUXILIARY_WEIGHT = 0.3  # of their losses (arXiv:1409.4842, section 5)
+
+
 @dataclass(frozen=True)
 class Report:
     """How well probabilities fit labels. All shares are of the n pictures."""
@@ -27,12 +31,24 @@ class Report:
         }  # fmt: skip
 
 
-def compile_arguments(label_smoothing: float) -> dict:
-    """Loss and metrics for `model.compile`; labels are one-hot so that they can be smoothed and mixed."""
+def compile_arguments(model, label_smoothing: float) -> dict:
+    """Loss and metrics for `model.compile`; labels are one-hot so that they can be smoothed and mixed.
+
+    A network with auxiliary classifiers has a dict of outputs: their losses count AUXILIARY_WEIGHT each.
+    """
     import keras
 
     loss = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=label_smoothing)
-    return {"loss": loss, "metrics": [keras.metrics.CategoricalAccuracy(name="top1")]}
+    metric = keras.metrics.CategoricalAccuracy(name="top1")
+    if not isinstance(model.output, dict):
+        return {"loss": loss, "metrics": [metric]}
+    weights = {name: 1.0 if name == MAIN else AUXILIARY_WEIGHT for name in model.output}
+    return {"loss": dict.fromkeys(weights, loss), "loss_weights": weights, "metrics": {MAIN: [metric]}}
+
+
+def targets(model, labels):
+    """The labels for each output of `model`."""
+    return dict.fromkeys(model.output, labels) if isinstance(model.output, dict) else labels
 
 
 def report(probabilities: np.ndarray, labels: np.ndarray, classes: Iterable[str]) -> Report:

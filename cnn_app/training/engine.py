@@ -37,7 +37,7 @@ class Watch:
 
 def compile_model(model: keras.Model, schedule: Schedule) -> None:
     """Loss, metrics and optimizer; without XLA on a CPU, where it costs twenty times the step."""
-    model.compile(optimizer(schedule), **classification.compile_arguments(schedule.label_smoothing))
+    model.compile(optimizer(schedule), **classification.compile_arguments(model, schedule.label_smoothing))
     model.optimizer.build(model.trainable_variables)
 
 
@@ -84,9 +84,11 @@ def train(
 
 
 def train_step(model: keras.Model, images, labels, rate: float) -> dict:
-    """One optimizer step; its loss and metrics."""
+    """One optimizer step; its loss over all outputs and its top-1 of the main one."""
     model.optimizer.learning_rate = rate
-    return {name: float(value) for name, value in model.train_on_batch(images, labels, return_dict=True).items()}
+    logs = model.train_on_batch(images, classification.targets(model, labels), return_dict=True)
+    top1 = logs.get("top1", logs.get(f"{classification.MAIN}_top1"))
+    return {"loss": float(logs["loss"]), "top1": float(top1)}
 
 
 def overfit_batch(model: keras.Model, dataset: Dataset, schedule: Schedule, watch: Watch | None = None) -> dict:

@@ -1,0 +1,89 @@
+"""A network layer by layer: shapes, parameters, multiply-adds, activation memory, receptive fields."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import asdict, dataclass
+from itertools import groupby
+
+import keras
+
+from cnn_app.analysis.complexity import complexity, multiply_adds
+from cnn_app.analysis.receptive_field import views
+
+FLOAT_BYTES = 4
+GROUP = re.compile(r"(stage\d+|inception\d\w)_")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One layer, or a stage of them: then counts are sums, and shape and view are those of its last layer."""
+
+    name: str
+    kind: str
+    shape: tuple[int, ...]  # of the output, without the batch
+    parameters: int  # with moving statistics
+    macs: int
+    activation_bytes: int  # of the outputs in float32, for one picture
+    receptive_field: int | None  # pixels along a side; None: the whole picture
+    stride: int | None  # pixels between neighbours of the output
+
+
+def rows(model: keras.Model) -> list[Row]:
+    """Every layer of a functional model, in order."""
+    seen = views(model)
+    return [_row(layer, seen[layer.name]) for layer in model.layers]
+
+
+def stages(layers: list[Row]) -> list[Row]:
+    """The rows of equal stage (`stage2_...`, `inception4a_...`) as one; the others stay."""
+    return [_merged(name, list(group)) for name, group in groupby(layers, key=_stage)]
+
+
+def totals(model: keras.Model) -> dict[str, int]:
+    """Trainable parameters, moving statistics, multiply-adds, and memory of all and of the most activations at once."""
+    every = sum(_output_bytes(layer) for layer in model.layers)
+    return asdict(complexity(model)) | {"activation_bytes": every, "peak_activation_bytes": peak_bytes(model)}
+
+
+def peak_bytes(model: keras.Model) -> int:
+    """The most that is alive at once if layers run in order and an output is freed after its last use."""
+    last_use: dict[int, int] = {}
+    for step, layer in enumerate(model.layers):
+        for tensor in keras.tree.flatten(layer.input):
+            last_use[id(tensor)] = step
+    alive: dict[int, int] = {}
+    peak = 0
+    for step, layer in enumerate(model.layers):
+        for tensor in keras.tree.flatten(layer.output):
+            alive[id(tensor)] = math.prod(tensor.shape[1:]) * FLOAT_BYTES
+        peak = max(peak, sum(alive.values()))
+        alive = {key: size for key, size in alive.items() if last_use.get(key, len(model.layers)) > step}
+    return peak
+
+
+def _row(layer: keras.Layer, view) -> Row:
+    shape = tuple(keras.tree.flatten(layer.output)[0].shape[1:])
+    whole = view.size is None
+    counts = layer.count_params(), multiply_adds(layer), _output_bytes(layer)
+    return Row(layer.name, type(layer).__name__, shape, *counts, view.size, None if whole else view.stride)
+
+
+def _output_bytes(layer: keras.Layer) -> int:
+    return sum(math.prod(tensor.shape[1:]) * FLOAT_BYTES for tensor in keras.tree.flatten(layer.output))
+
+
+def _stage(row: Row) -> str:
+    found = GROUP.match(row.name)
+    return found[1] if found else row.name
+
+
+def _merged(name: str, group: list[Row]) -> Row:
+    if len(group) == 1 and group[0].name == name:
+        return group[0]
+    end = group[-1]
+    parameters, macs, memory = (
+        sum(getattr(row, count) for row in group) for count in ("parameters", "macs", "activation_bytes")
+    )
+    return Row(name, f"{len(group)} layers", end.shape, parameters, macs, memory, end.receptive_field, end.stride)

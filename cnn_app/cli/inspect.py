@@ -1,0 +1,48 @@
+import click
+
+from cnn_app.cli.options import columns_option, image_option, json_option
+
+
+@click.command()
+@click.argument("model", metavar="NAME|MODEL")
+@columns_option
+@image_option
+@click.option("--layers", "by_layer", is_flag=True, help="A row for each layer instead of each stage.")
+@json_option
+def inspect(model, columns, image, by_layer, as_json):
+    """Show what a network costs and sees: a listed NAME, a model directory or a .keras file.
+
+    Multiply-adds are those of convolutions and fully connected layers for one picture; memory is of float32 outputs.
+
+    \b
+    cnn-app inspect resnet50
+    cnn-app inspect mobilenet_v2 -c width=0.5 --image 96 --layers
+    """
+    import os
+    from dataclasses import asdict
+
+    import cnn_app
+    from cnn_app.analysis import inspection
+    from cnn_app.cli import view
+
+    columns = dict(columns) | ({"image": image} if image else {})
+    network = cnn_app.load_model(model) if os.path.exists(model) else cnn_app.create_model(model, **columns)
+    layers, totals = inspection.rows(network), inspection.totals(network)
+    stages = inspection.stages(layers)
+    if as_json:
+        return view.echo_json(
+            {"layers": [asdict(r) for r in layers], "stages": [asdict(r) for r in stages], "total": totals}
+        )
+    cells = map(_cells, layers if by_layer else stages)
+    view.table(["layer", "kind", ">output", ">parameters", ">multiply-adds", ">MiB", ">field", ">stride"], cells)
+    click.echo(
+        f"{totals['trainable']:,} trainable parameters, {totals['moving_statistics']:,} moving statistics, "
+        f"{totals['macs']:,} multiply-adds; activations {totals['activation_bytes'] / 2**20:.2f} MiB, "
+        f"{totals['peak_activation_bytes'] / 2**20:.2f} MiB at once"
+    )
+
+
+def _cells(row):
+    shape, memory = "x".join(map(str, row.shape)), f"{row.activation_bytes / 2**20:.2f}"
+    counts = f"{row.parameters:,}", f"{row.macs:,}", memory
+    return row.name, row.kind, shape, *counts, row.receptive_field or "all", row.stride or ""

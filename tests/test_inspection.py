@@ -1,0 +1,137 @@
+"""Receptive fields against the golden table, and the other columns of `inspect` by hand."""
+
+import json
+import re
+from pathlib import Path
+
+import keras
+import pytest
+from click.testing import CliRunner
+from keras import layers
+
+import cnn_app
+from cnn_app.analysis import inspection
+from cnn_app.analysis.receptive_field import View, views
+from cnn_app.cli.main import cli
+
+FIELDS = json.loads((Path(__file__).parent / "golden" / "receptive_field.json").read_text())
+DEPTHS = {"ResNet-18 / Plain-18": "resnet18", "ResNet-34 / Plain-34": "resnet34"}
+
+
+def resnet(layer):
+    """conv1, pool1, c3_0 (a unit's end; c3.0a is its first half), r (a strided 1x1 counted apart)."""
+    if layer in ("conv1", "pool1"):
+        return {"conv1": "stem_relu", "pool1": "stem_pool"}[layer]
+    found = re.fullmatch(r"c(\d)_(\d+)", layer)
+    return found and f"stage{int(found[1]) - 1}_unit{int(found[2]) + 1}_out"
+
+
+def cifar(layer):
+    found = re.fullmatch(r"s(\d)_(\d+)", layer)
+    return "stem_relu" if layer == "conv1" else found and f"stage{found[1]}_unit{int(found[2]) + 1}_out"
+
+
+def mobilenet_v2(layer):
+    if layer == "conv1":
+        return "stem_relu6"
+    stage, unit = re.fullmatch(r"b(\d)_(\d)", layer).groups()
+    return f"stage{stage}_unit{int(unit) + 1}_project_bn"
+
+
+def shufflenet(layer):
+    if layer in ("conv1", "pool"):
+        return {"conv1": "stem_relu", "pool": "stem_pool"}[layer]
+    stage, unit = re.fullmatch(r"s(\d)_(\d)", layer).groups()
+    return f"stage{stage}_unit{int(unit) + 1}_{'concat' if unit == '0' else 'out'}"
+
+
+def lenet(layer):
+    return layer.lower()
+
+
+CASES = {
+    "LeNet-5": ("lenet5", {}, lenet),
+    "MobileNetV2": ("mobilenet_v2", {"padding": "symmetric"}, mobilenet_v2),
+    "ShuffleNet V1/V2": ("shufflenet_v1", {}, shufflenet),
+    **{name: (network, {}, resnet) for name, network in DEPTHS.items()},
+    **{f"ResNet-{depth} v1": (f"resnet{depth}", {}, resnet) for depth in (50, 101, 152)},
+    **{f"ResNet-{depth} v1.5": (f"resnet{depth}", {"stride_on": 3}, resnet) for depth in (50, 101, 152)},
+    **{f"CIFAR ResNet-{depth}": (f"resnet{depth}", {}, cifar) for depth in (20, 32, 44, 56, 110)},
+}
+
+
+@pytest.mark.parametrize("golden", CASES)
+def test_receptive_fields_equal_the_table(golden):
+    name, columns, place = CASES[golden]
+    seen = views(cnn_app.create_model(name, **columns))
+    compared = 0
+    for layer, size, stride, padding in FIELDS[golden]:
+        if place(layer):
+            view = seen[place(layer)]
+            assert (view.size, view.stride) == (size, stride), layer
+            assert padding is None or -view.first == padding, layer
+            compared += 1
+    assert compared >= len(FIELDS[golden]) / 3
+
+
+def chain(*steps):
+    x = inputs = keras.Input((64, 64, 1))
+    for step in steps:
+        x = step(x)
+    return views(keras.Model(inputs, x))[steps[-1].name]
+
+
+@pytest.mark.parametrize(
+    ("steps", "expected"),
+    [
+        ([layers.Conv2D(1, 3)] * 1, View(1, 0, 2)),
+        ([layers.Conv2D(1, 3), layers.Conv2D(1, 3)], View(1, 0, 4)),  # 1 + L (K - 1)
+        ([layers.Conv2D(1, 3, padding="same"), layers.Conv2D(1, 3, padding="same")], View(1, -2, 2)),
+        ([layers.Conv2D(1, 3, dilation_rate=d) for d in (1, 2, 4)], View(1, 0, 14)),  # 3, 7, 15
+        ([layers.Conv2D(1, 7, 2), layers.MaxPooling2D(3, 2)], View(4, 0, 10)),
+        ([layers.Conv2D(1, 3, 2, padding="same")], View(2, 0, 2)),  # the odd zero goes behind
+        ([layers.ZeroPadding2D(1), layers.Conv2D(1, 3, 2)], View(2, -1, 1)),
+        ([layers.GlobalAveragePooling2D()], View(1, 0, None)),
+    ],
+)
+def test_views_by_hand(steps, expected):
+    assert chain(*steps) == expected
+
+
+def test_branches_are_united_and_a_gate_sees_everything():
+    inputs = keras.Input((32, 32, 4))
+    small, wide = layers.Conv2D(4, 3, padding="same")(inputs), layers.Conv2D(4, 7, padding="same")(inputs)
+    x = layers.Concatenate(name="both")([small, wide])
+    gate = layers.GlobalAveragePooling2D(keepdims=True)(x)
+    seen = views(keras.Model(inputs, layers.Multiply(name="gated")([x, gate])))
+    assert seen["both"].size == 7 and seen["gated"].size is None and seen["gated"].stride == 1
+
+
+def test_rows_by_hand():
+    """32x32x3 with six filters of 5x5: 28x28x6, 456 parameters, 352,800 multiply-adds (the lecture's example)."""
+    inputs = keras.Input((32, 32, 3), name="image")
+    model = keras.Model(inputs, layers.Dense(10)(layers.Flatten()(layers.Conv2D(6, 5, name="conv")(inputs))))
+    row = next(row for row in inspection.rows(model) if row.name == "conv")
+    assert (row.shape, row.parameters, row.macs, row.activation_bytes) == ((28, 28, 6), 456, 352_800, 28 * 28 * 6 * 4)
+    total = inspection.totals(model)
+    assert total["trainable"] == 456 + 4704 * 10 + 10 and total["macs"] == 352_800 + 47_040
+    assert total["activation_bytes"] == 4 * (3072 + 4704 + 4704 + 10)
+    assert total["peak_activation_bytes"] == 4 * (4704 + 4704)
+
+
+def test_stages_sum_their_layers():
+    model = cnn_app.create_model("resnet18")
+    rows = inspection.rows(model)
+    merged = {row.name: row for row in inspection.stages(rows)}
+    assert merged["stage4"].shape == (7, 7, 512) and merged["stage4"].receptive_field == 435
+    assert sum(row.macs for row in merged.values()) == sum(row.macs for row in rows) == 1_814_073_344
+
+
+def test_the_command_takes_names_and_files(tmp_path):
+    model = cnn_app.create_model("resnet20", classes=7)
+    model.save(tmp_path / "model.keras")
+    for source in (["resnet20", "-c", "classes=7"], [str(tmp_path / "model.keras")]):
+        result = CliRunner().invoke(cli, ["inspect", *source, "--json"], catch_exceptions=False)
+        report = json.loads(result.stdout)
+        assert report["total"]["macs"] == 40_551_040 - 3 * 64 and len(report["layers"]) == len(model.layers)
+    assert "stage3" in CliRunner().invoke(cli, ["inspect", "resnet20"], catch_exceptions=False).stdout
