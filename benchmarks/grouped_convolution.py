@@ -13,8 +13,8 @@ import numpy as np
 
 from cnn_app.cli.view import table
 
-OURS, KERAS, NATIVE = "GroupedConv2D", "Keras Conv2D", "TF native"
-TORCH = {"default": "torch", "channels_last": "torch channels_last"}
+OURS, KERAS, NATIVE = "GroupedConv2D", "Keras", "TF native"
+TORCH = {"default": "torch", "channels_last": "torch NHWC"}
 UNITS = {1: (56, 256), 2: (28, 512)}  # stage: side, channels; its 3x3 has half of them, in 32 groups
 LAYERS = ((28, 1, 240, 60, 3), (14, 1, 480, 120, 3), (28, 1, 384, 96, 8), (56, 3, 128, 128, 32), (28, 3, 256, 256, 32),
           (14, 3, 512, 512, 32), (7, 3, 1024, 1024, 32))  # fmt: skip  # side, kernel, in, out, groups
@@ -137,7 +137,7 @@ def show_layers(rows: dict[tuple, dict]) -> None:
             f"{side}x{side} {kernel}x{kernel} {before}-{after} g={groups}", "  ".join(texts),
             f"{times[chosen] / min(blocks.values()):.2f}", *(_cell(times, name, times[chosen]) for name in others),
         ))  # fmt: skip
-    columns = ["layer", "blocks: ms [chosen]", ">chosen / best", *(f">{name}" for name in others)]
+    columns = ["layer", "blocks: ms [chosen]", ">to best", *(f">{name}" for name in others)]
     table(columns, lines, "single layers: ms, median (times the chosen one's)")
 
 

@@ -87,8 +87,8 @@ def main() -> None:
     rates = {name: pictures[name] / time * 1e3 for name, time in times.items()}
     rows = [(name, f"{rate:,.0f}", f"{rate / rates[STEP]:.1f}") for name, rate in rates.items()]
     title = (
-        f"{options.pictures} JPEGs of {WIDTH}x{HEIGHT}, {size / 1e3:.0f} kB each, to {options.side}x{options.side}; "
-        f"{options.model}, batches of {options.batch}; flip and crop"
+        f"{options.pictures} JPEGs of {WIDTH}x{HEIGHT}, {size / 1e3:.0f} kB each; "
+        f"{options.model} at {options.side}x{options.side}, batch {options.batch}"
     )
     table(["", ">pictures/s", ">times the training step's"], rows, title)
 

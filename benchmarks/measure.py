@@ -11,7 +11,7 @@ import numpy as np
 from cnn_app.quiet import native_silence
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-PATIENCE = 15.0  # seconds; a competitor that took so long in all is not called again
+PATIENCE = 8.0  # seconds; a competitor that took so long in all is not called again
 
 
 def quiet_tensorflow():

@@ -51,6 +51,8 @@ def main() -> None:
     parser.add_argument("--calibration", type=int, default=20, help="pictures")
     parser.add_argument("--rounds", type=int, default=100)
     options = parser.parse_args()
+    if options.peer and not options.peer.is_file():
+        parser.error(f"no file at {options.peer}")
     measure.quiet_tensorflow()
     from cnn_app.runtimes import tflite
 

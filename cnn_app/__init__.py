@@ -25,14 +25,16 @@ def create_model(
     classes: int | None = None,
     image: tuple[int, int, int] | None = None,
     head: str = "classification",
-    weights: str | None = None,
+    weights: str | PathLike[str] | None = None,
     **columns,
 ) -> keras.Model:
     """Build a network: pixels in [0, 255], (N, H, W, C), go in; logits (N, classes) come out.
 
     classes, image: default to the paper's; image is (height, width, channels).
     head: what is put on the features.
-    weights: a model directory or a `.keras` file of the same network; None starts from random weights.
+    weights: a file of published weights (torchvision's, timm's, pytorchcv's, keras.applications'), a model directory,
+        or "imagenet", which downloads; scaling and padding follow them, and with other classes the head stays new.
+        None starts from random weights.
     columns: replace columns of the variant's row, e.g. `width=0.5`.
 
     Raises UnknownName for a name or column that is not there, ModelError for a size that cannot be built.
@@ -45,9 +47,13 @@ def create_model(
         columns["image"] = tuple(image)
     model = heads.build(head, name, columns)
     if weights is not None:
-        from cnn_app.transfer import copy_weights
+        from cnn_app import transfer
 
-        copy_weights(load_model(weights), model)
+        if weights == "imagenet":
+            from cnn_app.transfer import published
+
+            weights = published.fetch(published.of(name, columns))
+        transfer.load_weights(model, weights)
     return model
 
 

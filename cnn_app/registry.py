@@ -16,7 +16,19 @@ if TYPE_CHECKING:
 
 # A family is a module in cnn_app/architectures with VARIANTS, build(spec) and features(spec, x).
 # To add one: write the module, add its name here. Nothing else.
-FAMILIES = ("lenet", "resnet", "mobilenet_v2", "shufflenet_v1")
+FAMILIES = (
+    "perceptron",
+    "neocognitron",
+    "lenet",
+    "alexnet",
+    "vgg",
+    "googlenet",
+    "resnet",
+    "mobilenet_v1",
+    "mobilenet_v2",
+    "shufflenet_v1",
+    "shufflenet_v2",
+)
 
 
 @dataclass(frozen=True, kw_only=True)

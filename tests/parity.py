@@ -20,7 +20,30 @@ RESNET = (
     (r"layer(\d)\.(\d+)\.downsample\.1", "stage{0}_unit{1+}_shortcut_bn"),
     (r"fc", "logits"),
 )
+SHUFFLENET_V2 = (
+    (r"conv1\.0", "stem_conv"),
+    (r"conv1\.1", "stem_bn"),
+    (r"stage(\d)\.(\d+)\.branch1\.0", "stage{0}_unit{1+}_project_depthwise_conv"),
+    (r"stage(\d)\.(\d+)\.branch1\.1", "stage{0}_unit{1+}_project_depthwise_bn"),
+    (r"stage(\d)\.(\d+)\.branch1\.2", "stage{0}_unit{1+}_project_conv"),
+    (r"stage(\d)\.(\d+)\.branch1\.3", "stage{0}_unit{1+}_project_bn"),
+    (r"stage(\d)\.(\d+)\.branch2\.0", "stage{0}_unit{1+}_first_conv"),
+    (r"stage(\d)\.(\d+)\.branch2\.1", "stage{0}_unit{1+}_first_bn"),
+    (r"stage(\d)\.(\d+)\.branch2\.3", "stage{0}_unit{1+}_depthwise_conv"),
+    (r"stage(\d)\.(\d+)\.branch2\.4", "stage{0}_unit{1+}_depthwise_bn"),
+    (r"stage(\d)\.(\d+)\.branch2\.5", "stage{0}_unit{1+}_second_conv"),
+    (r"stage(\d)\.(\d+)\.branch2\.6", "stage{0}_unit{1+}_second_bn"),
+    (r"conv5\.0", "last_conv"),
+    (r"conv5\.1", "last_bn"),
+    (r"fc", "logits"),
+)
 LENET = tuple(zip("0 3 6 9 11".split(), "c1 c3 c5 f6 logits".split(), strict=True))
+VGG11 = (
+    *zip((rf"features\.{i}" for i in (0, 3, 6, 8, 11, 13, 16, 18)),
+         (f"stage{unit}_conv" for unit in "1_unit1 2_unit1 3_unit1 3_unit2 4_unit1 4_unit2 5_unit1 5_unit2".split()),
+         strict=True),
+    *zip((rf"classifier\.{i}" for i in (0, 3, 6)), ("fc6", "fc7", "logits"), strict=True),
+)  # fmt: skip
 BATCH_NORM = ("weight", "bias", "running_mean", "running_var")
 
 
@@ -62,9 +85,18 @@ def fill(model, state: dict, place) -> None:
         if "running_mean" in parts:
             layer.set_weights([weight, parts["bias"], parts["running_mean"], parts["running_var"]])
         else:
-            layer.set_weights([kernel(weight, layer), *parts.values()])
+            layer.set_weights([kernel(behind_flatten(weight, model, layer), layer), *parts.values()])
         filled.add(layer.name)
     assert filled == {layer.name for layer in model.layers if layer.weights}
+
+
+def behind_flatten(weight: np.ndarray, model, layer) -> np.ndarray:
+    """A matrix that reads PyTorch's flat (c, h, w) as one that reads (h, w, c)."""
+    before = model.layers[model.layers.index(layer) - 1]
+    if before.__class__.__name__ != "Flatten":
+        return weight
+    height, width, channels = before.input.shape[1:]
+    return weight.reshape(-1, channels, height, width).transpose(0, 2, 3, 1).reshape(weight.shape)
 
 
 def kernel(weight: np.ndarray, layer) -> np.ndarray:

@@ -1,6 +1,7 @@
 """Every network against published or independently measured numbers."""
 
 import json
+import math
 from pathlib import Path
 
 import keras
@@ -10,7 +11,9 @@ import pytest
 
 import cnn_app
 from cnn_app import registry
-from cnn_app.analysis.complexity import complexity
+from cnn_app.analysis.complexity import complexity, multiply_adds
+from cnn_app.architectures import alexnet, lenet
+from cnn_app.architectures.figures import FIGURES
 from cnn_app.errors import ModelError, UnknownName
 
 FAMILY = {row["id"]: row for row in json.loads((Path(__file__).parent / "golden" / "family.json").read_text())}
@@ -37,14 +40,39 @@ def golden_cases():
     for group, name in ((2, "50_2x40d"), (4, "50_4x24d"), (8, "50_8x14d")):
         width = int(name.split("x")[1][:-1])
         cases[f"resnext{name}"] = ("resnext50_32x4d", {"groups": group, "group_width": width})
+    cases |= {
+        "lenet5_1998_c3table": ("lenet5", lenet.PAPER),
+        "lenet5_1998_c3table_fc10": ("lenet5", lenet.PAPER | {"output": True}),
+        "lenet5_c3table_plainpool_fc10": ("lenet5", {"c3_table": True}),
+        "lenet5_fullC3_trainablepool_fc10": ("lenet5", {"subsampling": "trainable"}),
+        "alexnet_single_tower": ("alexnet", {}),
+        "alexnet_caffe_grouped": ("alexnet", alexnet.CAFFE),
+        "alexnet_owt_torchvision": ("alexnet", alexnet.ONE_WEIRD_TRICK),
+        "zfnet_lecture": ("zfnet", {}),
+        "zfnet_paper": ("zfnet", alexnet.ZFNET_384),
+        "zfnet_lecture_literal": ("zfnet", {"image": (227, 227, 3), "first": (7, 2, 0), "second": (5, 1, 2)}),
+    }
     for name in FAMILY:
         part = name.split("_")
-        if name.startswith("mobilenet_v2"):
+        if name.startswith("vgg"):
+            cases[name] = (name, {})
+        if "googlenet" in name or "inception" in name:
+            columns = {
+                "aux": "aux" in part,
+                "batch_norm": "bn" in part,
+                "torchvision": "torchvision" in part,
+                "conv_bias": name == "inception_bn",
+                "se_reduction": 16 if "se" in part else None,
+            }
+            cases[name] = ("inception_bn" if "inception" in name else "googlenet", columns)
+        if name.startswith(("mobilenet_v1", "mobilenet_v2")):
             size = int(part[3]) if len(part) > 3 else 224
-            cases[name] = ("mobilenet_v2", {"width": float(part[2]), "image": (size, size, 3)})
+            cases[name] = (f"mobilenet_{part[1]}", {"width": float(part[2]), "image": (size, size, 3)})
         if name.startswith("shufflenet_v1"):
             columns = {"groups": int(part[2][1:]), "scale": float(part[3][:-1])}
             cases[name] = ("shufflenet_v1", columns | ({"stem": int(part[-1])} if "conv1" in part else {}))
+        if name.startswith("shufflenet_v2"):
+            cases[name] = ("shufflenet_v2", {"scale": float(part[2][:-1])})
     return cases
 
 
@@ -52,23 +80,104 @@ GOLDEN = golden_cases()
 
 
 @pytest.mark.parametrize(
-    "golden", [pytest.param(name, marks=pytest.mark.slow if "101" in name or "152" in name else ()) for name in GOLDEN]
+    "golden",
+    [
+        pytest.param(name, marks=pytest.mark.slow if any(deep in name for deep in ("101", "152", "literal")) else ())
+        for name in GOLDEN
+    ],
 )
 def test_counts_equal_the_golden_numbers(golden):
     name, columns = GOLDEN[golden]
     row = FAMILY[golden]
     model = cnn_app.create_model(name, **columns)
     counted = complexity(model)
-    assert (counted.trainable, counted.moving_statistics, counted.macs) == (
+    macs = counted.macs
+    if golden == "googlenet_torchvision_aux":  # measured in inference, where the auxiliary classifiers are left out
+        macs -= sum(multiply_adds(layer) for layer in model.layers if layer.name.startswith("aux"))
+    assert (counted.trainable, counted.moving_statistics, macs) == (
         row["trainable"],
         row["moving_statistics"],
         row["macs"],
     )
-    assert list(model.input_shape[1:]) == row["image"] and list(model.output_shape[1:]) == row["output"]
+    output = model.output["logits"] if isinstance(model.output, dict) else model.output
+    if not columns:
+        assert (counted.trainable, counted.macs) == FIGURES[name][:2]
+    assert list(model.input_shape[1:]) == row["image"] and list(output.shape[1:]) == row["output"]
+
+
+def test_googlenet_has_the_rows_of_its_table():
+    """Weights, biases and multiply-adds of arXiv:1409.4842, Table 1, by the names of the layers."""
+    model = cnn_app.create_model("googlenet")
+    rows = json.loads((Path(__file__).parent / "golden" / "googlenet_table.json").read_text())
+    places = {"conv1": "conv1_", "conv2": "conv2_", "linear": "logits"}
+    for row in rows:
+        place = places.get(row["row"], f"inception{row['row']}_")
+        found = [layer for layer in model.layers if layer.weights and layer.name.startswith(place)]
+        counted = {
+            "weights": sum(math.prod(layer.kernel.shape) for layer in found),
+            "biases": sum(math.prod(layer.bias.shape) for layer in found),
+            "macs": sum(map(multiply_adds, found)),
+        }
+        assert {"row": row["row"]} | counted == row
+    assert model.count_params() == sum(row["weights"] + row["biases"] for row in rows)
+
+
+@pytest.mark.parametrize("columns", [{}, {"torchvision": True}])
+def test_googlenet_has_auxiliary_classifiers_for_training(columns):
+    model = cnn_app.create_model("googlenet", aux=True, image=(96, 96, 3), classes=7, **columns)
+    outputs = model.predict_on_batch(np.zeros((2, 96, 96, 3)))
+    assert {name: value.shape for name, value in outputs.items()} == dict.fromkeys(("logits", "aux1", "aux2"), (2, 7))
+    seen = {name: keras.Model(model.input, tensor) for name, tensor in model.output.items()}
+    deepest = {
+        name: [layer.name[:11] for layer in part.layers if "concat" in layer.name] for name, part in seen.items()
+    }
+    assert {name: layers[-1] for name, layers in deepest.items()} == {
+        "logits": "inception5b", "aux1": "inception4a", "aux2": "inception4d"
+    }  # fmt: skip
 
 
 def test_every_variant_has_a_golden_number():
-    assert {name for name, _ in GOLDEN.values()} == set(NAMES)
+    counted_by_hand = {"perceptron", "neocognitron"}
+    assert {name for name, _ in GOLDEN.values()} | counted_by_hand == set(NAMES)
+
+
+def test_perceptron_is_one_logistic_unit():
+    """A weight for each of 32 x 32 pixels and a threshold; softmax (0, z) = (1 - sigmoid(z), sigmoid(z))."""
+    model = cnn_app.create_model("perceptron")
+    counted = complexity(model)
+    assert (counted.trainable, counted.macs) == (32 * 32 + 1, 32 * 32)
+    weights, threshold = model.get_layer("logits").get_weights()
+    pixels = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 1))
+    z = ((pixels / 127.5 - 1).reshape(3, -1) @ weights)[:, 0] + threshold
+    logits = model.predict_on_batch(pixels)
+    np.testing.assert_allclose(logits, np.stack([np.zeros(3), z], 1), atol=1e-4)
+    np.testing.assert_allclose(keras.ops.softmax(logits)[:, 1], 1 / (1 + np.exp(-z)), atol=1e-4)
+
+
+def test_neocognitron_counted_by_hand():
+    """24 planes a module: 5x5 windows of 1 and of 24 planes and a threshold, at 32x32, 16x16 and 8x8 positions."""
+    model = cnn_app.create_model("neocognitron")
+    counted = complexity(model)
+    first, later = 25 * 24, 25 * 24 * 24
+    assert counted.trainable == (first + 24) + 2 * (later + 24) + (24 * 10 + 10)
+    assert counted.macs == 32 * 32 * first + (16 * 16 + 8 * 8) * later + 24 * 10
+    shapes = [model.get_layer(name).output.shape[1:] for name in ("us1_relu", "uc1_blur", "uc2_blur", "us3_relu")]
+    assert shapes == [(32, 32, 24), (16, 16, 24), (8, 8, 24), (8, 8, 24)]
+
+
+@pytest.mark.parametrize(
+    ("name", "maps"),
+    [("perceptron", 1), ("neocognitron", 3), ("lenet5", 3), ("alexnet", 5), ("vgg11", 8), ("vgg11_bn", 8)],
+)
+def test_squeeze_and_excitation_behind_every_convolution(name, maps):
+    """One gate for each, of two small layers with biases."""
+    image = (64, 64, 3)
+    model = cnn_app.create_model(name, image=image, classes=2, se_reduction=2)
+    plain = cnn_app.create_model(name, image=image, classes=2)
+    gates = [layer for layer in model.layers if layer.name.endswith("_se_scale")]
+    widths = [gate.output.shape[-1] for gate in gates]
+    added = sum(2 * max(1, c // 2) * c + c + max(1, c // 2) for c in widths)
+    assert len(gates) == maps and model.count_params() - plain.count_params() == added
 
 
 PARITY = {
@@ -80,10 +189,14 @@ PARITY = {
         {"width": 0.35, "padding": "symmetric", "bn_epsilon": 1e-5},
         parity.mobilenet_v2,
     ),
+    "shufflenet_v2_x0_5": ("shufflenet_v2", {"scale": 0.5}, parity.by_table(parity.SHUFFLENET_V2)),
+    "vgg11": ("vgg11", {}, parity.by_table(parity.VGG11)),
 }
 
 
-@pytest.mark.parametrize("golden", PARITY)
+@pytest.mark.parametrize(
+    "golden", [pytest.param(name, marks=pytest.mark.slow if name == "vgg11" else ()) for name in PARITY]
+)
 def test_logits_equal_pytorch(golden):
     name, columns, place = PARITY[golden]
     state, inputs, logits = parity.case(golden)
@@ -96,22 +209,48 @@ def test_logits_equal_pytorch(golden):
 def test_forward_pass_save_and_reload(name, tmp_path):
     """uint8 and float pixels give the same finite logits, also after a round trip through a file."""
     image = registry.spec(name).image
-    model = cnn_app.create_model(name, image=(*image[:2], image[2]) if image[0] < 64 else (64, 64, 3), classes=7)
+    size, classes = min(image[0], max(64, registry.spec(name).min_size)), 2 if name == "perceptron" else 7
+    model = cnn_app.create_model(name, image=(size, size, image[2]), classes=classes)
     pixels = np.random.default_rng(0).integers(0, 256, (2, *model.input_shape[1:])).astype(np.uint8)
     logits = model.predict_on_batch(pixels)
-    assert logits.shape == (2, 7) and np.isfinite(logits).all()
+    assert logits.shape == (2, classes) and np.isfinite(logits).all()
     np.testing.assert_array_equal(model.predict_on_batch(pixels.astype(np.float32)), logits)
     model.save(tmp_path / "model.keras")
     np.testing.assert_array_equal(cnn_app.load_model(tmp_path / "model.keras").predict_on_batch(pixels), logits)
 
 
-@pytest.mark.parametrize("name", ["lenet5", "resnet18", "resnet20", "mobilenet_v2", "shufflenet_v1"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "perceptron",
+        "neocognitron",
+        "lenet5",
+        "alexnet",
+        "zfnet",
+        "vgg11",
+        "resnet18",
+        "resnet20",
+        "googlenet",
+        "inception_bn",
+        "mobilenet_v1",
+        "mobilenet_v2",
+        "shufflenet_v1",
+        "shufflenet_v2",
+    ],
+)
 def test_smallest_size_builds_and_a_smaller_one_is_refused(name):
     row = registry.spec(name)
-    model = cnn_app.create_model(name, image=(row.min_size, row.min_size, row.image[2]), classes=3)
+    model = cnn_app.create_model(name, image=(row.min_size, row.min_size, row.image[2]), classes=2)
     assert np.isfinite(model.predict_on_batch(np.zeros((1, *model.input_shape[1:])))).all()
     with pytest.raises(ModelError, match=f"at least {row.min_size}x{row.min_size}, received"):
         cnn_app.create_model(name, image=(row.min_size - 1, row.min_size, row.image[2]))
+
+
+@pytest.mark.parametrize(("scale", "millions"), [(0.5, 41), (1.0, 146), (1.5, 299), (2.0, 591)])
+def test_shufflenet_v2_in_its_authors_form_costs_what_the_paper_says(scale, millions):
+    """arXiv:1807.11164, Table 5; 0.5x has 40.5 M, which the paper rounds up."""
+    macs = complexity(cnn_app.create_model("shufflenet_v2", scale=scale, even_branches=False)).macs
+    assert abs(macs / 1e6 - millions) < 0.53
 
 
 def test_scaling_per_channel_is_the_first_layer():
@@ -137,8 +276,23 @@ def test_a_stride_two_shuffle_unit_never_drops_what_the_paper_keeps():
         (lambda: cnn_app.create_model("resnet50", head="segmentation"), UnknownName, "known: classification"),
         (lambda: cnn_app.create_model("shufflenet_v1", groups=5), ModelError, "groups 1, 2, 3, 4, 8, received 5"),
         (lambda: cnn_app.create_model("shufflenet_v1", groups=4, scale=0.25), ModelError, "do not fall into 4 groups"),
+        (lambda: cnn_app.create_model("shufflenet_v2", scale=0.75), ModelError, "0.5, 1.0, 1.5, 2.0, received 0.75"),
+        (
+            lambda: cnn_app.create_model("googlenet", aux=True, image=(64, 65, 3)),
+            ModelError,
+            "at least 65x65, .* 64x65",
+        ),
         (lambda: cnn_app.create_model("lenet5", classes=0), ModelError, "at least one class, received 0"),
         (lambda: cnn_app.create_model("resnet18", shortcut="zero"), ModelError, "received 'zero'"),
+        (lambda: cnn_app.create_model("perceptron", classes=3), ModelError, "two classes apart, received 3"),
+        (lambda: cnn_app.create_model("lenet5", subsampling="max"), ModelError, "average, trainable, received 'max'"),
+        (lambda: cnn_app.create_model("lenet5", c3_table=True, maps=(6, 32, 120)), ModelError, "6 maps with 16; rec"),
+        (
+            lambda: cnn_app.create_model("alexnet", groups=5),
+            ModelError,
+            "conv2: 96 and 256 channels do not fall into 5",
+        ),
+        (lambda: cnn_app.create_model("zfnet", image=(64, 64, 3), pool_ceil=False), ModelError, "3x3, received 2x2"),
     ],
 )
 def test_errors_name_what_was_received(call, error, text):

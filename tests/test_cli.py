@@ -137,8 +137,25 @@ def test_run_carries_a_recipe_out_and_holds_it_to_its_acceptance(tmp_path):
 def test_models_lists_what_can_be_built():
     rows = json.loads(call("models", "resnet*", "--json"))
     assert {"resnet20", "resnet50"} <= {row["name"] for row in rows} and all(row["paper"] for row in rows)
+    resnet50 = next(row for row in rows if row["name"] == "resnet50")
+    assert (resnet50["parameters"], resnet50["macs"]) == (25_557_032, 3_857_973_248)
     assert "mobilenet_v2" in call("models")
     assert "resnet50" in error("models", "resnet5")
+
+
+def test_models_filters_by_cost():
+    small = {row["name"] for row in json.loads(call("models", "--max-parameters", 3, "--max-macs", 200, "--json"))}
+    assert {"shufflenet_v1", "resnet20"} <= small and "mobilenet_v2" not in small
+    assert "none of the" in error("models", "vgg*", "--max-macs", 100)
+
+
+def test_every_variant_has_figures_and_the_readme_table_is_current():
+    from cnn_app import registry
+    from cnn_app.analysis.summary import markdown
+    from cnn_app.architectures.figures import FIGURES
+
+    assert set(FIGURES) == set(registry.names())
+    assert markdown() in (Path(__file__).parents[1] / "README.md").read_text()
 
 
 def break_picture(folder, tmp_path, content, name="999.jpg"):

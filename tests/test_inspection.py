@@ -45,11 +45,44 @@ def shufflenet(layer):
     return f"stage{stage}_unit{int(unit) + 1}_{'concat' if unit == '0' else 'out'}"
 
 
+def shufflenet_v2(layer):
+    if layer in ("conv1", "pool"):
+        return shufflenet(layer)
+    stage, unit = re.fullmatch(r"s(\d)_(\d)", layer).groups()
+    return f"stage{stage}_unit{int(unit) + 1}_out"
+
+
 def lenet(layer):
     return layer.lower()
 
 
+def plain(layer):
+    """AlexNet's and ZFNet's layers are called as the table calls them."""
+    return layer
+
+
+def vgg(layer):
+    stage, _, unit = layer.removeprefix("conv").removeprefix("pool").partition("_")
+    return f"stage{stage}_unit{unit}_conv" if unit else f"stage{stage}_pool"
+
+
+def googlenet(layer):
+    if layer[0].isdigit():
+        return f"inception{layer}_concat"
+    return f"{layer}_conv" if layer.startswith("conv") else layer
+
+
+def mobilenet_v1(layer):
+    return "stem_relu6" if layer == "conv1" else f"unit{layer.removeprefix('dw')}_depthwise_conv"
+
+
 CASES = {
+    "AlexNet (96ch 227 pad0 / any)": ("alexnet", {}, plain),
+    "ZFNet (7x7 s2, conv2 5x5 s2)": ("zfnet", {}, plain),
+    "GoogLeNet 5x5": ("googlenet", {}, googlenet),
+    "GoogLeNet 3x3 (torchvision; its pool4 is 2x2 s2)": ("googlenet", {"torchvision": True}, googlenet),
+    "MobileNetV1": ("mobilenet_v1", {"padding": "symmetric"}, mobilenet_v1),
+    **{f"VGG-{depth}": (f"vgg{depth}", {}, vgg) for depth in (11, 13, 16, 19)},
     "LeNet-5": ("lenet5", {}, lenet),
     "MobileNetV2": ("mobilenet_v2", {"padding": "symmetric"}, mobilenet_v2),
     "ShuffleNet V1/V2": ("shufflenet_v1", {}, shufflenet),
@@ -60,9 +93,12 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("golden", CASES)
-def test_receptive_fields_equal_the_table(golden):
-    name, columns, place = CASES[golden]
+@pytest.mark.parametrize(
+    ("golden", "case"),
+    [*CASES.items(), ("ShuffleNet V1/V2", ("shufflenet_v2", {}, shufflenet_v2))],
+)
+def test_receptive_fields_equal_the_table(golden, case):
+    name, columns, place = case
     seen = views(cnn_app.create_model(name, **columns))
     compared = 0
     for layer, size, stride, padding in FIELDS[golden]:

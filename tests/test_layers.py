@@ -3,7 +3,20 @@ import numpy as np
 import pytest
 from keras import ops
 
-from cnn_app.layers import ChannelShuffle, GroupedConv2D, PadShortcut, block_diagonal, merged_blocks
+from cnn_app.analysis.complexity import multiply_adds
+from cnn_app.architectures.lenet import C3_TABLE
+from cnn_app.layers import (
+    ChannelScale,
+    ChannelShuffle,
+    ChannelSplit,
+    GroupedConv2D,
+    LocalResponseNormalization,
+    PadShortcut,
+    TableConv2D,
+    block_diagonal,
+    merged_blocks,
+    plain_lrn,
+)
 
 
 @pytest.mark.parametrize("kernel_size", [1, 3])
@@ -66,6 +79,12 @@ def test_channel_shuffle_by_hand():
     np.testing.assert_array_equal(np.asarray(ChannelShuffle(3)(x)).ravel(), [0, 2, 4, 1, 3, 5])
 
 
+def test_channel_split_by_hand():
+    x = np.arange(6, dtype="float32").reshape(1, 1, 1, 6)
+    parts = ChannelSplit(3)(x)
+    assert [np.asarray(part).ravel().tolist() for part in parts] == [[0, 1], [2, 3], [4, 5]]
+
+
 @pytest.mark.parametrize(("before", "expected"), [(0, [1, 2, 0, 0]), (1, [0, 1, 2, 0])])
 def test_pad_shortcut_by_hand(before, expected):
     x = np.zeros((1, 4, 4, 2), "float32")
@@ -75,9 +94,83 @@ def test_pad_shortcut_by_hand(before, expected):
     np.testing.assert_array_equal(y.reshape(-1, 4), [expected] * 4)
 
 
+def test_table_convolution_by_hand():
+    """Map 0 sees the first input, map 1 both."""
+    layer = TableConv2D(((0,), (0, 1)), 1)
+    layer.build((None, 3, 3, 2))
+    layer.set_weights([np.array([[[2, 3, 5]]]), np.array([7, 11])])
+    y = np.asarray(layer(np.full((1, 3, 3, 2), [1.0, 10.0], "float32")))
+    np.testing.assert_array_equal(y, np.full((1, 3, 3, 2), [2 * 1 + 7, 3 * 1 + 5 * 10 + 11]))
+
+
+def test_table_convolution_is_a_convolution_with_zeros_where_nothing_is_connected():
+    layer = TableConv2D(C3_TABLE, 5, activation="tanh")
+    x = np.random.default_rng(0).normal(size=(2, 14, 14, 6)).astype("float32")
+    y = np.asarray(layer(x))
+    assert layer.compute_output_shape(x.shape) == y.shape == (2, 10, 10, 16)
+    kernel, connections = np.zeros((5, 5, 6, 16), "float32"), iter(np.moveaxis(np.asarray(layer.kernel), -1, 0))
+    for output, row in enumerate(C3_TABLE):
+        for i in row:
+            kernel[:, :, i, output] = next(connections)
+    np.testing.assert_allclose(y, np.tanh(ops.conv(x, kernel, data_format="channels_last")), atol=1e-5)
+
+
+def test_what_the_layers_of_1998_weigh_and_cost():
+    """Table I connects 6 x 3 + 9 x 4 + 6 = 60 pairs of maps: 60 x 25 + 16 weights, 60 x 25 taps at 100 positions."""
+    assert sum(map(len, C3_TABLE)) == 60
+    x = keras.Input((14, 14, 6))
+    convolution, scale = TableConv2D(C3_TABLE, 5), ChannelScale()
+    scale(convolution(x))
+    assert (convolution.count_params(), multiply_adds(convolution)) == (1516, 150_000)
+    assert (scale.count_params(), multiply_adds(scale)) == (2 * 16, 0)
+
+
+def test_channel_scale_by_hand():
+    layer = ChannelScale()
+    x = np.full((1, 2, 2, 2), [1.0, 10.0], "float32")
+    np.testing.assert_array_equal(np.asarray(layer(x)), x)
+    layer.set_weights([np.array([2, 3]), np.array([5, 7])])
+    np.testing.assert_array_equal(np.asarray(layer(x)), np.full((1, 2, 2, 2), [2 * 1 + 5, 3 * 10 + 7]))
+
+
+def test_local_response_normalization_by_hand():
+    x = np.array([1, 2, 3], "float32").reshape(1, 1, 1, 3)  # the squares around: 1+4, 1+4+9, 4+9
+    expected = [1 / (1 + 2 * 5) ** 2, 2 / (1 + 2 * 14) ** 2, 3 / (1 + 2 * 13) ** 2]
+    layer = LocalResponseNormalization(3, alpha=2.0, beta=2.0, k=1.0)
+    for y in (layer(x), plain_lrn(x, 3, 2.0, 2.0, 1.0)):
+        np.testing.assert_allclose(np.asarray(y).ravel(), expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+def test_local_response_normalization_in_half_precision(policy):
+    """1000 squared is beyond float16."""
+    x = np.array([1000, 2000, 3000], "float32").reshape(1, 1, 1, 3)
+    y = ops.cast(LocalResponseNormalization(3, alpha=2.0, beta=0.5, k=1.0, dtype=policy)(x), "float32")
+    np.testing.assert_allclose(np.asarray(y).ravel(), [10**-0.5, 2 * 28**-0.5, 3 * 26**-0.5], rtol=0.01)
+
+
+@pytest.mark.parametrize(("size", "channels"), [(5, 96), (3, 4), (5, 2)])
+def test_local_response_normalization_equals_pytorch(size, channels):
+    """PyTorch divides alpha by the size."""
+    torch = pytest.importorskip("torch")
+    x = np.random.default_rng(0).normal(0, 30, (2, 3, 4, channels)).astype("float32")
+    y = torch.nn.LocalResponseNorm(size, alpha=0.01, beta=0.75, k=2.0)(torch.from_numpy(x.transpose(0, 3, 1, 2)))
+    layer = LocalResponseNormalization(size, alpha=0.01 / size)
+    for ours in (layer(x), plain_lrn(x, size, 0.01 / size, 0.75, 2.0)):
+        np.testing.assert_allclose(np.asarray(ours), y.numpy().transpose(0, 2, 3, 1), rtol=1e-4)
+
+
 @pytest.mark.parametrize(
     "layer",
-    [GroupedConv2D(8, 3, groups=2, strides=2, name="g"), ChannelShuffle(2, name="s"), PadShortcut(8, 2, name="p")],
+    [
+        GroupedConv2D(8, 3, groups=2, strides=2, name="g"),
+        ChannelShuffle(2, name="s"),
+        ChannelSplit(2, name="c"),
+        PadShortcut(8, 2, name="p"),
+        TableConv2D(C3_TABLE, 5, activation="tanh", name="t"),
+        ChannelScale(name="a"),
+        LocalResponseNormalization(3, alpha=1e-3, name="n"),
+    ],
 )
 def test_layers_survive_their_config(layer):
     copy = layer.__class__.from_config(layer.get_config())

@@ -1,7 +1,7 @@
 """What a network costs, counted layer by layer.
 
 A multiply-add is one kernel tap for one output element: convolutions (zero padding counted), transposed
-convolutions and fully connected layers, without biases, for one picture.
+convolutions and fully connected layers, without biases, for one picture. Scaling and normalization do not count.
 """
 
 import math
@@ -10,7 +10,11 @@ from dataclasses import dataclass
 import keras
 from keras import layers
 
-from cnn_app.layers import GroupedConv2D
+from cnn_app.layers import GroupedConv2D, TableConv2D
+
+# Layers that apply their whole kernel once for each output position.
+KERNEL_PER_POSITION = (layers.Conv1D, layers.Conv2D, layers.Conv3D, layers.DepthwiseConv2D, layers.Dense,
+                       GroupedConv2D, TableConv2D)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -35,8 +39,6 @@ def multiply_adds(layer: keras.Layer) -> int:
     """Multiply-adds of one layer for one picture."""
     if isinstance(layer, layers.Conv2DTranspose):
         return math.prod(layer.kernel.shape) * math.prod(layer.input.shape[1:-1])
-    if isinstance(
-        layer, (layers.Conv1D, layers.Conv2D, layers.Conv3D, layers.DepthwiseConv2D, GroupedConv2D, layers.Dense)
-    ):
+    if isinstance(layer, KERNEL_PER_POSITION):
         return math.prod(layer.kernel.shape) * math.prod(layer.output.shape[1:-1])
     return 0

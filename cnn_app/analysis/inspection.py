@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import asdict, dataclass
-from itertools import groupby
 
 import keras
 
@@ -38,7 +37,10 @@ def rows(model: keras.Model) -> list[Row]:
 
 def stages(layers: list[Row]) -> list[Row]:
     """The rows of equal stage (`stage2_...`, `inception4a_...`) as one; the others stay."""
-    return [_merged(name, list(group)) for name, group in groupby(layers, key=_stage)]
+    groups: dict[str, list[Row]] = {}
+    for row in layers:
+        groups.setdefault(_stage(row), []).append(row)
+    return [_merged(name, group) for name, group in groups.items()]
 
 
 def totals(model: keras.Model) -> dict[str, int]:

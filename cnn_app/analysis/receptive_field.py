@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import keras
 from keras import layers
 
-from cnn_app.layers import GroupedConv2D, PadShortcut
+from cnn_app.layers import GroupedConv2D, PadShortcut, TableConv2D
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,8 @@ def _united(inputs: list[View]) -> View:
 
 def _through(layer: keras.Layer, view: View) -> View:
     """The view behind `layer`, given the one in front of it."""
-    flattened = len(getattr(layer.input, "shape", ())) == 4 and len(layer.output.shape) < 4
+    outputs = keras.tree.flatten(layer.output)
+    flattened = len(getattr(layer.input, "shape", ())) == 4 and len(outputs[0].shape) < 4
     if flattened or isinstance(layer, (layers.GlobalAveragePooling2D, layers.GlobalMaxPooling2D)):
         return WHOLE
     if isinstance(layer, PadShortcut):
@@ -70,7 +71,7 @@ def _window(layer: keras.Layer) -> tuple[int, int, int, int]:
     """(kernel, stride, dilation, zeros in front) along the height."""
     if isinstance(layer, layers.ZeroPadding2D):
         return 1, 1, 1, layer.padding[0][0]
-    if isinstance(layer, GroupedConv2D):
+    if isinstance(layer, (GroupedConv2D, TableConv2D)):
         kernel, stride, dilation = layer.kernel_size, layer.strides, 1
     elif isinstance(layer, (layers.Conv2D, layers.DepthwiseConv2D)):
         kernel, stride, dilation = layer.kernel_size[0], layer.strides[0], layer.dilation_rate[0]

@@ -1,9 +1,11 @@
 """Layer vocabulary shared by the families. Tensors are (N, H, W, C) throughout."""
 
+import math
+
 import keras
 from keras import layers
 
-from cnn_app.layers import GroupedConv2D
+from cnn_app.layers import FusedBatchNormalization, GroupedConv2D
 from cnn_app.registry import Variant
 
 BN_MOMENTUM = 0.9  # the Caffe and PyTorch default; Keras's 0.99 lags behind in short runs
@@ -35,20 +37,30 @@ def logits(x, spec: Variant):
     return layers.Dense(spec.classes, name="logits")(x)
 
 
-def pad(x, kernel, stride, padding, *, name):
+def pad(x, kernel, stride, padding, *, name, movable=False):
     """What a strided window needs in front, and the Keras padding to give it.
 
     "symmetric" is Caffe's and PyTorch's kernel // 2 on every side; "same" is TensorFlow's, which puts the
-    odd one at the bottom right. They differ only where stride > 1.
+    odd one at the bottom right. They differ only where stride > 1; there, and where a stride is `movable` to, the
+    zeros are a layer of their own, so that weights learned with the other kind can have theirs.
     """
-    if padding == "symmetric" and stride > 1 and kernel > 1:
-        return layers.ZeroPadding2D(kernel // 2, name=f"{name}_pad")(x), "valid"
-    return x, "same"
+    if kernel == 1 or (stride == 1 and not movable):
+        return x, "same"
+    sides = tuple(window_padding(size, kernel, stride, padding) for size in x.shape[1:3])
+    return layers.ZeroPadding2D(sides, name=f"{name}_pad")(x), "valid"
 
 
-def conv(x, width, kernel=1, *, stride=1, groups=1, padding="symmetric", bias=False, name):
-    """Convolution, grouped where `groups` > 1."""
-    x, keras_padding = pad(x, kernel, stride, padding, name=name)
+def window_padding(size: int, kernel: int, stride: int, padding: str) -> tuple[int, int]:
+    """Zeros before and behind `size` positions; either kind leaves ceil(size / stride) of them."""
+    if padding == "symmetric":
+        return kernel // 2, kernel // 2
+    total = max((math.ceil(size / stride) - 1) * stride + kernel - size, 0)
+    return total // 2, total - total // 2
+
+
+def conv(x, width, kernel=1, *, stride=1, groups=1, padding="symmetric", bias=False, movable=False, name):
+    """Convolution, grouped where `groups` > 1; see `pad` for `movable`."""
+    x, keras_padding = pad(x, kernel, stride, padding, name=name, movable=movable)
     if groups > 1:
         return GroupedConv2D(width, kernel, strides=stride, padding=keras_padding, groups=groups,
                              use_bias=bias, name=f"{name}_conv")(x)  # fmt: skip
@@ -58,13 +70,14 @@ def conv(x, width, kernel=1, *, stride=1, groups=1, padding="symmetric", bias=Fa
 
 def norm_act(x, act="relu", *, epsilon=1e-5, name):
     """Batch normalization, then `act` (None: linear)."""
-    x = layers.BatchNormalization(momentum=BN_MOMENTUM, epsilon=epsilon, name=f"{name}_bn")(x)
+    x = FusedBatchNormalization(momentum=BN_MOMENTUM, epsilon=epsilon, name=f"{name}_bn")(x)
     return layers.Activation(act, name=f"{name}_{act}")(x) if act else x
 
 
-def conv_bn(x, width, kernel=1, *, stride=1, groups=1, act="relu", padding="symmetric", bias=False, epsilon=1e-5, name):
+def conv_bn(x, width, kernel=1, *, stride=1, groups=1, act="relu", padding="symmetric", bias=False, epsilon=1e-5,
+            movable=False, name):  # fmt: skip
     """Convolution, batch normalization, then `act` (None: linear)."""
-    x = conv(x, width, kernel, stride=stride, groups=groups, padding=padding, bias=bias, name=name)
+    x = conv(x, width, kernel, stride=stride, groups=groups, padding=padding, bias=bias, movable=movable, name=name)
     return norm_act(x, act, epsilon=epsilon, name=name)
 
 

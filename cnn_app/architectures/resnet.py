@@ -120,13 +120,15 @@ def residual_unit(x, spec: ResNet, stage, stride, *, name):
         width = 4 * spec.stem * widen
         strides = (stride, 1) if spec.stride_on == 1 else (1, stride)
         y = conv_bn(x, inner, stride=strides[0], name=f"{name}_a", **options)
-        y = conv_bn(y, inner, 3, stride=strides[1], groups=spec.groups, name=f"{name}_b", **options)
+        y = conv_bn(y, inner, 3, stride=strides[1], groups=spec.groups, movable=stride > 1, name=f"{name}_b", **options)
         y = conv_bn(y, width, act=None, name=f"{name}_c", **options)
     else:
         width = inner
         y = conv_bn(x, inner, 3, stride=stride, groups=spec.groups, name=f"{name}_a", **options)
         y = conv_bn(y, inner, 3, groups=spec.groups, act=None, name=f"{name}_b", **options)
     if spec.se_reduction:
+        if not spec.bottleneck:  # nothing, but for published weights that have a ReLU there
+            y = layers.Activation("linear", name=f"{name}_b_act")(y)
         y = squeeze_excite(y, spec.se_reduction, name=f"{name}_se")
     if spec.shortcut != "none":
         if x.shape != y.shape and spec.shortcut == "projection":

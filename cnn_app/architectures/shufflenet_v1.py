@@ -17,7 +17,7 @@ from keras import layers
 
 from cnn_app.architectures.blocks import classifier, conv_bn, depthwise_bn, image_input, pad, squeeze_excite
 from cnn_app.errors import ModelError
-from cnn_app.layers import ChannelShuffle
+from cnn_app.layers import ChannelShuffle, JoinChannels
 from cnn_app.registry import Variant
 
 WIDTHS = {1: 144, 2: 200, 3: 240, 4: 272, 8: 384}  # Table 1: output channels of stage 2; they double with each stage
@@ -89,4 +89,4 @@ def shuffle_unit(x, spec: ShuffleNetV1, width, stride, grouped_reduce, *, name):
         return layers.ReLU(name=f"{name}_out")(layers.Add(name=f"{name}_add")([x, y]))
     x, padding = pad(x, 3, 2, "symmetric", name=f"{name}_pool")
     x = layers.AveragePooling2D(3, 2, padding=padding, name=f"{name}_pool")(x)
-    return layers.Concatenate(name=f"{name}_concat")([x, y])
+    return JoinChannels(name=f"{name}_concat")([x, y])

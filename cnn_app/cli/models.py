@@ -6,22 +6,29 @@ from cnn_app.cli.options import json_option
 @click.command()
 @click.argument("pattern", default="*")
 @click.option("--task", help="Only networks for this task.")
+@click.option("--max-parameters", type=float, metavar="MILLIONS", help="Only networks with no more parameters.")
+@click.option("--max-macs", type=float, metavar="MILLIONS", help="Only networks with no more multiply-adds.")
+@click.option("--markdown", is_flag=True, help="Print the README's table of all networks.")
 @json_option
-def models(pattern, task, as_json):
-    """List the networks whose name matches PATTERN, such as 'resnet*'."""
-    from cnn_app import registry
-    from cnn_app.cli import view
-    from cnn_app.errors import unknown
+def models(pattern, task, max_parameters, max_macs, markdown, as_json):
+    """List the networks whose name matches PATTERN, such as 'resnet*'.
 
-    names = registry.names(pattern, task)
-    if not names:
-        raise unknown("model", pattern, registry.names())
-    rows = [{"name": name, "year": (row := registry.spec(name)).year, "paper": row.paper, "task": row.task,
-             "image": list(row.image), "classes": row.classes} for name in names]  # fmt: skip
+    Parameters and multiply-adds are those of the default row; top-1 in percent is what its source published.
+    """
+    from cnn_app.analysis import summary as networks
+    from cnn_app.cli import view
+
+    if markdown:
+        return click.echo(networks.markdown())
+    rows = networks.summary(pattern, task, max_parameters, max_macs)
     if as_json:
-        view.echo_json(rows)
-    else:
-        cells = [
-            (r["name"], r["year"], r["paper"], r["task"], "x".join(map(str, r["image"])), r["classes"]) for r in rows
-        ]
-        view.table(["name", ">year", "paper", "task", ">image", ">classes"], cells)
+        return view.echo_json(rows)
+    columns = ["name", ">year", "paper", ">image", ">parameters", ">multiply-adds", ">top-1", "source"]
+    view.table(columns, map(_cells, rows))
+
+
+def _cells(row):
+    image = "x".join(map(str, row["image"]))
+    top1 = "" if row["top1"] is None else f"{row['top1']:.1f}"
+    costs = f"{row['parameters'] / 1e6:,.2f} M", f"{row['macs'] / 1e6:,.1f} M"
+    return row["name"], row["year"], row["paper"], image, *costs, top1, row["source"]

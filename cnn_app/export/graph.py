@@ -8,13 +8,16 @@ import keras
 import numpy as np
 from keras import layers
 
+from cnn_app.architectures.blocks import window_padding
 from cnn_app.errors import ExportError
 from cnn_app.layers import GroupedConv2D, PadShortcut
 from cnn_app.runtimes.keras_model import inference
 
+CONVOLUTIONS = (layers.Conv2D, layers.DepthwiseConv2D, GroupedConv2D)
+
 
 def deployable(model: keras.Model) -> keras.Model:
-    """A float32 copy of `model` with native grouped convolutions.
+    """A float32 copy of `model` with native grouped convolutions, and padding inside of them where `same` says it.
 
     XNNPACK has no int8 AVERAGE_POOL_2D and no STRIDED_SLICE: with zeros counted the pool is a depthwise convolution
     of constant weight, and the shortcut without parameters a 1x1 convolution of zeros and ones.
@@ -60,6 +63,10 @@ def save(model: keras.Model, path, *, batch: int | None, dtype: str) -> None:
 
 def _swap(layer: keras.Layer) -> keras.Layer:
     config = layer.get_config() | {"dtype": "float32"}
+    if isinstance(layer, layers.ZeroPadding2D) and _is_same(layer):
+        return layers.Activation("linear", name=layer.name)
+    if isinstance(layer, CONVOLUTIONS) and isinstance(before := producer(layer), layers.ZeroPadding2D):
+        config["padding"] = "same" if _is_same(before) else config["padding"]
     if isinstance(layer, GroupedConv2D):
         config["lowering"] = "native"
     if isinstance(layer, layers.AveragePooling2D) and layer.padding == "valid":
@@ -77,6 +84,22 @@ def _swap(layer: keras.Layer) -> keras.Layer:
             name=layer.name,
         )
     return layer.__class__.from_config(config)
+
+
+def producer(layer: keras.Layer):
+    """The layer whose output is the one input of `layer`."""
+    return layer.input._keras_history.operation
+
+
+def _is_same(pad: keras.Layer) -> bool:
+    """Whether `pad` and the convolution behind it are one with TensorFlow's `same` padding."""
+    behind = {node.operation for node in pad._outbound_nodes}
+    window = behind.pop()
+    if behind or not isinstance(window, CONVOLUTIONS) or window.padding != "valid":
+        return False
+    kernels, strides = (np.broadcast_to(value, 2) for value in (window.kernel_size, window.strides))
+    same = [window_padding(*axis, "same") for axis in zip(pad.input.shape[1:3], kernels, strides, strict=True)]
+    return [tuple(sides) for sides in pad.padding] == same
 
 
 def _shifted_identity(before: int):

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 
-
 MAIN = "logits"  # the output that counts; others help while training
 AUXILIARY_WEIGHT = 0.3  # of their losses (arXiv:1409.4842, section 5)
 

@@ -7,13 +7,23 @@ from typing import TYPE_CHECKING
 from cnn_app.errors import ModelError
 
 if TYPE_CHECKING:
+    import os
+
     import keras
+
+    from cnn_app.transfer.weights import Loaded
 
 HEAD = "logits"  # the layer whose shape follows the classes
 
 
 def copy_weights(source: keras.Model, target: keras.Model, *, new_head: bool = False) -> None:
-    """Copy by layer name and shape; every layer of `target` with weights must find its own, but a new head."""
+    """Copy by layer name and shape; every layer of `target` with weights must find its own, but a new head.
+
+    What the weights expect of the graph, such as scaling and padding, comes with them.
+    """
+    from cnn_app.transfer import traits
+
+    found = {}
     for layer in target.layers:
         if not layer.weights or (new_head and layer.name == HEAD):
             continue
@@ -26,7 +36,17 @@ def copy_weights(source: keras.Model, target: keras.Model, *, new_head: bool = F
         if [w.shape for w in weights] != [tuple(w.shape) for w in layer.weights]:
             shapes = f"{[w.shape for w in weights]} instead of {[tuple(w.shape) for w in layer.weights]}"
             raise ModelError(f"the weights of {source.name} do not fit {target.name} at {layer.name!r}: {shapes}")
-        layer.set_weights(weights)
+        found[layer.name] = weights
+    for name, weights in found.items():
+        target.get_layer(name).set_weights(weights)
+    traits.copy(source, target)
+
+
+def load_weights(model: keras.Model, path: str | os.PathLike[str]) -> Loaded:
+    """Set published weights, or a model of ours, and what they expect of the graph: see `transfer.weights`."""
+    from cnn_app.transfer.weights import load_weights
+
+    return load_weights(model, path)
 
 
 def freeze(model: keras.Model, *, backbone: bool, batch_norm: bool) -> None:

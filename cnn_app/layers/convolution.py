@@ -1,4 +1,4 @@
-"""Layers that Keras lacks or runs slowly. Pure Keras 3; tensors are (N, H, W, C)."""
+"""Convolutions that Keras lacks or runs slowly."""
 
 import functools
 
@@ -88,43 +88,45 @@ def block_diagonal(kernel, groups: int, blocks: int) -> list:
 
 
 @keras.saving.register_keras_serializable("cnn_app")
-class ChannelShuffle(keras.layers.Layer):
-    """Channel (i, j) of `groups` x (channels / groups) moves to (j, i) (arXiv:1707.01083, Figure 1c).
+class TableConv2D(keras.layers.Layer):
+    """Square convolution, stride 1, nothing padded, whose output map i sees only the input maps `table[i]`.
 
-    A 4-D transpose of static shape: TFLite's delegates take no more dimensions and no dynamic reshape.
+    Only what is connected is a weight: the kernel is (kh, kw, connections), in the order of the table.
     """
 
-    def __init__(self, groups, **base):
+    def __init__(self, table, kernel_size, *, activation=None, **base):
         super().__init__(**base)
-        self.groups = groups
+        self.table = tuple(tuple(row) for row in table)
+        self.kernel_size, self.strides, self.padding = kernel_size, 1, "valid"
+        self.activation = keras.activations.get(activation)
+
+    def build(self, shape):
+        maps, filters = shape[-1], len(self.table)
+        assert all(0 <= i < maps for row in self.table for i in row), f"the table wants more than {maps} maps"
+        self.places = [i * filters + o for o, row in enumerate(self.table) for i in row]  # in a dense kernel
+
+        def connected(shape, dtype=None):
+            """Drawn as for the dense kernel."""
+            dense = keras.initializers.GlorotUniform()((*shape[:2], maps, filters), dtype)
+            return ops.take(ops.reshape(dense, (*shape[:2], -1)), self.places, axis=-1)
+
+        size = self.kernel_size
+        self.kernel = self.add_weight(shape=(size, size, len(self.places)), initializer=connected, name="kernel")
+        self.bias = self.add_weight(shape=(filters,), initializer="zeros", name="bias")
 
     def call(self, x):
-        _, height, width, channels = x.shape
-        y = ops.reshape(x, (-1, height * width, self.groups, channels // self.groups))
-        return ops.reshape(ops.transpose(y, (0, 1, 3, 2)), (-1, height, width, channels))
+        maps, filters = x.shape[-1], len(self.table)
+        spread = ops.one_hot(self.places, maps * filters, dtype=self.kernel.dtype)
+        dense = ops.reshape(ops.matmul(self.kernel, spread), (self.kernel_size, self.kernel_size, maps, filters))
+        return self.activation(ops.add(ops.conv(x, dense, 1, "valid", "channels_last"), self.bias))
+
+    def compute_output_shape(self, shape):
+        sides = (None if side is None else side - self.kernel_size + 1 for side in shape[1:-1])
+        return (shape[0], *sides, len(self.table))
 
     def get_config(self):
-        return super().get_config() | {"groups": self.groups}
-
-
-@keras.saving.register_keras_serializable("cnn_app")
-class PadShortcut(keras.layers.Layer):
-    """The shortcut without parameters: every `stride`-th position, zeros as the new channels (arXiv:1512.03385, 3.3).
-
-    `before` of the new channels come in front of the old ones, the rest behind.
-    """
-
-    def __init__(self, filters, stride, *, before=0, **base):
-        super().__init__(**base)
-        self.filters, self.stride, self.before = filters, stride, before
-
-    def call(self, x):
-        x = x[:, :: self.stride, :: self.stride, :]
-        behind = self.filters - x.shape[-1] - self.before
-        return ops.pad(x, ((0, 0), (0, 0), (0, 0), (self.before, behind)))
-
-    def get_config(self):
-        return super().get_config() | {"filters": self.filters, "stride": self.stride, "before": self.before}
+        own = {"table": self.table, "kernel_size": self.kernel_size}
+        return super().get_config() | own | {"activation": keras.activations.serialize(self.activation)}
 
 
 @functools.cache

@@ -1,0 +1,49 @@
+"""The networks there are, what they cost and what was published of them: `cnn-app models` and the README's table."""
+
+from __future__ import annotations
+
+from cnn_app import registry
+from cnn_app.architectures.figures import FIGURES
+from cnn_app.errors import UnknownName, unknown
+
+
+def summary(
+    pattern: str = "*", task: str | None = None, max_parameters: float | None = None, max_macs: float | None = None
+) -> list[dict]:
+    """A dict for each network whose name matches; the limits are in millions."""
+    names = registry.names(pattern, task)
+    if not names:
+        raise unknown("model", pattern, registry.names())
+    rows = [_row(name) for name in names]
+    limits = {"parameters": max_parameters, "macs": max_macs}
+    kept = [row for row in rows if all(limit is None or row[count] <= limit * 1e6 for count, limit in limits.items())]
+    if not kept:
+        smallest = min(rows, key=lambda row: row["macs"])
+        raise UnknownName(
+            f"none of the {len(rows)} networks is that small; {smallest['name']} has {smallest['parameters'] / 1e6:.2f} M "
+            f"parameters and {smallest['macs'] / 1e6:.1f} M multiply-adds, and columns such as width make it smaller"
+        )
+    return kept
+
+
+def markdown() -> str:
+    """All networks as the README's table."""
+    lines = [
+        "| name | year | paper | input | parameters | multiply-adds | top-1 (source) |",
+        "|---|---|---|---|---:|---:|---|",
+    ]
+    for row in summary():
+        paper = row["paper"] if row["paper"][0].isalpha() else f"[{row['paper']}](https://arxiv.org/abs/{row['paper']})"
+        image, costs = "x".join(map(str, row["image"])), f"{row['parameters']:,} | {row['macs']:,}"
+        top1 = "" if row["top1"] is None else f"{row['top1']} ({row['source']})"
+        lines.append(f"| `{row['name']}` | {row['year']} | {paper} | {image} | {costs} | {top1} |")
+    return "\n".join(lines)
+
+
+def _row(name: str) -> dict:
+    spec, figures = registry.spec(name), FIGURES[name]
+    return {
+        "name": name, "year": spec.year, "paper": spec.paper, "task": spec.task, "image": list(spec.image),
+        "classes": spec.classes, "parameters": figures.parameters, "macs": figures.macs, "top1": figures.top1,
+        "source": figures.source,
+    }  # fmt: skip

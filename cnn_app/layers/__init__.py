@@ -1,0 +1,20 @@
+"""Layers that Keras lacks or runs slowly. Pure Keras 3; tensors are (N, H, W, C)."""
+
+from cnn_app.layers.channels import ChannelScale, ChannelShuffle, ChannelSplit, JoinChannels, PadShortcut
+from cnn_app.layers.convolution import GroupedConv2D, TableConv2D, block_diagonal, merged_blocks
+from cnn_app.layers.normalization import FusedBatchNormalization, LocalResponseNormalization, plain_lrn
+
+__all__ = [
+    "ChannelScale",
+    "ChannelShuffle",
+    "ChannelSplit",
+    "FusedBatchNormalization",
+    "GroupedConv2D",
+    "JoinChannels",
+    "LocalResponseNormalization",
+    "PadShortcut",
+    "TableConv2D",
+    "block_diagonal",
+    "merged_blocks",
+    "plain_lrn",
+]

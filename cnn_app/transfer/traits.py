@@ -1,0 +1,133 @@
+"""What weights expect of the graph, set on a model's layers in place.
+
+Layers read these attributes whenever they run, and save them, so nothing is added to a graph or built anew.
+"""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+from keras import layers
+
+from cnn_app.architectures.blocks import window_padding
+from cnn_app.layers import GroupedConv2D, JoinChannels, LocalResponseNormalization, PadShortcut
+from cnn_app.transfer.naming import Traits
+
+WINDOWS = (layers.Conv2D, layers.DepthwiseConv2D, GroupedConv2D, layers.MaxPooling2D, layers.AveragePooling2D)
+POOLS = (layers.MaxPooling2D, layers.AveragePooling2D)
+COPIED = {
+    layers.Rescaling: ("scale", "offset"),
+    layers.BatchNormalization: ("epsilon",),
+    layers.Conv2D: ("strides",),
+    layers.DepthwiseConv2D: ("strides",),
+    layers.Activation: ("activation",),
+    GroupedConv2D: ("strides",),
+    PadShortcut: ("before",),
+    LocalResponseNormalization: ("alpha", "k"),
+    JoinChannels: ("last_first",),
+}
+
+
+def apply(model: keras.Model, traits: Traits) -> None:
+    """Make `model` compute as `traits` say."""
+    if traits.stride_on is not None:
+        move_strides(model, traits.stride_on)
+        record_shapes(model)
+    for layer in model.layers:
+        if isinstance(layer, layers.Rescaling) and traits.mean and len(traits.mean) == model.input_shape[-1]:
+            layer.scale = [1 / std for std in traits.std]
+            layer.offset = [-mean / std for mean, std in zip(traits.mean, traits.std, strict=True)]
+        elif isinstance(layer, layers.BatchNormalization) and traits.epsilon is not None:
+            layer.epsilon = traits.epsilon
+        elif layer.name.endswith("_b_act"):
+            layer.activation = keras.activations.get(traits.act_before_se or "linear")
+        elif isinstance(layer, layers.Activation) and traits.act is not None:
+            layer.activation = keras.activations.get(traits.act)
+        elif isinstance(layer, layers.ZeroPadding2D) and traits.padding is not None:
+            window = consumer(layer)
+            pool = isinstance(window, POOLS)
+            layer.padding = sides(
+                layer, window, traits.pool_padding if pool and traits.pool_padding else traits.padding
+            )
+        elif isinstance(layer, PadShortcut) and traits.shortcut is not None:
+            layer.before = (layer.filters - layer.input.shape[-1]) // 2 if traits.shortcut == "around" else 0
+        elif isinstance(layer, LocalResponseNormalization) and traits.lrn is not None:
+            layer.alpha, layer.k = traits.lrn
+        elif isinstance(layer, JoinChannels) and traits.branch_first is not None:
+            layer.last_first = traits.branch_first
+    forget_compiled(model)
+
+
+def copy(source: keras.Model, target: keras.Model) -> None:
+    """Make `target` compute as `source` does, layer by layer of the same name."""
+    others = {layer.name: layer for layer in source.layers}
+    for layer in target.layers:
+        other = others.get(layer.name)
+        if isinstance(layer, layers.ZeroPadding2D):
+            _copy_padding(other, layer)
+            continue
+        for kind, attributes in COPIED.items():
+            if isinstance(layer, kind) and isinstance(other, kind):
+                for attribute in attributes:
+                    setattr(layer, attribute, getattr(other, attribute))
+    record_shapes(target)
+    forget_compiled(target)
+
+
+def _copy_padding(source: keras.Layer | None, target: keras.Layer) -> None:
+    """The same zeros for maps of the same size, for others the same kind of them, where the source tells the kind."""
+    window = consumer(target)
+    if source is None and window is not None:  # it pads inside of its window, by TensorFlow's rule
+        target.padding = sides(target, window, "same")
+    elif source is not None and source.input.shape[1:3] == target.input.shape[1:3]:
+        target.padding = source.padding
+    elif source is not None and window is not None:
+        kinds = [kind for kind in ("same", "symmetric") if source.padding == sides(source, window, kind)]
+        if len(kinds) == 1:
+            target.padding = sides(target, window, kinds[0])
+
+
+def move_strides(model: keras.Model, kernel: int) -> None:
+    """Let bottlenecks stride on their 1x1 (`kernel` 1: a_conv) or 3x3 (3: b_conv)."""
+    names = {layer.name for layer in model.layers}
+    for first in (layer for layer in model.layers if layer.name.endswith("_a_conv")):
+        unit = first.name.removesuffix("_a_conv")
+        if f"{unit}_c_conv" not in names:
+            continue
+        second = model.get_layer(f"{unit}_b_conv")
+        stride = int(max(*np.broadcast_to(first.strides, 2), *np.broadcast_to(second.strides, 2)))
+        for layer, value in ((first, stride if kernel == 1 else 1), (second, stride if kernel == 3 else 1)):
+            layer.strides = value if isinstance(layer, GroupedConv2D) else (value, value)
+
+
+def sides(pad: keras.Layer, window: keras.Layer, padding: str) -> tuple[tuple[int, int], ...]:
+    """The zeros that the `window` behind `pad` has with `padding`."""
+    kernel = np.broadcast_to(window.pool_size if isinstance(window, POOLS) else window.kernel_size, 2).tolist()
+    strides = np.broadcast_to(window.strides, 2).tolist()
+    axes = zip(pad.input.shape[1:3], kernel, strides, strict=True)
+    return tuple(window_padding(size, width, stride, padding) for size, width, stride in axes)
+
+
+def consumer(pad: keras.Layer) -> keras.Layer | None:
+    """The window that reads the output of `pad`."""
+    behind = (node.operation for node in pad._outbound_nodes)
+    return next((layer for layer in behind if isinstance(layer, WINDOWS)), None)
+
+
+def producer(layer: keras.Layer) -> keras.Layer:
+    """The layer whose output is the one input of `layer`."""
+    return layer.input._keras_history.operation
+
+
+def record_shapes(model: keras.Model) -> None:
+    """Write the shapes that the layers compute now where those of the building stand."""
+    for layer in model.layers:
+        if not isinstance(layer, layers.InputLayer):
+            computed = keras.tree.flatten(layer.compute_output_spec(layer.input))
+            for recorded, now in zip(keras.tree.flatten(layer.output), computed, strict=True):
+                recorded._shape = now.shape
+
+
+def forget_compiled(model: keras.Model) -> None:
+    """Compiled functions hold what the layers were when they first ran."""
+    model.train_function = model.test_function = model.predict_function = None
