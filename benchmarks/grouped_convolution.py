@@ -1,6 +1,6 @@
 """Training with grouped convolutions on a CPU: GroupedConv2D against Keras's own Conv2D(groups=...).
 
-Beside them TensorFlow's native grouped convolution, where it has gradients, and PyTorch, where it is installed.
+Beside them its lowering to blocks, which it takes where TensorFlow has no native kernel, and PyTorch if installed.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 
 from cnn_app.cli.view import table
 
-OURS, KERAS, NATIVE = "GroupedConv2D", "Keras", "TF native"
+OURS, KERAS, BLOCKS = "GroupedConv2D", "Keras", "blocks"
 TORCH = {"default": "torch", "channels_last": "torch NHWC"}
 UNITS = {1: (56, 256), 2: (28, 512)}  # stage: side, channels; its 3x3 has half of them, in 32 groups
 LAYERS = ((28, 1, 240, 60, 3), (14, 1, 480, 120, 3), (28, 1, 384, 96, 8), (56, 3, 128, 128, 32), (28, 3, 256, 256, 32),
@@ -30,8 +30,8 @@ def with_torch(competitors: dict, step) -> dict:
 
 
 def variants(ours) -> dict:
-    """The model, and copies with the same weights and Keras's or TensorFlow's own grouped convolutions."""
-    return {OURS: ours, NATIVE: _copy(ours, _native), KERAS: _copy(ours, _keras)}
+    """The model, and copies with the same weights: grouped layers lowered to blocks, and Keras's own."""
+    return {OURS: ours, KERAS: _copy(ours, _keras), BLOCKS: _copy(ours, _blocks)}
 
 
 def _copy(model, grouped):
@@ -56,8 +56,8 @@ def _keras(layer):
                                groups=layer.groups, use_bias=layer.use_bias, name=layer.name)  # fmt: skip
 
 
-def _native(layer):
-    return layer.__class__.from_config(layer.get_config() | {"lowering": "native"})
+def _blocks(layer):
+    return layer.__class__.from_config(layer.get_config() | {"lowering": "blocks"})
 
 
 def network(batch: int, rounds: int, keras_rounds: int) -> dict:
@@ -100,7 +100,7 @@ def unit(stage: int, batch: int, rounds: int, keras_rounds: int) -> dict:
 
 
 def layer(side, kernel, before, after, groups, batch: int, rounds: int, keras_rounds: int) -> dict:
-    """Forward and backward through one layer, for every number of blocks that its groups can be merged into."""
+    """Forward and backward through one layer, also for every number of blocks that its groups can be merged into."""
     import keras
 
     from cnn_app.layers import GroupedConv2D
@@ -109,11 +109,12 @@ def layer(side, kernel, before, after, groups, batch: int, rounds: int, keras_ro
         x, made = keras.Input((side, side, before)), GroupedConv2D(after, kernel, groups=groups, lowering=lowering)
         return measure.gradient_step(keras.Model(x, of(made)(x)), batch)
 
-    competitors = {KERAS: step("native", _keras), NATIVE: step("native")}
+    competitors = {OURS: step("auto"), KERAS: step("auto", _keras)}
     for blocks in (n for n in range(1, groups + 1) if groups % n == 0):
-        with mock.patch("cnn_app.layers.merged_blocks", lambda *_, blocks=blocks: blocks):
+        with mock.patch(f"{GroupedConv2D.__module__}.merged_blocks", return_value=blocks) as rule:
             competitors[blocks] = step("blocks")
             competitors[blocks]()  # traced with this number of blocks
+        assert rule.called
     competitors = with_torch(
         competitors, lambda peers, layout: peers.layer_step(kernel, before, after, groups, side, batch, layout)
     )
@@ -121,7 +122,7 @@ def layer(side, kernel, before, after, groups, batch: int, rounds: int, keras_ro
 
 
 def show_steps(rows: dict[str, dict]) -> None:
-    names = [OURS, KERAS, NATIVE, *TORCH.values()]
+    names = [OURS, KERAS, BLOCKS, *TORCH.values()]
     lines = [(what, *(_cell(times, name, times[OURS]) for name in names)) for what, times in rows.items()]
     table(["step", *(f">{name}" for name in names)], lines, "whole steps: ms, median (times GroupedConv2D's)")
 
@@ -129,16 +130,17 @@ def show_steps(rows: dict[str, dict]) -> None:
 def show_layers(rows: dict[tuple, dict]) -> None:
     from cnn_app.layers import merged_blocks
 
-    lines, others = [], [KERAS, NATIVE, *TORCH.values()]
+    lines, names = [], [OURS, KERAS, *TORCH.values()]
     for (side, kernel, before, after, groups), times in rows.items():
         chosen, blocks = merged_blocks(groups, before), {name: t for name, t in times.items() if isinstance(name, int)}
         texts = [f"{'[' * (n == chosen)}{n}: {measure.digits(t)}{']' * (n == chosen)}" for n, t in blocks.items()]
         lines.append((
-            f"{side}x{side} {kernel}x{kernel} {before}-{after} g={groups}", "  ".join(texts),
-            f"{times[chosen] / min(blocks.values()):.2f}", *(_cell(times, name, times[chosen]) for name in others),
+            f"{side}x{side} {kernel}x{kernel} {before}-{after} g={groups}",
+            *(_cell(times, name, times[OURS]) for name in names), "  ".join(texts),
+            f"{times[chosen] / min(blocks.values()):.2f}",
         ))  # fmt: skip
-    columns = ["layer", "blocks: ms [chosen]", ">to best", *(f">{name}" for name in others)]
-    table(columns, lines, "single layers: ms, median (times the chosen one's)")
+    columns = ["layer", *(f">{name}" for name in names), "blocks: ms [chosen]", ">to best"]
+    table(columns, lines, "single layers: ms, median (times GroupedConv2D's)")
 
 
 def _cell(times: dict, name: str, unit: float) -> str:

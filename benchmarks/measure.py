@@ -37,7 +37,7 @@ def alternately(competitors: Mapping, rounds: int, few: Mapping[str, int] | None
                 call()
             times[name] = []
         except Exception as error:  # of any library; that a competitor lacks a kernel is a result too
-            print(f"{name} cannot run: {str(error).strip().splitlines()[0][:120]}")
+            print(f"{name} cannot run: {type(error).__name__}")
     for turn in range(rounds):
         for name, taken in times.items():
             if turn < (few or {}).get(name, rounds) and sum(taken) < PATIENCE * 1e3:

@@ -1,3 +1,7 @@
+import os
+import subprocess
+import sys
+
 import keras
 import numpy as np
 import pytest
@@ -175,3 +179,23 @@ def test_local_response_normalization_equals_pytorch(size, channels):
 def test_layers_survive_their_config(layer):
     copy = layer.__class__.from_config(layer.get_config())
     assert copy.get_config() == layer.get_config()
+
+
+@pytest.mark.parametrize("onednn", ["0", "1"])
+def test_grouped_convolution_trains_with_and_without_native_kernels(onednn):
+    """Without oneDNN TensorFlow has no grouped gradients on a CPU: then blocks are taken, also while tracing."""
+    code = """
+import numpy as np, tensorflow as tf
+from cnn_app.layers import GroupedConv2D
+layer = GroupedConv2D(8, 3, groups=2)
+layer.build((None, 5, 5, 4))
+@tf.function
+def gradient(x):
+    with tf.GradientTape() as tape:
+        y = tf.reduce_sum(layer(x) ** 2)
+    return tape.gradient(y, layer.kernel.value)
+print(float(tf.reduce_sum(tf.abs(gradient(tf.ones((1, 5, 5, 4)))))) > 0)
+"""
+    environment = os.environ | {"TF_ENABLE_ONEDNN_OPTS": onednn, "CUDA_VISIBLE_DEVICES": ""}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+    assert done.stdout.strip() == "True", done.stderr[-500:]

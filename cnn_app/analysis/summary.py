@@ -20,7 +20,7 @@ def summary(
     if not kept:
         smallest = min(rows, key=lambda row: row["macs"])
         raise UnknownName(
-            f"none of the {len(rows)} networks is that small; {smallest['name']} has {smallest['parameters'] / 1e6:.2f} M "
+            f"none of the {len(rows)} networks is that small: {smallest['name']} has {smallest['parameters'] / 1e6:.2f} M "
             f"parameters and {smallest['macs'] / 1e6:.1f} M multiply-adds, and columns such as width make it smaller"
         )
     return kept

@@ -14,11 +14,11 @@ class GroupedConv2D(keras.layers.Layer):
     """2-D convolution whose input and output channels fall into `groups` independent parts.
 
     Equal to `keras.layers.Conv2D(groups=...)` with the same kernel (kh, kw, in / groups, filters), and much
-    faster on CPU, where Keras compiles that one with XLA. `lowering` says how it is computed:
+    faster on a CPU, where Keras compiles that one with XLA. `lowering` says how it is computed:
 
-    "blocks": groups are merged into dense block-diagonal convolutions of at least 16 channels each;
-    "native": one grouped convolution, which GPUs, TFLite and ONNX have kernels for;
-    "auto": blocks where TensorFlow runs on a CPU, native elsewhere.
+    "native": one grouped convolution, which GPUs, oneDNN on CPUs, TFLite and ONNX have kernels for;
+    "blocks": groups merged into dense block-diagonal convolutions of at least 16 channels each;
+    "auto": native, but blocks where this TensorFlow has no native kernel with gradients.
     """
 
     def __init__(self, filters, kernel_size, *, strides=1, padding="same", groups, use_bias=False,
@@ -39,7 +39,7 @@ class GroupedConv2D(keras.layers.Layer):
         self.bias = self.add_weight(shape=(self.filters,), initializer="zeros", name="bias") if self.use_bias else None
 
     def call(self, x):
-        native = self.lowering == "native" or (self.lowering == "auto" and not _on_tensorflow_cpu())
+        native = self.lowering == "native" or (self.lowering == "auto" and _has_native_kernels())
         y = (self._native if native else self._blocks)(x)
         return y if self.bias is None else ops.add(y, self.bias)
 
@@ -130,12 +130,21 @@ class TableConv2D(keras.layers.Layer):
 
 
 @functools.cache
-def _on_tensorflow_cpu() -> bool:
+def _has_native_kernels() -> bool:
+    """Whether grouped convolutions run here, forward and backward: TensorFlow's CPU kernels without oneDNN refuse."""
     if keras.backend.backend() != "tensorflow":
-        return False
+        return True
     import tensorflow as tf
 
-    return not tf.config.list_physical_devices("GPU")
+    with tf.init_scope():
+        kernel, gradient = tf.ones((3, 3, 2, 8)), tf.ones((1, 5, 5, 8))
+        try:
+            tf.raw_ops.Conv2DBackpropInput(
+                input_sizes=(1, 5, 5, 4), filter=kernel, out_backprop=gradient, strides=(1, 1, 1, 1), padding="SAME"
+            )
+        except tf.errors.OpError:
+            return False
+    return True
 
 
 def _tensorflow_conv(x, kernel, strides, padding):

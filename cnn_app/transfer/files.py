@@ -44,6 +44,7 @@ def read(path: Path) -> dict[str, np.ndarray]:
 
 
 def _safetensors(path: Path) -> dict[str, np.ndarray]:
+    import ml_dtypes  # noqa: F401  gives NumPy bfloat16
     from safetensors import SafetensorError, safe_open
 
     try:
