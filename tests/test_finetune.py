@@ -63,3 +63,14 @@ def test_weights_that_do_not_fit_are_refused():
     copy_weights(small, same)
     pixels = np.random.default_rng(0).uniform(0, 255, (2, 32, 32, 3))
     np.testing.assert_array_equal(small.predict_on_batch(pixels), same.predict_on_batch(pixels))
+
+
+def test_auxiliary_heads_are_new_with_other_classes():
+    small, other = (cnn_app.create_model("googlenet", aux=True, image=(80, 80, 3), classes=n) for n in (3, 4))
+    copy_weights(small, other, new_head=True)
+    for ours, theirs in zip(
+        other.get_layer("aux1_fc").get_weights(), small.get_layer("aux1_fc").get_weights(), strict=True
+    ):
+        np.testing.assert_array_equal(ours, theirs)
+    with pytest.raises(ModelError, match="logits"):
+        copy_weights(small, other)

@@ -18,10 +18,10 @@ def summary(
     limits = {"parameters": max_parameters, "macs": max_macs}
     kept = [row for row in rows if all(limit is None or row[count] <= limit * 1e6 for count, limit in limits.items())]
     if not kept:
-        smallest = min(rows, key=lambda row: row["macs"])
+        least = min(rows, key=lambda row: row["macs"])
         raise UnknownName(
-            f"none of the {len(rows)} networks is that small: {smallest['name']} has {smallest['parameters'] / 1e6:.2f} M "
-            f"parameters and {smallest['macs'] / 1e6:.1f} M multiply-adds, and columns such as width make it smaller"
+            f"none of the {len(rows)} networks is that small: {least['name']} has {least['parameters'] / 1e6:.2f} M "
+            f"parameters and {least['macs'] / 1e6:.1f} M multiply-adds; columns such as width make it smaller"
         )
     return kept
 

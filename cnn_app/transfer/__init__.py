@@ -25,7 +25,7 @@ def copy_weights(source: keras.Model, target: keras.Model, *, new_head: bool = F
 
     found = {}
     for layer in target.layers:
-        if not layer.weights or (new_head and layer.name == HEAD):
+        if not layer.weights or (new_head and _is_head(layer.name)):
             continue
         try:
             weights = source.get_layer(layer.name).get_weights()
@@ -55,4 +55,9 @@ def freeze(model: keras.Model, *, backbone: bool, batch_norm: bool) -> None:
 
     for layer in model.layers:
         norm = isinstance(layer, BatchNormalization)
-        layer.trainable = layer.name == HEAD or not (backbone or (norm and batch_norm))
+        layer.trainable = _is_head(layer.name) or not (backbone or (norm and batch_norm))
+
+
+def _is_head(name: str) -> bool:
+    """The main head, or that of an auxiliary classifier."""
+    return name == HEAD or name.endswith(f"_{HEAD}")
