@@ -21,6 +21,11 @@ NAMES = registry.names()
 SMALL = {"image": (64, 64, 3), "classes": 7}
 
 
+def slow_if(name, parts):
+    """The mark for cases that cost much and show little that others do not."""
+    return pytest.mark.slow if any(part in name for part in parts) else ()
+
+
 def golden_cases():
     """golden id -> (name, columns)."""
     same = ["lenet5", "plain18", "plain34", "resnet18", "resnet34", "seresnet18", "seresnet34"]
@@ -82,7 +87,7 @@ GOLDEN = golden_cases()
 @pytest.mark.parametrize(
     "golden",
     [
-        pytest.param(name, marks=pytest.mark.slow if any(deep in name for deep in ("101", "152", "literal")) else ())
+        pytest.param(name, marks=slow_if(name, ("101", "152", "literal", "v1_0.5", "v1_0.75", "v1_1.0_1")))
         for name in GOLDEN
     ],
 )
@@ -205,7 +210,21 @@ def test_logits_equal_pytorch(golden):
     np.testing.assert_allclose(model.predict_on_batch(inputs.transpose(0, 2, 3, 1)), logits, atol=1e-4)
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if not any(deep in name for deep in ("101", "152", "110"))])
+SIBLINGS = (
+    "101",
+    "152",
+    "110",
+    "vgg13",
+    "vgg16",
+    "vgg19",
+    "zfnet",
+    "34",
+    "44",
+    "56",
+)  # others stand for them by default
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=slow_if(name, SIBLINGS)) for name in NAMES])
 def test_forward_pass_save_and_reload(name, tmp_path):
     """uint8 and float pixels give the same finite logits, also after a round trip through a file."""
     image = registry.spec(name).image

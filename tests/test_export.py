@@ -64,7 +64,12 @@ def lively(name, columns):
     return model
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+SIBLINGS = ("resnet18", "googlenet", "inception_bn", "mobilenet_v1")  # their layers are in the others, too
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow if name in SIBLINGS else ()) for name in NETWORKS]
+)
 def test_every_target_answers_as_keras_does(name, tmp_path, pictures):
     model = lively(name, NETWORKS[name])
     height, width, channels = model.input_shape[1:]

@@ -69,7 +69,7 @@ class GroupedConv2D(keras.layers.Layer):
 def merged_blocks(groups: int, channels: int) -> int:
     """Into how many convolutions `groups` are merged: the most whose blocks have BLOCK_CHANNELS channels or more.
 
-    Measured in benchmarks/grouped_convolution.py: fewer pay for the zeros, more for the calls.
+    Measured in benchmarks/grouped_conv.py: fewer pay for the zeros, more for the calls.
     """
     divisors = (blocks for blocks in range(groups, 0, -1) if groups % blocks == 0)
     return next((blocks for blocks in divisors if channels // blocks >= BLOCK_CHANNELS), 1)

@@ -133,13 +133,15 @@ def show_layers(rows: dict[tuple, dict]) -> None:
     lines, names = [], [OURS, KERAS, *TORCH.values()]
     for (side, kernel, before, after, groups), times in rows.items():
         chosen, blocks = merged_blocks(groups, before), {name: t for name, t in times.items() if isinstance(name, int)}
-        texts = [f"{'[' * (n == chosen)}{n}: {measure.digits(t)}{']' * (n == chosen)}" for n, t in blocks.items()]
+        texts = [
+            f"({n}: {measure.digits(t)})" if n == chosen else f"{n}: {measure.digits(t)}" for n, t in blocks.items()
+        ]
         lines.append((
             f"{side}x{side} {kernel}x{kernel} {before}-{after} g={groups}",
             *(_cell(times, name, times[OURS]) for name in names), "  ".join(texts),
             f"{times[chosen] / min(blocks.values()):.2f}",
         ))  # fmt: skip
-    columns = ["layer", *(f">{name}" for name in names), "blocks: ms [chosen]", ">to best"]
+    columns = ["layer", *(f">{name}" for name in names), "blocks: ms (chosen)", ">to best"]
     table(columns, lines, "single layers: ms, median (times GroupedConv2D's)")
 
 
@@ -155,7 +157,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--parts", nargs="+", choices=parts, default=parts)
     parser.add_argument("--batch", type=int, default=16)
-    parser.add_argument("--rounds", type=int, default=11)
+    parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--keras-rounds", type=int, default=3, help="of Keras's own layer, which is slow")
     options = parser.parse_args()
     measure.quiet_tensorflow()
