@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -31,6 +32,13 @@ class Split:
 
     def __len__(self) -> int:
         return len(self.names)
+
+    @cached_property
+    def tensor(self):
+        """`array` as a tensor, made once: epochs share it instead of copying it."""
+        import tensorflow as tf
+
+        return tf.constant(self.array)
 
     def take(self, indices: np.ndarray) -> Split:
         """The pictures at `indices`, in that order."""

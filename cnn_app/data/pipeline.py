@@ -149,6 +149,6 @@ def _pixels(split: Split, indices: tf.data.Dataset, batch: int) -> tf.data.Datas
     """Batches of indices -> batches of (pixels, labels)."""
     labels = tf.constant(split.labels)
     if split.array is not None:
-        array = tf.constant(split.array)
+        array = split.tensor
         return indices.map(lambda i: (tf.gather(array, i), tf.gather(labels, i)), tf.data.AUTOTUNE).prefetch(2)
     return indices.unbatch().map(lambda i: (split.read(i), labels[i]), tf.data.AUTOTUNE).batch(batch).prefetch(2)
