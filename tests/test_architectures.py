@@ -12,6 +12,7 @@ import pytest
 import cnn_app
 from cnn_app import registry
 from cnn_app.analysis.complexity import complexity, multiply_adds
+from cnn_app.analysis.receptive_field import views
 from cnn_app.architectures import alexnet, lenet
 from cnn_app.architectures.figures import FIGURES
 from cnn_app.errors import ModelError, UnknownName
@@ -272,6 +273,41 @@ def test_shufflenet_v2_in_its_authors_form_costs_what_the_paper_says(scale, mill
     assert abs(macs / 1e6 - millions) < 0.53
 
 
+ATROUS = {
+    "resnet18": ({}, 8),
+    "resnet50": ({"depths": (1, 2, 2, 2)}, 8),
+    "resnet50_v1.5": ({"depths": (1, 2, 2, 2), "stride_on": 3}, 16),
+    "resnext50_32x4d": ({"depths": (1, 1, 2, 2)}, 8),
+    "resnet20": ({"image": (32, 32, 3)}, 1),
+    "mobilenet_v1": ({"width": 0.25}, 8),
+    "mobilenet_v2": ({"width": 0.35}, 8),
+    "mobilenet_v2_symmetric": ({"width": 0.35, "padding": "symmetric"}, 16),
+}
+
+
+@pytest.mark.parametrize("case", ATROUS)
+def test_a_finer_output_stride_sees_what_the_strided_network_sees(case):
+    """With the same weights the dense map holds the coarse one; `same` centres a window on its last position."""
+    columns, output_stride = ATROUS[case]
+    name = case.removesuffix("_symmetric").removesuffix("_v1.5")
+    columns = {"image": (64, 64, 3), "classes": 3} | columns
+    coarse, dense = (cnn_app.create_model(name, output_stride=s, **columns) for s in (None, output_stride))
+    rng = np.random.default_rng(0)
+    weights = [w + rng.uniform(0.0, 0.2, w.shape).astype("f4") for w in coarse.get_weights()]  # no norm is the identity
+    coarse.set_weights(weights)
+    dense.set_weights(weights)
+    last = coarse.get_layer("pool").input
+    few, many = (keras.Model(m.input, m.get_layer("pool").input) for m in (coarse, dense))
+    pixels = rng.uniform(0, 255, (1, *columns["image"]))
+    few, many = few.predict_on_batch(pixels), many.predict_on_batch(pixels)
+    assert many.shape[1] == columns["image"][0] // output_stride > last.shape[1]
+    rate = many.shape[1] // few.shape[1]
+    first = rate - 1 if name.startswith("mobilenet") and "symmetric" not in case else 0
+    np.testing.assert_allclose(many[:, first::rate, first::rate], few, rtol=1e-4, atol=1e-4 * np.abs(few).max())
+    fields = [views(m)[m.get_layer("pool").input._keras_history.operation.name] for m in (coarse, dense)]
+    assert fields[0].size == fields[1].size and fields[0].stride == rate * fields[1].stride
+
+
 def test_scaling_per_channel_is_the_first_layer():
     columns = {"pixel_mean": (10.0, 20.0, 30.0), "pixel_std": (1.0, 2.0, 4.0)}
     model = cnn_app.create_model("resnet20", **columns)
@@ -303,6 +339,7 @@ def test_a_stride_two_shuffle_unit_never_drops_what_the_paper_keeps():
         ),
         (lambda: cnn_app.create_model("lenet5", classes=0), ModelError, "at least one class, received 0"),
         (lambda: cnn_app.create_model("resnet18", shortcut="zero"), ModelError, "received 'zero'"),
+        (lambda: cnn_app.create_model("resnet18", output_stride=5), ModelError, "is one of 4, 8, 16, 32, received 5"),
         (lambda: cnn_app.create_model("perceptron", classes=3), ModelError, "two classes apart, received 3"),
         (lambda: cnn_app.create_model("lenet5", subsampling="max"), ModelError, "average, trainable, received 'max'"),
         (lambda: cnn_app.create_model("lenet5", c3_table=True, maps=(6, 32, 120)), ModelError, "6 maps with 16; rec"),

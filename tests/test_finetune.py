@@ -65,6 +65,24 @@ def test_weights_that_do_not_fit_are_refused():
     np.testing.assert_array_equal(small.predict_on_batch(pixels), same.predict_on_batch(pixels))
 
 
+@pytest.mark.parametrize("output_stride", [4, 8])
+def test_the_place_of_the_stride_comes_along_where_dilation_stands_for_it(output_stride):
+    """Weights of v1.5 in a finer network that was built as v1 give what they give in one that was built as v1.5."""
+    columns = {"depths": (1, 1, 2, 1), "image": (64, 64, 3), "classes": 3}
+    source = cnn_app.create_model("resnet50", stride_on=3, **columns)
+    rng = np.random.default_rng(0)
+    source.set_weights([w + rng.uniform(0.0, 0.2, w.shape) for w in source.get_weights()])
+    moved, built = (
+        cnn_app.create_model("resnet50", stride_on=place, output_stride=output_stride, **columns) for place in (1, 3)
+    )
+    pixels = rng.uniform(0, 255, (2, 64, 64, 3))
+    for model in (moved, built):
+        copy_weights(source, model)
+    expected = built.predict_on_batch(pixels)
+    np.testing.assert_allclose(moved.predict_on_batch(pixels), expected, rtol=1e-5, atol=1e-6 * np.abs(expected).max())
+    assert moved.get_layer("pool").input.shape[1] == 64 // output_stride
+
+
 def test_auxiliary_heads_are_new_with_other_classes():
     small, other = (cnn_app.create_model("googlenet", aux=True, image=(80, 80, 3), classes=n) for n in (3, 4))
     copy_weights(small, other, new_head=True)

@@ -24,23 +24,23 @@ from cnn_app.layers import (
 
 
 @pytest.mark.parametrize("kernel_size", [1, 3])
-@pytest.mark.parametrize("strides", [1, 2])
+@pytest.mark.parametrize(("strides", "dilation"), [(1, 1), (2, 1), (1, 2)])
 @pytest.mark.parametrize("padding", ["same", "valid"])
 @pytest.mark.parametrize(("channels", "filters", "groups"), [(12, 24, 3), (32, 64, 8), (64, 64, 32), (48, 24, 2)])
 def test_grouped_convolution_equals_a_convolution_of_each_part(
-    channels, filters, groups, kernel_size, strides, padding
+    channels, filters, groups, kernel_size, strides, dilation, padding
 ):
     x = np.random.default_rng(0).normal(size=(2, 7, 7, channels)).astype("float32")
     outputs = []
     for lowering in ("blocks", "native"):
         keras.utils.set_random_seed(1)
-        layer = GroupedConv2D(filters, kernel_size, strides=strides, padding=padding, groups=groups, use_bias=True,
-                              lowering=lowering)  # fmt: skip
+        layer = GroupedConv2D(filters, kernel_size, strides=strides, padding=padding, dilation=dilation, groups=groups,
+                              use_bias=True, lowering=lowering)  # fmt: skip
         outputs.append(np.asarray(layer(x)))
         assert layer.compute_output_shape(x.shape) == outputs[-1].shape
     kernels = np.split(np.asarray(layer.kernel), groups, axis=-1)
     parts = [
-        ops.conv(part, kernel, strides, padding, data_format="channels_last")
+        ops.conv(part, kernel, strides, padding, "channels_last", dilation)
         for part, kernel in zip(np.split(x, groups, axis=-1), kernels, strict=True)
     ]
     expected = np.concatenate([np.asarray(part) for part in parts], axis=-1)
@@ -48,7 +48,8 @@ def test_grouped_convolution_equals_a_convolution_of_each_part(
         np.testing.assert_allclose(output, expected, atol=1e-4)
 
 
-def test_grouped_convolution_learns_like_its_parts():
+@pytest.mark.parametrize("dilation", [1, 2])
+def test_grouped_convolution_learns_like_its_parts(dilation):
     """The gradient of merged blocks reaches the grouped kernel, and nothing leaks between groups."""
     import tensorflow as tf
 
@@ -56,7 +57,7 @@ def test_grouped_convolution_learns_like_its_parts():
     gradients = []
     for lowering in ("blocks", "auto"):
         keras.utils.set_random_seed(1)
-        layer = GroupedConv2D(16, 3, groups=8, lowering=lowering)
+        layer = GroupedConv2D(16, 3, dilation=dilation, groups=8, lowering=lowering)
         with tf.GradientTape() as tape:
             loss = tf.reduce_sum(layer(x) ** 2)
         gradients.append(tape.gradient(loss, layer.kernel.value).numpy())

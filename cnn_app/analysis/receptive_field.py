@@ -71,7 +71,9 @@ def _window(layer: keras.Layer) -> tuple[int, int, int, int]:
     """(kernel, stride, dilation, zeros in front) along the height."""
     if isinstance(layer, layers.ZeroPadding2D):
         return 1, 1, 1, layer.padding[0][0]
-    if isinstance(layer, (GroupedConv2D, TableConv2D)):
+    if isinstance(layer, GroupedConv2D):
+        kernel, stride, dilation = layer.kernel_size, layer.strides, layer.dilation
+    elif isinstance(layer, TableConv2D):
         kernel, stride, dilation = layer.kernel_size, layer.strides, 1
     elif isinstance(layer, (layers.Conv2D, layers.DepthwiseConv2D)):
         kernel, stride, dilation = layer.kernel_size[0], layer.strides[0], layer.dilation_rate[0]

@@ -5,6 +5,7 @@ import math
 import keras
 from keras import layers
 
+from cnn_app.errors import ModelError
 from cnn_app.layers import FusedBatchNormalization, GroupedConv2D
 from cnn_app.registry import Variant
 
@@ -37,6 +38,25 @@ def logits(x, spec: Variant):
     return layers.Dense(spec.classes, name="logits")(x)
 
 
+def atrous(strides, output_stride, start=1):
+    """(stride, dilation, dilation behind) of each window, no map coarser than `output_stride` pixels (None: free).
+
+    A stride that would be too much becomes 1 and dilates every window behind it, which therefore sees what it saw
+    (arXiv:1706.05587, section 3.1). `start` is the stride in front of the first window.
+    """
+    reached, plan = [start], []
+    dilation = 1
+    for stride in strides:
+        held = output_stride is not None and reached[-1] * stride > output_stride
+        plan.append((1 if held else stride, dilation, dilation * stride if held else dilation))
+        dilation = plan[-1][2]
+        reached.append(reached[-1] * plan[-1][0])
+    if output_stride not in (None, reached[-1]):
+        possible = sorted({start * math.prod(strides[:count]) for count in range(len(strides) + 1)})
+        raise ModelError(f"output_stride is one of {', '.join(map(str, possible))}, received {output_stride}")
+    return plan
+
+
 def pad(x, kernel, stride, padding, *, name, movable=False):
     """What a strided window needs in front, and the Keras padding to give it.
 
@@ -58,13 +78,13 @@ def window_padding(size: int, kernel: int, stride: int, padding: str) -> tuple[i
     return total // 2, total - total // 2
 
 
-def conv(x, width, kernel=1, *, stride=1, groups=1, padding="symmetric", bias=False, movable=False, name):
+def conv(x, width, kernel=1, *, stride=1, dilation=1, groups=1, padding="symmetric", bias=False, movable=False, name):
     """Convolution, grouped where `groups` > 1; see `pad` for `movable`."""
-    x, keras_padding = pad(x, kernel, stride, padding, name=name, movable=movable)
+    x, keras_padding = pad(x, dilation * (kernel - 1) + 1, stride, padding, name=name, movable=movable)
     if groups > 1:
-        return GroupedConv2D(width, kernel, strides=stride, padding=keras_padding, groups=groups,
+        return GroupedConv2D(width, kernel, strides=stride, padding=keras_padding, dilation=dilation, groups=groups,
                              use_bias=bias, name=f"{name}_conv")(x)  # fmt: skip
-    return layers.Conv2D(width, kernel, stride, padding=keras_padding, use_bias=bias,
+    return layers.Conv2D(width, kernel, stride, padding=keras_padding, dilation_rate=dilation, use_bias=bias,
                          kernel_initializer="he_normal", name=f"{name}_conv")(x)  # fmt: skip
 
 
@@ -74,17 +94,18 @@ def norm_act(x, act="relu", *, epsilon=1e-5, name):
     return layers.Activation(act, name=f"{name}_{act}")(x) if act else x
 
 
-def conv_bn(x, width, kernel=1, *, stride=1, groups=1, act="relu", padding="symmetric", bias=False, epsilon=1e-5,
-            movable=False, name):  # fmt: skip
+def conv_bn(x, width, kernel=1, *, stride=1, dilation=1, groups=1, act="relu", padding="symmetric", bias=False,
+            epsilon=1e-5, movable=False, name):  # fmt: skip
     """Convolution, batch normalization, then `act` (None: linear)."""
-    x = conv(x, width, kernel, stride=stride, groups=groups, padding=padding, bias=bias, movable=movable, name=name)
+    x = conv(x, width, kernel, stride=stride, dilation=dilation, groups=groups, padding=padding, bias=bias,
+             movable=movable, name=name)  # fmt: skip
     return norm_act(x, act, epsilon=epsilon, name=name)
 
 
-def depthwise_bn(x, kernel=3, *, stride=1, act="relu", padding="symmetric", epsilon=1e-5, name):
+def depthwise_bn(x, kernel=3, *, stride=1, dilation=1, act="relu", padding="symmetric", epsilon=1e-5, name):
     """Depthwise convolution without bias, batch normalization, then `act` (None: linear)."""
     x, keras_padding = pad(x, kernel, stride, padding, name=name)
-    x = layers.DepthwiseConv2D(kernel, stride, padding=keras_padding, use_bias=False,
+    x = layers.DepthwiseConv2D(kernel, stride, padding=keras_padding, dilation_rate=dilation, use_bias=False,
                                depthwise_initializer="he_normal", name=f"{name}_conv")(x)  # fmt: skip
     return norm_act(x, act, epsilon=epsilon, name=name)
 

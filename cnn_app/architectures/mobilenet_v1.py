@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import keras
 
-from cnn_app.architectures.blocks import classifier, conv_bn, depthwise_bn, image_input, squeeze_excite
+from cnn_app.architectures.blocks import atrous, classifier, conv_bn, depthwise_bn, image_input, squeeze_excite
 from cnn_app.registry import Variant
 
 STEM = 32
@@ -30,6 +30,7 @@ class MobileNetV1(Variant):
     se_reduction: int | None = None
     bn_epsilon: float = 1e-3
     dropout: float = 0.001
+    output_stride: int | None = None  # of the last map, for dense prediction: later strides become dilations
 
 
 VARIANTS = {"mobilenet_v1": MobileNetV1()}
@@ -42,12 +43,16 @@ def build(spec: MobileNetV1) -> keras.Model:
 
 
 def features(spec: MobileNetV1, x) -> dict:
-    """Maps by name: `stem` (stride 2), then `unit1` to `unit13` (4 from `unit2`, 8 from 4, 16 from 6, 32 from 12)."""
+    """Maps by name: `stem` (stride 2), then `unit1` to `unit13` (4 from `unit2`, 8 from 4, 16 from 6, 32 from 12).
+
+    `output_stride` holds the later ones.
+    """
     options = {"act": "relu6", "padding": spec.padding, "epsilon": spec.bn_epsilon}
     x = conv_bn(x, _scaled(STEM, spec.width), 3, stride=2, name="stem", **options)
     taps = {"stem": x}
-    for unit, (stride, channels) in enumerate(spec.units, start=1):
-        x = depthwise_bn(x, stride=stride, name=f"unit{unit}_depthwise", **options)
+    plan = atrous([stride for stride, _ in spec.units], spec.output_stride, start=2)
+    for unit, ((_, channels), (stride, dilation, _)) in enumerate(zip(spec.units, plan, strict=True), start=1):
+        x = depthwise_bn(x, stride=stride, dilation=dilation, name=f"unit{unit}_depthwise", **options)
         x = conv_bn(x, _scaled(channels, spec.width), name=f"unit{unit}_pointwise", **options)
         if spec.se_reduction:
             x = squeeze_excite(x, spec.se_reduction, name=f"unit{unit}_se")

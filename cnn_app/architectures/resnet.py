@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import keras
 from keras import layers
 
-from cnn_app.architectures.blocks import classifier, conv_bn, image_input, pad, squeeze_excite
+from cnn_app.architectures.blocks import atrous, classifier, conv_bn, image_input, pad, squeeze_excite
 from cnn_app.errors import ModelError
 from cnn_app.layers import PadShortcut
 from cnn_app.registry import Variant
@@ -36,6 +36,7 @@ class ResNet(Variant):
     se_reduction: int | None = None
     conv_bias: bool = False  # keras.applications has a bias in front of each batch normalization
     bn_epsilon: float = 1e-5
+    output_stride: int | None = None  # of the last map, for dense prediction: later strides become dilations
 
 
 def _cifar(n, **columns):
@@ -94,7 +95,7 @@ def build(spec: ResNet) -> keras.Model:
 
 
 def features(spec: ResNet, x) -> dict:
-    """Maps by name: `stem`, then `stage{k}` of stride 2**(k+1); with `small_input` of stride 2**(k-1)."""
+    """Maps by name: `stem`, then `stage{k}` of stride 2**(k+1), or 2**(k-1) with `small_input`, up to output_stride."""
     options = {"bias": spec.conv_bias, "epsilon": spec.bn_epsilon}
     if spec.small_input:
         x = conv_bn(x, spec.stem, 3, name="stem", **options)
@@ -103,29 +104,31 @@ def features(spec: ResNet, x) -> dict:
         x, padding = pad(x, 3, 2, "symmetric", name="stem_pool")  # zeros are exact here: x comes out of a ReLU
         x = layers.MaxPooling2D(3, 2, padding=padding, name="stem_pool")(x)
     taps = {"stem": x}
-    for stage, depth in enumerate(spec.depths, start=1):
+    plan = atrous((1, 2, 2, 2)[: len(spec.depths)], spec.output_stride, start=1 if spec.small_input else 4)
+    for stage, (depth, (stride, dilation, behind)) in enumerate(zip(spec.depths, plan, strict=True), start=1):
         for unit in range(1, depth + 1):
-            stride = 2 if stage > 1 and unit == 1 else 1
-            x = residual_unit(x, spec, stage, stride, name=f"stage{stage}_unit{unit}")
+            x = residual_unit(x, spec, stage, stride, (dilation, behind), name=f"stage{stage}_unit{unit}")
+            stride, dilation = 1, behind
         taps[f"stage{stage}"] = x
     return taps
 
 
-def residual_unit(x, spec: ResNet, stage, stride, *, name):
-    """relu(shortcut(x) + branch(x)), or relu(branch(x)) in a plain network."""
+def residual_unit(x, spec: ResNet, stage, stride, dilations=(1, 1), *, name):
+    """relu(shortcut(x) + branch(x)), or relu(branch(x)) in a plain network; `dilations` at the stride and behind it."""
     options = {"bias": spec.conv_bias, "epsilon": spec.bn_epsilon}
     widen = 2 ** (stage - 1)
     inner = spec.groups * spec.group_width * widen
     if spec.bottleneck:
         width = 4 * spec.stem * widen
-        strides = (stride, 1) if spec.stride_on == 1 else (1, stride)
+        strides, dilation = ((stride, 1), dilations[1]) if spec.stride_on == 1 else ((1, stride), dilations[0])
         y = conv_bn(x, inner, stride=strides[0], name=f"{name}_a", **options)
-        y = conv_bn(y, inner, 3, stride=strides[1], groups=spec.groups, movable=stride > 1, name=f"{name}_b", **options)
+        y = conv_bn(y, inner, 3, stride=strides[1], dilation=dilation, groups=spec.groups, movable=stride > 1,
+                    name=f"{name}_b", **options)  # fmt: skip
         y = conv_bn(y, width, act=None, name=f"{name}_c", **options)
     else:
         width = inner
-        y = conv_bn(x, inner, 3, stride=stride, groups=spec.groups, name=f"{name}_a", **options)
-        y = conv_bn(y, inner, 3, groups=spec.groups, act=None, name=f"{name}_b", **options)
+        y = conv_bn(x, inner, 3, stride=stride, dilation=dilations[0], groups=spec.groups, name=f"{name}_a", **options)
+        y = conv_bn(y, inner, 3, dilation=dilations[1], groups=spec.groups, act=None, name=f"{name}_b", **options)
     if spec.se_reduction:
         if not spec.bottleneck:  # nothing, but for published weights that have a ReLU there
             y = layers.Activation("linear", name=f"{name}_b_act")(y)

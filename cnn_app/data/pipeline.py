@@ -109,24 +109,30 @@ def steps_per_epoch(split: Split, batch: int) -> int:
 
 
 def augmented(images: tf.Tensor, seed: tuple, augment: tuple[str, ...]) -> tf.Tensor:
-    """A batch (b, H, W, C), flipped left to right and moved by up to an eighth of its sides, as `augment` says."""
+    """A batch (b, H, W, C), flipped left to right and moved by up to an eighth of its sides (the border mirrored)."""
+    if not augment:
+        return images
     number, height, width = (images.shape[i] or tf.shape(images)[i] for i in range(3))
     seed = tf.stack([tf.cast(part, tf.int64) for part in seed])
-    if "flip" in augment:
-        flip = tf.random.stateless_uniform((number, 1, 1, 1), seed) < 0.5
-        images = tf.where(flip, images[:, :, ::-1], images)
+    rows, columns = tf.range(height)[None], tf.range(width)[None]  # where each pixel comes from: one gather does all
     if "crop" in augment:
-        reach = int(height * SHIFT), int(width * SHIFT)
-        padded = tf.pad(images, ((0, 0), (reach[0],) * 2, (reach[1],) * 2, (0, 0)), "REFLECT")
-        down, right = (
-            tf.random.stateless_uniform((number, 1), seed + 1 + i, 0, 2 * reach[i] + 1, tf.int32) for i in range(2)
+        rows, columns = (
+            _moved(places, side, number, seed + 1 + i)
+            for i, (places, side) in enumerate(((rows, height), (columns, width)))
         )
-        rows, columns = down + tf.range(height), right + tf.range(width)
-        places = rows[:, :, None] * (width + 2 * reach[1]) + columns[:, None, :]
-        shape = (number, height, width, images.shape[-1])
-        flat = tf.reshape(padded, (number, -1, images.shape[-1]))
-        images = tf.reshape(tf.gather(flat, tf.reshape(places, (number, -1)), axis=1, batch_dims=1), shape)
-    return images
+    if "flip" in augment:
+        flip = tf.random.stateless_uniform((number, 1), seed) < 0.5
+        columns = tf.where(flip, width - 1 - columns, columns)
+    places = tf.broadcast_to(rows[:, :, None] * width + columns[:, None, :], (number, height, width))
+    flat = tf.reshape(images, (number, height * width, images.shape[-1]))
+    return tf.gather(flat, places, axis=1, batch_dims=1)
+
+
+def _moved(places: tf.Tensor, side: int, number: int, seed: tf.Tensor) -> tf.Tensor:
+    """(1, side) places -> (number, side), each row moved by up to SHIFT of the side and mirrored at the border."""
+    reach = int(side * SHIFT)
+    places += tf.random.stateless_uniform((number, 1), seed, -reach, reach + 1, tf.int32)
+    return side - 1 - tf.abs(side - 1 - tf.abs(places))
 
 
 def stratified(split: Split, count: int, seed: int = 0) -> np.ndarray:

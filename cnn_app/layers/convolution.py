@@ -21,12 +21,13 @@ class GroupedConv2D(keras.layers.Layer):
     "auto": native, but blocks where this TensorFlow has no native kernel with gradients.
     """
 
-    def __init__(self, filters, kernel_size, *, strides=1, padding="same", groups, use_bias=False,
+    def __init__(self, filters, kernel_size, *, strides=1, padding="same", dilation=1, groups, use_bias=False,
                  kernel_initializer="he_normal", lowering="auto", **base):  # fmt: skip
         super().__init__(**base)
         assert filters % groups == 0 and lowering in LOWERINGS and padding in ("same", "valid")
         self.filters, self.kernel_size, self.strides = filters, kernel_size, strides
-        self.padding, self.groups, self.use_bias, self.lowering = padding, groups, use_bias, lowering
+        self.padding, self.dilation, self.groups = padding, dilation, groups
+        self.use_bias, self.lowering = use_bias, lowering
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
 
     def build(self, shape):
@@ -45,23 +46,24 @@ class GroupedConv2D(keras.layers.Layer):
 
     def _native(self, x):
         if keras.backend.backend() == "tensorflow":
-            return _tensorflow_conv(x, self.kernel, self.strides, self.padding)
-        return ops.conv(x, self.kernel, self.strides, self.padding, "channels_last")
+            return _tensorflow_conv(x, self.kernel, self.strides, self.padding, self.dilation)
+        return ops.conv(x, self.kernel, self.strides, self.padding, "channels_last", self.dilation)
 
     def _blocks(self, x):
         blocks = merged_blocks(self.groups, x.shape[-1])
         kernels = block_diagonal(self.kernel, self.groups, blocks)
         parts = ops.split(x, blocks, axis=-1)
-        convolve = functools.partial(ops.conv, strides=self.strides, padding=self.padding, data_format="channels_last")
+        convolve = functools.partial(ops.conv, strides=self.strides, padding=self.padding, data_format="channels_last",
+                                     dilation_rate=self.dilation)  # fmt: skip
         return ops.concatenate([convolve(part, kernel) for part, kernel in zip(parts, kernels, strict=True)], axis=-1)
 
     def compute_output_shape(self, shape):
-        lost = 0 if self.padding == "same" else self.kernel_size - 1
+        lost = 0 if self.padding == "same" else self.dilation * (self.kernel_size - 1)
         sides = (None if side is None else -(-(side - lost) // self.strides) for side in shape[1:-1])
         return (shape[0], *sides, self.filters)
 
     def get_config(self):
-        own = ("filters", "kernel_size", "strides", "padding", "groups", "use_bias", "lowering")
+        own = ("filters", "kernel_size", "strides", "padding", "dilation", "groups", "use_bias", "lowering")
         initializer = keras.initializers.serialize(self.kernel_initializer)
         return super().get_config() | {name: getattr(self, name) for name in own} | {"kernel_initializer": initializer}
 
@@ -147,8 +149,8 @@ def _has_native_kernels() -> bool:
     return True
 
 
-def _tensorflow_conv(x, kernel, strides, padding):
+def _tensorflow_conv(x, kernel, strides, padding, dilation):
     """TensorFlow's own grouped convolution; Keras would wrap it in XLA, which TF Serving and tf2onnx refuse."""
     import tensorflow as tf
 
-    return tf.nn.conv2d(x, tf.cast(kernel, x.dtype), strides, padding.upper())
+    return tf.nn.conv2d(x, tf.cast(kernel, x.dtype), strides, padding.upper(), dilations=dilation)

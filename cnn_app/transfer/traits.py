@@ -18,10 +18,7 @@ POOLS = (layers.MaxPooling2D, layers.AveragePooling2D)
 COPIED = {
     layers.Rescaling: ("scale", "offset"),
     layers.BatchNormalization: ("epsilon",),
-    layers.Conv2D: ("strides",),
-    layers.DepthwiseConv2D: ("strides",),
     layers.Activation: ("activation",),
-    GroupedConv2D: ("strides",),
     PadShortcut: ("before",),
     LocalResponseNormalization: ("alpha", "k"),
     JoinChannels: ("last_first",),
@@ -61,6 +58,8 @@ def apply(model: keras.Model, traits: Traits) -> None:
 def copy(source: keras.Model, target: keras.Model) -> None:
     """Make `target` compute as `source` does, layer by layer of the same name."""
     others = {layer.name: layer for layer in source.layers}
+    if (place := strided_kernel(source)) is not None:
+        move_strides(target, place)
     for layer in target.layers:
         other = others.get(layer.name)
         if isinstance(layer, layers.ZeroPadding2D):
@@ -89,15 +88,37 @@ def _copy_padding(source: keras.Layer | None, target: keras.Layer) -> None:
 
 def move_strides(model: keras.Model, kernel: int) -> None:
     """Let bottlenecks stride on their 1x1 (`kernel` 1: a_conv) or 3x3 (3: b_conv)."""
-    names = {layer.name for layer in model.layers}
-    for first in (layer for layer in model.layers if layer.name.endswith("_a_conv")):
-        unit = first.name.removesuffix("_a_conv")
-        if f"{unit}_c_conv" not in names:
-            continue
-        second = model.get_layer(f"{unit}_b_conv")
-        stride = int(max(*np.broadcast_to(first.strides, 2), *np.broadcast_to(second.strides, 2)))
+    rate = 1  # of dilation, where output_stride holds the maps fine
+    for first, second in _bottlenecks(model):
+        stride = max(_stride(first), _stride(second))
         for layer, value in ((first, stride if kernel == 1 else 1), (second, stride if kernel == 3 else 1)):
             layer.strides = value if isinstance(layer, GroupedConv2D) else (value, value)
+        if stride == 1 and "_unit1_" in first.name and not first.name.startswith("stage1_"):
+            before, rate = rate, 2 * rate
+            dilation = before if kernel == 3 else rate
+            if isinstance(second, GroupedConv2D):
+                second.dilation = dilation
+            else:
+                second.dilation_rate = (dilation, dilation)
+
+
+def strided_kernel(model: keras.Model) -> int | None:
+    """The kernel of a bottleneck that strides, 1 or 3; None where nothing does."""
+    for first, second in _bottlenecks(model):
+        if _stride(first) > 1 or _stride(second) > 1:
+            return 1 if _stride(first) > 1 else 3
+    return None
+
+
+def _bottlenecks(model: keras.Model) -> list[tuple[keras.Layer, keras.Layer]]:
+    """The 1x1 and the 3x3 that may stride, of each residual unit that has them."""
+    by_name = {layer.name: layer for layer in model.layers}
+    units = [name.removesuffix("_a_conv") for name in by_name if name.endswith("_a_conv")]
+    return [(by_name[f"{unit}_a_conv"], by_name[f"{unit}_b_conv"]) for unit in units if f"{unit}_c_conv" in by_name]
+
+
+def _stride(layer: keras.Layer) -> int:
+    return int(np.max(layer.strides))
 
 
 def sides(pad: keras.Layer, window: keras.Layer, padding: str) -> tuple[tuple[int, int], ...]:
