@@ -15,7 +15,10 @@ from cnn_app.errors import RecipeError, unknown
 RECIPE_LIMIT_BYTES = 2**20
 OPTIMIZERS = ("adamw", "sgd")
 RATES = ("cosine", "plateau", "constant")
-AUGMENTATIONS = ("flip", "crop")
+AUGMENTATIONS = ("flip", "crop", "randaugment", "mixup", "cutmix")
+TTA = ("flip", "crop")
+STARTS = ("probe-then-tune", "tune")
+CLASS_WEIGHTS = ("none", "balanced")
 ON_BAD_IMAGE = ("error", "skip")
 
 
@@ -47,19 +50,38 @@ class Schedule:
     weight_decay: float = 0.01  # decoupled; biases and normalization are left alone
     label_smoothing: float = 0.0
     augment: tuple[str, ...] = ("crop",)
+    class_weights: str = "none"  # of the loss; "balanced": inverse to the number of training pictures
+    patience: int = 0  # epochs without a better val top-1 or loss after which a run ends; 0: never
     seed: int = 0
 
     def __post_init__(self):
         for name, low, high in (("epochs", 1, 10**6), ("batch", 1, 2**16), ("lr", 0, 10**3), ("warmup", 0, 10**6),
                                 ("momentum", 0, 1), ("weight_decay", 0, 10**3), ("label_smoothing", 0, 1),
-                                ("seed", 0, 2**31 - 1)):  # fmt: skip
+                                ("patience", 0, 10**6), ("seed", 0, 2**31 - 1)):  # fmt: skip
             _between(name, low, getattr(self, name), high)
-        for kind, value, known in (("optimizer", self.optimizer, OPTIMIZERS), ("rate", self.rate, RATES)):
-            if value not in known:
-                raise unknown(kind, value, known, RecipeError)
+        for kind, known in (("optimizer", OPTIMIZERS), ("rate", RATES), ("class_weights", CLASS_WEIGHTS)):
+            if getattr(self, kind) not in known:
+                raise unknown(kind, getattr(self, kind), known, RecipeError)
         for name in self.augment:
             if name not in AUGMENTATIONS:
                 raise unknown("augmentation", name, AUGMENTATIONS, RecipeError)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Transfer:
+    """How a network goes on from weights that were learned elsewhere."""
+
+    weights: str | None = None  # a file, a model directory or "imagenet"; None: the model directory's own
+    recipe: str = "probe-then-tune"  # a new head starts as logistic regression on the features; "tune": at random
+    freeze: str = "none"  # what keeps its weights: "none", "backbone", or all up to a layer or stage
+    unfreeze_at: tuple[str, ...] = ()  # "EPOCH" or "EPOCH:LAYER": from that epoch on only what is up to LAYER does
+    layer_decay: float = 1.0  # of the learning rate, from each stage to the one in front of it
+    train_batch_norm: bool = False  # let it follow the batches and learn; else it keeps its statistics and weights
+
+    def __post_init__(self):
+        _between("layer_decay", 0, self.layer_decay, 1)
+        if self.recipe not in STARTS:
+            raise unknown("recipe", self.recipe, STARTS, RecipeError)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,6 +116,7 @@ class Recipe:
     model: dict  # name, and columns of its row
     data: Data
     schedule: Schedule = field(default_factory=Schedule)
+    transfer: Transfer | None = None  # None: from random weights
     export: Export | None = None
     acceptance: Acceptance = field(default_factory=Acceptance)
 

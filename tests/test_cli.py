@@ -90,7 +90,8 @@ def test_evaluate_reports_figures_and_draws_the_confusion_matrix(trained, folder
     with Image.open(tmp_path / "c.png") as drawn:
         assert drawn.format == "PNG" and min(drawn.size) > 200
     several = json.loads(call("evaluate", trained, trained / "onnx" / "colours.onnx", "--data", folder, "--json"))
-    assert [row["top1"] for row in several] == [1.0, 1.0]
+    assert [row["top1"] for row in several["models"]] == [1.0, 1.0] and several["top1"] == 1.0
+    assert "ensemble" in call("evaluate", trained, trained / "model.keras", "--data", folder, "--tta", "flip,crop")
     assert "recall" in call("evaluate", trained, "--data", folder)
 
 

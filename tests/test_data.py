@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from click.testing import CliRunner
-from PIL import Image
+from PIL import Image, ImageEnhance, ImageOps
 
 from cnn_app import data as sources
 from cnn_app.cli.main import cli
-from cnn_app.data import pictures, pipeline
+from cnn_app.data import augment, pictures, pipeline, randaugment
 from cnn_app.data.check import check
 from cnn_app.data.dataset import SPLITS, Dataset, by_hash, complete, from_array, split_of
 from cnn_app.errors import DataError
@@ -440,10 +440,10 @@ def test_stratified(count):
 @pytest.mark.parametrize("shape", [(64, 16, 24, 3), (64, 9, 17, 1)])
 def test_flip_is_the_picture_or_its_mirror_image(shape):
     images = noise(shape)
-    out = pipeline.augmented(tf.constant(images), (3, 4), ("flip",)).numpy()
+    out = augment.augmented(tf.constant(images), (3, 4), ("flip",)).numpy()
     kept, turned = (out == images).all((1, 2, 3)), (out == images[:, :, ::-1]).all((1, 2, 3))
     assert np.all(kept ^ turned) and 16 <= turned.sum() <= 48  # half of 64, four sigma
-    again = pipeline.augmented(tf.constant(images), (3, 5), ("flip",)).numpy()
+    again = augment.augmented(tf.constant(images), (3, 5), ("flip",)).numpy()
     assert not np.array_equal(out, again)
 
 
@@ -451,7 +451,7 @@ def test_flip_is_the_picture_or_its_mirror_image(shape):
 def test_crop_moves_by_up_to_an_eighth(shape):
     number, height, width, _ = shape
     images = noise(shape)
-    out = pipeline.augmented(tf.constant(images), (3, 4), ("crop",)).numpy()
+    out = augment.augmented(tf.constant(images), (3, 4), ("crop",)).numpy()
     assert out.shape == shape and out.dtype == np.uint8
     reach = height // 8, width // 8
     padded = np.pad(images, ((0, 0), (reach[0],) * 2, (reach[1],) * 2, (0, 0)), mode="reflect")
@@ -472,14 +472,14 @@ def test_crop_moves_by_up_to_an_eighth(shape):
 
 def test_augmentation_leaves_constant_colour_alone():
     images = np.broadcast_to(np.arange(32, dtype=np.uint8)[:, None, None, None] * 8, (32, 16, 16, 3))
-    out = pipeline.augmented(tf.constant(images), (0, 0), ("flip", "crop"))
+    out = augment.augmented(tf.constant(images), (0, 0), ("flip", "crop"))
     assert out.dtype == tf.uint8
     np.testing.assert_array_equal(out, images)
 
 
 def test_no_augmentation_is_none():
     images = noise((4, 8, 8, 3))
-    np.testing.assert_array_equal(pipeline.augmented(tf.constant(images), (0, 0), ()), images)
+    np.testing.assert_array_equal(augment.augmented(tf.constant(images), (0, 0), ()), images)
 
 
 # Check
@@ -577,3 +577,53 @@ def test_check_says_what_training_would_refuse_the_folder_for(tmp_path, counts, 
     tree(tmp_path, **counts)
     code, found = run(tmp_path)
     assert code == 1 and text in found["refusal"] and found["counts"]["cat"]["train"] == 2
+
+
+@pytest.mark.parametrize(("name", "theirs"), [
+    ("autocontrast", ImageOps.autocontrast), ("equalize", ImageOps.equalize),
+    ("solarize", lambda p: ImageOps.solarize(p, randaugment.SOLARIZE)),
+    ("posterize", lambda p: ImageOps.posterize(p, randaugment.POSTERIZE)),
+    ("colour", lambda p: ImageEnhance.Color(p).enhance(1 + randaugment.ENHANCE)),
+    ("brightness", lambda p: ImageEnhance.Brightness(p).enhance(1 + randaugment.ENHANCE)),
+    ("rotate", lambda p: p.rotate(np.degrees(randaugment.ROTATE), Image.BILINEAR, fillcolor=(128, 128, 128))),
+    ("translate_x", lambda p: p.transform(p.size, Image.AFFINE, (1, 0, randaugment.TRANSLATE * p.width, 0, 1, 0),
+                                          Image.BILINEAR, fillcolor=(128, 128, 128))),
+])  # fmt: skip
+def test_operations_of_randaugment_are_pillows(name, theirs):
+    """Within rounding; grey is a plain mean here and luma there, and Pillow paints borders without blending."""
+    smooth = np.add.outer(np.arange(40) * 3, np.arange(56) * 2)[..., None] + np.array([0, 12, 24])
+    picture = smooth.astype(np.uint8)
+    operation = getattr(randaugment, name)
+    ours = randaugment.finished(operation(tf.constant(picture), 1.0), tf.constant(picture)).numpy().astype(int)
+    difference = np.abs(ours - np.asarray(theirs(Image.fromarray(picture))).astype(int))
+    assert np.quantile(difference, 0.9) <= (8 if name == "colour" else 1)
+    assert not np.array_equal(ours, picture)
+
+
+def test_randaugment_changes_each_picture_by_its_seed_alone():
+    images = tf.constant(noise((24, 20, 28, 3)))
+    first, again, other = (augment.augmented(images, (1, k), ("randaugment",)).numpy() for k in (2, 2, 3))
+    np.testing.assert_array_equal(first, again)
+    changed = (first != images.numpy()).any((1, 2, 3))
+    assert changed.sum() >= 18 and (first != other).any((1, 2, 3)).sum() >= 18 and first.dtype == np.uint8
+
+
+@pytest.mark.parametrize("kinds", [("mixup",), ("cutmix",), ("mixup", "cutmix")])
+def test_mixed_pictures_and_labels_by_hand(kinds):
+    """Pictures of constant value: what a picture shows is what its label says."""
+    number = 64
+    values = np.arange(number) * 3
+    images = np.broadcast_to(values[:, None, None, None], (number, 16, 16, 1)).astype(np.uint8)
+    labels = tf.one_hot(np.arange(number), number)
+    mixed, shares = augment.mixed(tf.constant(images), labels, (0, 1), kinds)
+    mixed, shares = mixed.numpy(), shares.numpy()
+    np.testing.assert_allclose(shares.sum(1), 1, atol=1e-5)
+    np.testing.assert_allclose(mixed.mean((1, 2, 3)), shares @ values, atol=0.51)
+    own = np.diag(shares)
+    assert ((shares > 1e-6).sum(1) <= 2).all() and np.all(shares[np.arange(number), np.arange(number) - 1] == 1 - own)
+    plain = (mixed == mixed[:, :1, :1]).all((1, 2, 3))
+    if kinds == ("mixup",):
+        assert plain.all() and 0.05 < np.minimum(own, 1 - own).mean() < 0.25  # Beta(0.2, 0.2) keeps near 0 and 1
+    else:
+        assert 8 < (~plain).sum() and set(np.unique(mixed[~plain][0])) <= set(values)
+    np.testing.assert_array_equal(augment.mixed(tf.constant(images), labels, (0, 1), kinds)[0], mixed)

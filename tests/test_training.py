@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 
+import keras
 import numpy as np
 import pytest
 
@@ -14,6 +15,7 @@ import cnn_app
 from cnn_app.artifacts import ModelDir
 from cnn_app.errors import CnnAppError, TrainingError
 from cnn_app.recipe import Data, Schedule
+from cnn_app.tasks import classification
 from cnn_app.training import engine, rates
 from cnn_app.training.run import dry_run, overfit, plan, run
 
@@ -144,6 +146,40 @@ def test_learning_rates_by_hand():
     plateau = Schedule(epochs=10, lr=1.0, warmup=0, rate="plateau")
     assert [rates.learning_rate(plateau, 50, 10, n) for n in (0, 1, 2)] == pytest.approx([1, 0.1, 0.01])
     assert rates.learning_rate(Schedule(lr=0.5, warmup=0, rate="constant"), 99, 10) == 0.5
+
+
+def test_rates_by_layer_by_hand():
+    """With no gradient a kernel shrinks by its layer's rate times the decay; Adam's first step is the rate itself."""
+    model = cnn_app.create_model("resnet20", image=(8, 8, 3))
+    optimizer = rates.optimizer(Schedule(lr=0.1, weight_decay=0.0), {"stem_conv": 0.25})
+    model.compile(optimizer, "mse")
+    before = [np.asarray(variable) for variable in model.trainable_variables]
+    optimizer.apply([np.ones(variable.shape, "float32") for variable in before], model.trainable_variables)
+    for variable, old in zip(model.trainable_variables, before, strict=True):
+        rate = 0.025 if variable.path.startswith("stem_conv") else 0.1
+        np.testing.assert_allclose(np.asarray(variable), old - rate, rtol=1e-4, atol=1e-6, err_msg=variable.path)
+
+
+def test_class_weights_by_hand():
+    """Six pictures of one class and two of another count alike in sum."""
+    labels = np.array([0] * 6 + [1] * 2)
+    weights = classification.class_weights(labels, "ab", "balanced")
+    np.testing.assert_allclose(weights, [8 / 12, 8 / 4])
+    assert classification.class_weights(labels, "ab", "none") is None
+    model = cnn_app.create_model("lenet5", classes=2)
+    engine.compile_model(model, Schedule())
+    pixels, one_hot = np.random.default_rng(0).uniform(0, 255, (8, 32, 32, 1)), np.eye(2, dtype="float32")[labels]
+    losses = -np.log(np.asarray(keras.ops.softmax(model.predict_on_batch(pixels)))[np.arange(8), labels])
+    logged = engine.train_step(model, pixels, one_hot, 0.0, weights)["loss"]
+    assert logged == pytest.approx((losses * weights[labels]).mean(), rel=1e-4)
+
+
+def test_patience_ends_a_run(tmp_path):
+    """With a rate of zero nothing gets better after the first epoch; a run that is over stays over."""
+    schedule = Schedule(epochs=9, batch=128, lr=0.0, patience=2)
+    directory = ModelDir(tmp_path / "digits")
+    run(job(schedule), directory)
+    assert len(directory.history.read_text().splitlines()) == 1 + 3
 
 
 SCRIPT = """

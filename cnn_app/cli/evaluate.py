@@ -1,6 +1,7 @@
 import click
 
-from cnn_app.cli.options import data_options, json_option
+from cnn_app.cli.options import Words, data_options, json_option
+from cnn_app.recipe import TTA
 
 
 @click.command()
@@ -8,40 +9,34 @@ from cnn_app.cli.options import data_options, json_option
 @data_options()
 @click.option("--split", type=click.Choice(["train", "val", "test"]), default="test", show_default=True,
               help="Which pictures; a folder without test/ has val/ stand in for it.")  # fmt: skip
+@click.option("--tta", type=Words(TTA), default="none", show_default=True,
+              help=f"Average over views of each picture: {', '.join(TTA)}.")  # fmt: skip
 @click.option("--confusion", type=click.Path(dir_okay=False), help="Draw the confusion matrix into this PNG.")
 @json_option
-def evaluate(artifacts, data, split, confusion, as_json):
+def evaluate(artifacts, data, split, tta, confusion, as_json):
     """Measure each MODEL (a directory, .keras, .tflite, .onnx or SavedModel) on labelled pictures.
+
+    Several are also measured together, as the mean of their probabilities.
 
     \b
     cnn-app evaluate saved_models/photos --data photos/ --confusion confusion.png
+    cnn-app evaluate saved_models/one saved_models/two --data photos/ --tta flip,crop
     """
-    from pathlib import Path
-
     from cnn_app.cli import view
     from cnn_app.evaluation import evaluate as measure
     from cnn_app.tasks import classification
 
-    results = {}
     with view.reading() as progress:
-        for artifact in artifacts:
-            results[artifact] = measure(artifact, data, split, progress)
-    for artifact, (report, labels) in results.items():
-        if confusion:
-            name = Path(confusion)
-            path = name if len(results) == 1 else name.with_stem(f"{name.stem}-{Path(artifact).name}")
-            classification.draw_confusion(report, labels, path)
+        measured = measure(artifacts, data, split, tta, progress)
+    report = measured.ensemble or next(iter(measured.reports.values()))
+    if confusion:
+        classification.draw_confusion(report, measured.labels, confusion)
     if as_json:
-        values = [{"model": artifact, **report.as_json()} for artifact, (report, _) in results.items()]
-        view.echo_json(values[0] if len(values) == 1 else values)
-        return
-    rows = [
-        (artifact, f"{r.top1:.4f}", f"{r.top5:.4f}", f"{r.loss:.4f}", f"{r.n:,}")
-        for artifact, (r, _) in results.items()
-    ]
-    view.table(["model", ">top-1", ">top-5", ">loss", ">pictures"], rows)
-    if len(results) == 1:
-        report, _ = next(iter(results.values()))
-        counts = report.confusion.sum(1)
-        classes = zip(report.per_class.items(), counts[counts > 0], strict=True)
-        view.table(["class", ">recall", ">pictures"], [(name, f"{recall:.4f}", n) for (name, recall), n in classes])
+        if measured.ensemble is None:
+            return view.echo_json({"model": artifacts[0], **report.as_json()})
+        models = [{"model": name, **result.as_json()} for name, result in measured.reports.items()]
+        return view.echo_json({**report.as_json(), "models": models})
+    view.reports(measured.reports | ({"ensemble": report} if measured.ensemble else {}))
+    counts = report.confusion.sum(1)
+    classes = zip(report.per_class.items(), counts[counts > 0], strict=True)
+    view.table(["class", ">recall", ">pictures"], [(name, f"{recall:.4f}", n) for (name, recall), n in classes])

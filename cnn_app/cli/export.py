@@ -25,11 +25,12 @@ def export(directory, targets, data, max_drop, calibration, as_json):
     """
     from cnn_app.artifacts import ModelDir
     from cnn_app.cli import view
+    from cnn_app.evaluation import data_for
     from cnn_app.export import run
     from cnn_app.recipe import Export
 
     model = ModelDir(directory)
     with view.reading() as progress:
-        dataset = run.data_for(model, data, progress)
+        dataset = data_for(model, data, progress)
     with view.comparisons(as_json) as tell:
         run.export(model, Export(targets=targets, max_drop=max_drop, calibration=calibration), dataset, tell)

@@ -19,6 +19,8 @@ COMMANDS = (
     "finetune",
     "evaluate",
     "predict",
+    "features",
+    "average",
     "export",
     "run",
     "quickstart",

@@ -5,7 +5,7 @@ import tomllib
 
 import click
 
-from cnn_app.recipe import AUGMENTATIONS, OPTIMIZERS, RATES, Data, Schedule
+from cnn_app.recipe import AUGMENTATIONS, CLASS_WEIGHTS, OPTIMIZERS, RATES, STARTS, Data, Schedule, Transfer
 
 DEFAULTS = Schedule()
 
@@ -97,6 +97,10 @@ def schedule_options(**defaults):
         click.option("--weight-decay", type=click.FloatRange(0), help="Decoupled; not on biases and normalization."),
         click.option("--label-smoothing", type=click.FloatRange(0, 1), help="Share given to the other classes."),
         click.option("--augment", type=Words(AUGMENTATIONS), help=f"Of {', '.join(AUGMENTATIONS)}; none for none."),
+        click.option("--class-weights", type=click.Choice(CLASS_WEIGHTS), help="Let rare classes count more."),
+        click.option(
+            "--patience", type=click.IntRange(0), help="End after so many epochs without a better one; 0: never."
+        ),
         click.option("--seed", type=click.IntRange(0), help="Of weights, order and augmentation."),
     ]
 
@@ -116,6 +120,30 @@ def schedule_options(**defaults):
         return wrapped
 
     return decorate
+
+
+def transfer_options(command):
+    """`transfer=Transfer(...)`."""
+    default = Transfer()
+
+    @click.option("--from", "weights", metavar="WEIGHTS",
+                  help="A model directory, a file of published weights, or imagenet (downloaded).")  # fmt: skip
+    @click.option("--recipe", type=click.Choice(STARTS), default=default.recipe, show_default=True,
+                  help="Start a new head as the logistic regression on the features, or at random.")  # fmt: skip
+    @click.option("--freeze", default=default.freeze, show_default=True, metavar="backbone|LAYER|none",
+                  help="What keeps its weights: all but the head, or all up to a layer or stage.")  # fmt: skip
+    @click.option("--unfreeze-at", multiple=True, metavar="EPOCH[:LAYER]",
+                  help="From that epoch on, only what is up to LAYER is kept, or nothing.")  # fmt: skip
+    @click.option("--layer-decay", type=click.FloatRange(0, 1), default=default.layer_decay, show_default=True,
+                  help="Of the learning rate, from each stage to the one in front of it.")  # fmt: skip
+    @click.option("--train-batch-norm", is_flag=True, help="Let batch normalization learn and follow the batch, too.")
+    @functools.wraps(command)
+    def wrapped(weights, recipe, freeze, unfreeze_at, layer_decay, train_batch_norm, **rest):
+        transfer = Transfer(weights=weights, recipe=recipe, freeze=freeze, unfreeze_at=unfreeze_at,
+                            layer_decay=layer_decay, train_batch_norm=train_batch_norm)  # fmt: skip
+        return command(transfer=transfer, **rest)
+
+    return wrapped
 
 
 columns_option = click.option("-c", "--column", "columns", type=Column(), multiple=True,

@@ -21,6 +21,12 @@ def table(columns, rows, title=None):
     console.print(grid) if console.is_terminal else Console(width=160).print(grid)
 
 
+def reports(named):
+    """A line for each classification.Report."""
+    rows = [(name, f"{r.top1:.4f}", f"{r.top5:.4f}", f"{r.loss:.4f}", f"{r.n:,}") for name, r in named.items()]
+    table(["model", ">top-1", ">top-5", ">loss", ">pictures"], rows)
+
+
 def echo_json(value):
     click.echo(json.dumps(value, ensure_ascii=False, indent=2))
 

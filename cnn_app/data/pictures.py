@@ -7,6 +7,7 @@ interpolation, brought to one or three channels, and rounded. EXIF rotation is n
 from __future__ import annotations
 
 import io
+import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -68,6 +69,17 @@ def problem(data: bytes | BinaryIO) -> str | None:
     if min(width, height) < MIN_SIDE:
         return f"it has {width}x{height} pixels; at least {MIN_SIDE}x{MIN_SIDE} are needed"
     return None if plain else "it is a BMP with a palette, compression or unusual pixels; save it as PNG"
+
+
+def read(path: str | os.PathLike[str], image: tuple[int, int, int]):
+    """The picture in a file from outside as a uint8 array of shape `image`."""
+    try:
+        if os.stat(path).st_size > MAX_BYTES:
+            raise DataError(f"{path} is larger than {MAX_BYTES >> 20} MiB")
+        with open(path, "rb") as stream:
+            return load(stream.read(), str(path), image)
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror}") from error
 
 
 @contextmanager

@@ -11,11 +11,11 @@ import psutil
 import tensorflow as tf
 
 from cnn_app.data import pictures
+from cnn_app.data.augment import augmented, mixed
 from cnn_app.data.dataset import Dataset, Split
 from cnn_app.errors import DataError
 
 MEMORY_SHARE = 0.25  # of the free memory that decoded pictures may take
-SHIFT = 1 / 8  # of the side that a crop may move by: CIFAR's 4 of 32 (arXiv:1512.03385, 4.2)
 
 Progress = Callable[[str, int, int], None]  # what is done, how much, of how much
 
@@ -98,7 +98,7 @@ def training_batches(
 
     def finish(pair, labelled):
         images, labels = labelled
-        return augmented(images, (seed, pair[1]), augment), tf.one_hot(labels, classes)
+        return mixed(augmented(images, (seed, pair[1]), augment), tf.one_hot(labels, classes), (seed, pair[1]), augment)
 
     return tf.data.Dataset.zip(pairs, pixels).map(finish, tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
 
@@ -106,33 +106,6 @@ def training_batches(
 def steps_per_epoch(split: Split, batch: int) -> int:
     """Full batches in an epoch; a split smaller than a batch is one."""
     return max(1, len(split) // batch)
-
-
-def augmented(images: tf.Tensor, seed: tuple, augment: tuple[str, ...]) -> tf.Tensor:
-    """A batch (b, H, W, C), flipped left to right and moved by up to an eighth of its sides (the border mirrored)."""
-    if not augment:
-        return images
-    number, height, width = (images.shape[i] or tf.shape(images)[i] for i in range(3))
-    seed = tf.stack([tf.cast(part, tf.int64) for part in seed])
-    rows, columns = tf.range(height)[None], tf.range(width)[None]  # where each pixel comes from: one gather does all
-    if "crop" in augment:
-        rows, columns = (
-            _moved(places, side, number, seed + 1 + i)
-            for i, (places, side) in enumerate(((rows, height), (columns, width)))
-        )
-    if "flip" in augment:
-        flip = tf.random.stateless_uniform((number, 1), seed) < 0.5
-        columns = tf.where(flip, width - 1 - columns, columns)
-    places = tf.broadcast_to(rows[:, :, None] * width + columns[:, None, :], (number, height, width))
-    flat = tf.reshape(images, (number, height * width, images.shape[-1]))
-    return tf.gather(flat, places, axis=1, batch_dims=1)
-
-
-def _moved(places: tf.Tensor, side: int, number: int, seed: tf.Tensor) -> tf.Tensor:
-    """(1, side) places -> (number, side), each row moved by up to SHIFT of the side and mirrored at the border."""
-    reach = int(side * SHIFT)
-    places += tf.random.stateless_uniform((number, 1), seed, -reach, reach + 1, tf.int32)
-    return side - 1 - tf.abs(side - 1 - tf.abs(places))
 
 
 def stratified(split: Split, count: int, seed: int = 0) -> np.ndarray:

@@ -8,31 +8,18 @@ from pathlib import Path
 
 import numpy as np
 
-from cnn_app import data as sources
 from cnn_app.artifacts import ModelDir, replacing, sha256
 from cnn_app.data import pipeline
 from cnn_app.data.dataset import Dataset, Split
-from cnn_app.errors import DataError, ExportError
+from cnn_app.errors import ExportError
 from cnn_app.export import targets as table
 from cnn_app.export.graph import deployable
 from cnn_app.export.verification import Comparison, compare
-from cnn_app.recipe import Data, Export
+from cnn_app.recipe import Export
 from cnn_app.runtimes import answers
 from cnn_app.runtimes.keras_model import KerasRuntime, load
 
 VERIFIED = 1000  # held-out pictures at most
-
-
-def data_for(directory: ModelDir, data: Data | None, progress: pipeline.Progress | None = None) -> Dataset:
-    """The pictures for a model: those given, or those it was trained on, in the model's size and label order."""
-    card = directory.read_card()
-    if data is None:
-        known = {name: card.data[name] for name in ("source", "directory", "on_bad_image") if name in card.data}
-        if "source" not in known:
-            raise DataError(f"{directory.card} does not say which data it was trained on; give --data")
-        data = Data(**known)
-    dataset = sources.load(data).in_order(card.labels)
-    return pipeline.prepare(dataset, card.image, skip_bad=data.on_bad_image == "skip", progress=progress)
 
 
 def export(

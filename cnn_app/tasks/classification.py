@@ -50,6 +50,14 @@ def targets(model, labels):
     return dict.fromkeys(model.output, labels) if isinstance(model.output, dict) else labels
 
 
+def class_weights(labels: np.ndarray, classes: Iterable[str], kind: str) -> np.ndarray | None:
+    """Weights (classes,) of the loss for one-hot labels: "balanced" is n / (classes * pictures of the class)."""
+    if kind == "none":
+        return None
+    counts = np.bincount(labels, minlength=len(list(classes)))
+    return (len(labels) / (len(counts) * np.maximum(counts, 1))).astype(np.float32)
+
+
 def report(probabilities: np.ndarray, labels: np.ndarray, classes: Iterable[str]) -> Report:
     """Compare (n, classes) with (n,)."""
     classes = list(classes)

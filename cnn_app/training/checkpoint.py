@@ -35,8 +35,8 @@ def save(directory: ModelDir, model, position: Position, settings: dict) -> None
             np.savez(stream, header=np.frombuffer(header.encode(), np.uint8), **arrays)
 
 
-def restore(directory: ModelDir, model, settings: dict) -> Position:
-    """Put the saved state into `model`; refuse one that was made with other settings."""
+def read(directory: ModelDir, settings: dict) -> tuple[Position, list[np.ndarray]]:
+    """The saved position, and the variables for `fill`; refuse those that were made with other settings."""
     path = directory.training / "state.npz"
     if not path.is_file():
         raise TrainingError(
@@ -55,13 +55,17 @@ def restore(directory: ModelDir, model, settings: dict) -> Position:
             f"cannot resume with another {changed[0]}: it was {old!r} and is {settings[changed[0]]!r} now; "
             "use the same options, or leave --resume out to start again"
         )
+    values = header["position"]
+    return Position(**values | {"best": values["best"] and tuple(values["best"])}), arrays
+
+
+def fill(directory: ModelDir, model, arrays: list[np.ndarray]) -> None:
+    """Set the variables of `model`, which is compiled as it was when they were saved."""
     variables = _variables(model)
     if [array.shape for array in arrays] != [tuple(variable.shape) for variable in variables]:
-        raise ArtifactError(f"{path} does not fit the network; remove {directory.training} and start again")
+        raise ArtifactError(f"{directory.training} does not fit the network; remove it and start again")
     for variable, array in zip(variables, arrays, strict=True):
         variable.assign(array)
-    values = header["position"]
-    return Position(**values | {"best": values["best"] and tuple(values["best"])})
 
 
 def _variables(model) -> list:

@@ -7,9 +7,10 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import keras
+import numpy as np
 
 from cnn_app.artifacts import ModelDir
 from cnn_app.data import pipeline
@@ -22,6 +23,7 @@ from cnn_app.tasks import classification
 from cnn_app.training import checkpoint, records
 from cnn_app.training.checkpoint import Position
 from cnn_app.training.rates import PLATEAU_PATIENCE, learning_rate, optimizer
+from cnn_app.training.regime import PLAIN, Regime, enter
 
 OVERFIT_STEPS = 200
 SAVE_EVERY_STEPS = 2000  # within long epochs
@@ -35,15 +37,19 @@ class Watch:
     epoch: Callable[[dict], None] = lambda row: None
 
 
-def compile_model(model: keras.Model, schedule: Schedule) -> None:
-    """Loss, metrics and optimizer; without XLA on a CPU, where it costs twenty times the step."""
-    model.compile(optimizer(schedule), **classification.compile_arguments(model, schedule.label_smoothing))
+def compile_model(model: keras.Model, schedule: Schedule, regime: Regime = PLAIN, epoch: int = 0) -> None:
+    """Freeze what `epoch` freezes; loss, metrics and optimizer; no XLA on a CPU, where a step costs twenty times."""
+    enter(model, regime.phase(epoch))
+    model.compile(
+        optimizer(schedule, regime.factors), **classification.compile_arguments(model, schedule.label_smoothing)
+    )
     model.optimizer.build(model.trainable_variables)
 
 
 def train(
     model: keras.Model, dataset: Dataset, schedule: Schedule, directory: ModelDir, settings: dict,
-    keep: Callable[[keras.Model, dict], None], *, resume: bool = False, watch: Watch | None = None,
+    keep: Callable[[keras.Model, dict], None], *, regime: Regime = PLAIN, resume: bool = False,
+    watch: Watch | None = None,
 ) -> Position:  # fmt: skip
     """Train `model` in place and hand the best weights so far to `keep(model, history row)`.
 
@@ -51,18 +57,27 @@ def train(
     Raises TrainingError when the loss is no number any more, or when a signal stopped the run.
     """
     watch = watch or Watch()
-    compile_model(model, schedule)
-    position = checkpoint.restore(directory, model, settings) if resume else Position()
     train_split, steps = dataset.splits["train"], pipeline.steps_per_epoch(dataset.splits["train"], schedule.batch)
+    weights = classification.class_weights(train_split.labels, dataset.classes, schedule.class_weights)
+    position, saved = checkpoint.read(directory, settings) if resume else (Position(), None)
+    phase = regime.phase(max(0, position.step - 1) // steps)  # in which it was saved
+    compile_model(model, schedule, regime, phase.epoch)
+    if saved is not None:
+        checkpoint.fill(directory, model, saved)
     with stop_signals() as stopped:
         for epoch in range(position.step // steps, schedule.epochs):
+            if _is_over(position, schedule):
+                break
+            if regime.phase(epoch) != phase:
+                phase = regime.phase(epoch)
+                compile_model(model, schedule, regime, epoch)
             batches = pipeline.training_batches(
                 train_split, schedule.batch, len(dataset.classes), seed=schedule.seed, epoch=epoch,
                 skip=position.step - epoch * steps, augment=schedule.augment,
             )  # fmt: skip
             for images, labels in batches.as_numpy_iterator():
                 rate = learning_rate(schedule, position.step, steps, position.plateaus)
-                logs = train_step(model, images, labels, rate)
+                logs = train_step(model, images, labels, rate, weights)
                 position.step += 1
                 _check_finite(logs, rate, position)
                 position.sums = {name: position.sums.get(name, 0.0) + value for name, value in logs.items()}
@@ -83,10 +98,11 @@ def train(
     return position
 
 
-def train_step(model: keras.Model, images, labels, rate: float) -> dict:
+def train_step(model: keras.Model, images, labels, rate: float, class_weights: np.ndarray | None = None) -> dict:
     """One optimizer step; its loss over all outputs and its top-1 of the main one."""
     model.optimizer.learning_rate = rate
-    logs = model.train_on_batch(images, classification.targets(model, labels), return_dict=True)
+    share = None if class_weights is None else classification.targets(model, labels @ class_weights)
+    logs = model.train_on_batch(images, classification.targets(model, labels), share, return_dict=True)
     top1 = logs.get("top1", logs.get(f"{classification.MAIN}_top1"))
     return {"loss": float(logs["loss"]), "top1": float(top1)}
 
@@ -155,6 +171,11 @@ def _end_of_epoch(model, dataset, schedule, position: Position, epoch: int, step
     return row
 
 
+def _is_over(position: Position, schedule: Schedule) -> bool:
+    """Whether there was nothing better for as many epochs as the schedule has patience."""
+    return 0 < schedule.patience <= len(position.history) - position.best_epoch
+
+
 def _check_finite(logs: dict, rate: float, position: Position) -> None:
     if not math.isfinite(logs["loss"]):
         kept = (
@@ -173,20 +194,3 @@ def _stop(directory: ModelDir, model, position: Position, settings: dict) -> Tra
     return TrainingError(
         f"stopped after step {position.step}; the run is saved, go on with the same command and --resume"
     )
-
-
-def settings_of(architecture: str, columns: dict, dataset: Dataset, schedule: Schedule) -> dict:
-    """What decides a run's result; two runs with equal settings are the same run."""
-    return {
-        "network": architecture,
-        "columns": _plain(columns),
-        "data": dataset.fingerprint(),
-        **_plain(asdict(schedule)),
-    }
-
-
-def _plain(value):
-    """As JSON gives it back: tuples are lists."""
-    if isinstance(value, dict):
-        return {name: _plain(item) for name, item in value.items()}
-    return [_plain(item) for item in value] if isinstance(value, (tuple, list)) else value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
@@ -14,10 +15,11 @@ from cnn_app.artifacts import Card, ModelDir, replacing, sha256
 from cnn_app.data import pipeline
 from cnn_app.data.dataset import Dataset
 from cnn_app.errors import TrainingError
-from cnn_app.recipe import Data, Schedule
+from cnn_app.recipe import Data, Schedule, Transfer
 from cnn_app.runtimes import answers, open_model
 from cnn_app.tasks import classification
 from cnn_app.training import engine, records
+from cnn_app.training.regime import PLAIN, Regime
 
 
 @dataclass(frozen=True)
@@ -30,26 +32,42 @@ class Job:
     dataset: Dataset
     data: Data
     schedule: Schedule
+    transfer: Transfer | None = None
+    regime: Regime = PLAIN
 
     @property
     def steps_per_epoch(self) -> int:
         return pipeline.steps_per_epoch(self.dataset.splits["train"], self.schedule.batch)
+
+    @property
+    def recipe(self) -> dict:
+        """How it is trained."""
+        return asdict(self.schedule) | ({"transfer": asdict(self.transfer)} if self.transfer else {})
+
+    @property
+    def settings(self) -> dict:
+        """What decides the result, as JSON gives it back: two jobs with equal settings are the same run."""
+        settings = {"network": self.architecture, "columns": self.columns, "data": self.dataset.fingerprint()}
+        return json.loads(json.dumps(settings | self.recipe))
 
 
 def plan(
     name: str, columns: dict, data: Data, schedule: Schedule, *,
     adapt: Callable[[keras.Model, Dataset], None] | None = None, progress: pipeline.Progress | None = None,
 ) -> Job:  # fmt: skip
-    """Load the data and build network `name` for its classes, from the schedule's seed; `adapt` may change it."""
+    """Load the data and build network `name` for its classes, from the schedule's seed.
+
+    `adapt` may change the network before pictures are read: what it refuses is told at once.
+    """
     columns = columns | ({"image": data.image} if data.image else {})
     columns["image"] = registry.spec(name, **columns).image  # a wrong column or size is told before pictures are read
     dataset = sources.load(data)
     columns["classes"] = len(dataset.classes)
-    dataset = pipeline.prepare(dataset, columns["image"], skip_bad=data.on_bad_image == "skip", progress=progress)
     keras.utils.set_random_seed(schedule.seed)
     model = heads.build("classification", name, columns)
     if adapt is not None:
         adapt(model, dataset)
+    dataset = pipeline.prepare(dataset, columns["image"], skip_bad=data.on_bad_image == "skip", progress=progress)
     return Job(name, columns, model, dataset, data, schedule)
 
 
@@ -72,14 +90,14 @@ def run(
             "counts": job.dataset.counts(),
             "skipped": len(job.dataset.skipped),
         },
-        recipe=asdict(job.schedule),
+        recipe=job.recipe,
         versions=records.versions(),
     )
 
     def keep(model: keras.Model, row: dict) -> None:
         nonlocal card
-        with replacing(directory.model) as scratch:
-            model.save(scratch)
+        with replacing(directory.model) as scratch:  # without the optimizer, which is twice the network
+            keras.Model(model.input, model.output, name=model.name).save(scratch)
         card = replace(card, metrics={"val": {"top1": row["val_top1"], "loss": row["val_loss"]}, "epoch": row["epoch"]},
                        digests={"model.keras": sha256(directory.model)})  # fmt: skip
         directory.write_card(card)
@@ -87,8 +105,8 @@ def run(
     if resume and directory.card.exists():
         kept = directory.read_card()
         card = replace(card, metrics=kept.metrics, digests=kept.digests)
-    settings = engine.settings_of(job.architecture, job.columns, job.dataset, job.schedule)
-    position = engine.train(job.model, job.dataset, job.schedule, directory, settings, keep, resume=resume, watch=watch)
+    position = engine.train(job.model, job.dataset, job.schedule, directory, job.settings, keep, regime=job.regime,
+                            resume=resume, watch=watch)  # fmt: skip
     best = open_model(directory.path)
     test = job.dataset.splits["test"]
     result = classification.report(answers(best, test), test.labels, job.dataset.classes)
@@ -103,7 +121,7 @@ def run(
 
 def dry_run(job: Job) -> dict:
     """One training step and one validation batch, nothing written: what a run would be."""
-    engine.compile_model(job.model, job.schedule)
+    engine.compile_model(job.model, job.schedule, job.regime)
     batches = pipeline.training_batches(job.dataset.splits["train"], job.schedule.batch, len(job.dataset.classes),
                                         seed=job.schedule.seed, epoch=0, augment=job.schedule.augment)  # fmt: skip
     images, labels = next(batches.as_numpy_iterator())

@@ -1,10 +1,10 @@
-"""Weights that were learned elsewhere: copying, freezing, fine-tuning."""
+"""Weights that were learned elsewhere: loading, freezing, fine-tuning, deep features."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cnn_app.errors import ModelError
+from cnn_app.errors import ModelError, unknown
 
 if TYPE_CHECKING:
     import os
@@ -25,7 +25,7 @@ def copy_weights(source: keras.Model, target: keras.Model, *, new_head: bool = F
 
     found = {}
     for layer in target.layers:
-        if not layer.weights or (new_head and _is_head(layer.name)):
+        if not layer.weights or (new_head and is_head(layer.name)):
             continue
         try:
             weights = source.get_layer(layer.name).get_weights()
@@ -49,15 +49,15 @@ def load_weights(model: keras.Model, path: str | os.PathLike[str]) -> Loaded:
     return load_weights(model, path)
 
 
-def freeze(model: keras.Model, *, backbone: bool, batch_norm: bool) -> None:
-    """Keep the backbone, or only its batch normalization (then in inference mode), as it is."""
-    from keras.layers import BatchNormalization
+def layers_at(model: keras.Model, place: str) -> list[keras.Layer]:
+    """The layer of that name, or those of the stage or unit of that name: stage3 has stage3_unit2_b_conv."""
+    found = [layer for layer in model.layers if layer.name == place or layer.name.startswith(f"{place}_")]
+    if not found:
+        parts = [layer.name.split("_") for layer in model.layers]
+        raise unknown("layer or stage", place, {"_".join(part[:n]) for part in parts for n in range(1, len(part) + 1)})
+    return found
 
-    for layer in model.layers:
-        norm = isinstance(layer, BatchNormalization)
-        layer.trainable = _is_head(layer.name) or not (backbone or (norm and batch_norm))
 
-
-def _is_head(name: str) -> bool:
+def is_head(name: str) -> bool:
     """The main head, or that of an auxiliary classifier."""
     return name == HEAD or name.endswith(f"_{HEAD}")

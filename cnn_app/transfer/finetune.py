@@ -1,29 +1,65 @@
-"""Fine-tuning: a trained model directory, another class list, a new head."""
+"""Fine-tuning: a network with weights from elsewhere, another class list, a new head."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import keras
+import numpy as np
 
 from cnn_app.artifacts import ModelDir
 from cnn_app.data import pipeline
 from cnn_app.data.dataset import Dataset
-from cnn_app.recipe import Data, Schedule
+from cnn_app.recipe import Data, Schedule, Transfer
 from cnn_app.runtimes.keras_model import load
 from cnn_app.training.run import Job, plan
-from cnn_app.transfer import copy_weights, freeze
+from cnn_app.transfer import HEAD, copy_weights, features, freezing, linear, load_weights, published
 
 
 def prepare(
-    source: ModelDir, data: Data, schedule: Schedule, *,
-    freeze_backbone: bool, freeze_batch_norm: bool, progress: pipeline.Progress | None = None,
+    source: str, columns: dict, data: Data, schedule: Schedule, transfer: Transfer,
+    progress: pipeline.Progress | None = None,
 ) -> Job:  # fmt: skip
-    """A Job for `data` that starts from the weights of `source`; where the classes are the same, so does its head."""
-    card = source.read_card()
-    weights = load(source.path)
+    """A Job that goes on from learned weights with the classes of `data`.
+
+    source: a model directory, whose network and weights these are, or a network's name; that starts from ImageNet's
+    weights where `transfer` names no others.
+    """
+    own = Path(source).is_dir()
+    if own:
+        card = ModelDir(source).read_card()
+        name, columns = card.architecture, card.columns | {"image": card.image} | columns
+    else:
+        name = source
+    weights = transfer.weights or (source if own else "imagenet")
+    fresh, regime = False, None
 
     def adapt(model: keras.Model, dataset: Dataset) -> None:
-        copy_weights(weights, model, new_head=dataset.classes != card.labels)
-        freeze(model, backbone=freeze_backbone, batch_norm=freeze_batch_norm)
+        nonlocal fresh, regime
+        regime = freezing.regime(model, transfer, schedule.epochs)
+        fresh = set_weights(model, name, columns, weights, dataset.classes)
 
-    columns = card.columns | {"image": card.image}
-    return plan(card.architecture, columns, data, schedule, adapt=adapt, progress=progress)
+    job = plan(name, columns, data, schedule, adapt=adapt, progress=progress)
+    if fresh and transfer.recipe == "probe-then-tune":
+        start_head(job.model, job.dataset, schedule.seed)
+    return replace(job, transfer=replace(transfer, weights=str(weights)), regime=regime)
+
+
+def set_weights(model: keras.Model, name: str, columns: dict, weights: str, classes: tuple[str, ...]) -> bool:
+    """Set what was learned elsewhere; whether the head is new, because it tells other classes apart."""
+    if ModelDir(weights).card.is_file():
+        new = ModelDir(weights).read_card().labels != classes
+        copy_weights(load(weights), model, new_head=new)
+        return new
+    path = published.fetch(published.of(name, columns)) if weights == "imagenet" else weights
+    return load_weights(model, path).new_head
+
+
+def start_head(model: keras.Model, dataset: Dataset, seed: int) -> linear.Linear:
+    """Set the head to the logistic regression on its features: tuning then bends them less (arXiv:2202.10054)."""
+    train = dataset.splits["train"]
+    seen = np.concatenate(list(features.rows(features.tapped(model), train)))
+    found = linear.fit(seen, train.labels, len(dataset.classes), seed=seed)
+    model.get_layer(HEAD).set_weights(linear.as_head(found))
+    return found

@@ -1,0 +1,96 @@
+"""Pictures of deep features: a data set as points of the plane, and a picture with its neighbours."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+import numpy as np
+
+from cnn_app.artifacts import replacing
+from cnn_app.data import pictures
+from cnn_app.data.dataset import Dataset
+from cnn_app.errors import DataError
+
+PERPLEXITY = 30  # neighbours that t-SNE keeps near (van der Maaten, Hinton 2008)
+COLUMNS = 5  # of a contact sheet
+LEGEND = 20  # classes that colours and a legend can tell apart
+
+
+def draw_map(
+    vectors: np.ndarray, labels: np.ndarray, classes: Sequence[str], method: str, title: str,
+    path: str | os.PathLike[str], seed: int = 0,
+) -> None:  # fmt: skip
+    """(n, width) as points in the plane, coloured by class, into a PNG."""
+    from matplotlib.figure import Figure
+
+    points, axes_names = _plane(vectors, method, seed)
+    figure = Figure((9, 6.5), layout="constrained")
+    axes = figure.add_subplot()
+    for label, name in enumerate(classes):
+        chosen = points[labels == label]
+        colour = f"C{label}" if len(classes) <= 10 else _colour(label, len(classes))
+        axes.scatter(*chosen.T, s=14, color=colour, alpha=0.75, linewidths=0, label=f"{name} ({len(chosen)})")
+        if len(classes) > LEGEND and len(chosen):
+            axes.annotate(name, np.median(chosen, 0), fontsize=7, ha="center", weight="bold")
+    axes.set(xlabel=axes_names[0], ylabel=axes_names[1], title=title)
+    if method == "tsne":
+        axes.set(xticks=[], yticks=[])  # its distances have no unit
+    if len(classes) <= LEGEND:
+        figure.legend(loc="outside right upper", title="class (pictures)")
+    with replacing(path) as scratch:
+        figure.savefig(scratch, dpi=120, format="png")
+
+
+def draw_sheet(
+    query: str | os.PathLike[str], dataset: Dataset, image: tuple[int, int, int], neighbours: Sequence[dict],
+    path: str | os.PathLike[str],
+) -> None:  # fmt: skip
+    """A contact sheet as a PNG: the picture at `query` in a frame, then its `neighbours` in the prepared data set."""
+    from matplotlib.figure import Figure
+
+    cells = [(pictures.read(query, image), _short(os.fspath(query)))]
+    for row in neighbours:
+        split = dataset.splits[row["split"]]
+        place = list(split.names).index(row["picture"])
+        pixels = split.read(place).numpy() if split.array is None else split.array[place]
+        cells.append((pixels, f"{row['label']}  {row['cosine']:.3f}\n{_short(row['picture'])}"))
+    lines = -(-len(cells) // COLUMNS)
+    figure = Figure((2.2 * COLUMNS, 2.6 * lines + 0.4), layout="constrained")
+    figure.suptitle("The picture in the red frame, and its nearest neighbours by the cosine of their features")
+    for place, (pixels, caption) in enumerate(cells, start=1):
+        axes = figure.add_subplot(lines, COLUMNS, place)
+        axes.imshow(pixels[..., 0] if pixels.shape[-1] == 1 else pixels, cmap="gray", vmin=0, vmax=255)
+        axes.set_title(caption, fontsize=8)
+        axes.set(xticks=[], yticks=[])
+        for side in axes.spines.values():
+            side.set(visible=place == 1, linewidth=3, color="C3")
+    with replacing(path) as scratch:
+        figure.savefig(scratch, dpi=110, format="png")
+
+
+def _plane(vectors: np.ndarray, method: str, seed: int) -> tuple[np.ndarray, tuple[str, str]]:
+    from sklearn.decomposition import PCA
+    from sklearn.manifold import TSNE
+
+    if len(vectors) < 4:
+        raise DataError(f"a map needs at least four pictures, received {len(vectors)}")
+    if method == "pca":
+        pca = PCA(2, random_state=seed)
+        points = pca.fit_transform(vectors)
+        first, second = pca.explained_variance_ratio_
+        return points, (f"first component ({first:.0%} of variance)", f"second component ({second:.0%} of variance)")
+    perplexity = min(PERPLEXITY, (len(vectors) - 1) / 3)
+    points = TSNE(2, perplexity=perplexity, init="pca", random_state=seed).fit_transform(vectors)
+    return points, ("t-SNE 1", "t-SNE 2")
+
+
+def _short(path: str, length: int = 28) -> str:
+    name = os.path.basename(path)
+    return name if len(name) <= length else f"{name[: length // 2]}…{name[-length // 2 + 1 :]}"
+
+
+def _colour(label: int, classes: int):
+    from matplotlib import colormaps
+
+    return colormaps["tab20" if classes <= LEGEND else "nipy_spectral"](label / max(1, classes - 1))

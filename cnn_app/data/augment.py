@@ -1,0 +1,86 @@
+"""Changed pictures for training: moved, distorted and mixed ones. All is a function of a seed."""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+from cnn_app.data.randaugment import randaugment
+
+SHIFT = 1 / 8  # of the side that a crop may move by: CIFAR's 4 of 32 (arXiv:1512.03385, 4.2)
+MIXUP_ALPHA, CUTMIX_ALPHA = 0.2, 1.0  # of the Beta distributions (arXiv:1710.09412, 4.1; arXiv:1905.04899, 4.1)
+
+
+def augmented(images: tf.Tensor, seed: tuple, augment: tuple[str, ...]) -> tf.Tensor:
+    """uint8 (b, H, W, C): flipped left to right, moved by up to an eighth of its sides, or changed by RandAugment."""
+    seed = tf.stack([tf.cast(part, tf.int64) for part in seed])
+    images = _moved(images, seed, flip="flip" in augment, crop="crop" in augment)
+    return randaugment(images, seed) if "randaugment" in augment else images
+
+
+def mixed(images: tf.Tensor, labels: tf.Tensor, seed: tuple, augment: tuple[str, ...]) -> tuple[tf.Tensor, tf.Tensor]:
+    """Blend each picture and its label (b, classes) with its neighbour's: all of it (mixup) or a box of it (cutmix).
+
+    With both, a coin decides for each picture.
+    """
+    kinds = [kind for kind in ("mixup", "cutmix") if kind in augment]
+    if not kinds:
+        return images, labels
+    seed = tf.stack([tf.cast(part, tf.int64) for part in seed]) + 17
+    number = tf.shape(images)[0]
+    masks = [_mixup(images, seed) if kind == "mixup" else _cutmix(images, seed) for kind in kinds]
+    coin = tf.random.stateless_uniform((number, 1, 1, 1), seed + 3) < 0.5
+    mask = masks[0] if len(masks) == 1 else tf.where(coin, *masks)
+    share = tf.reduce_mean(mask, (1, 2))
+    own, other = (tf.cast(x, tf.float32) for x in (images, tf.roll(images, 1, 0)))
+    blend = tf.cast(tf.round(mask * own + (1 - mask) * other), tf.uint8)
+    return blend, share * labels + (1 - share) * tf.roll(labels, 1, 0)
+
+
+def _mixup(images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+    """How much of each pixel stays: the same for all of a picture."""
+    return tf.zeros_like(images[..., :1], tf.float32) + _beta(images, seed, MIXUP_ALPHA)
+
+
+def _cutmix(images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+    """How much of each pixel stays: nothing within a box of the neighbour's share of the area."""
+    share = tf.sqrt(1 - _beta(images, seed, CUTMIX_ALPHA))
+    inside = []
+    for axis, side in ((1, tf.shape(images)[1]), (2, tf.shape(images)[2])):
+        centre = tf.random.stateless_uniform(tf.shape(share), seed + axis) * tf.cast(side, tf.float32)
+        shape = [1, -1 if axis == 1 else 1, -1 if axis == 2 else 1, 1]
+        places = tf.reshape(tf.cast(tf.range(side), tf.float32) + 0.5, shape)
+        inside.append(tf.abs(places - centre) < share * tf.cast(side, tf.float32) / 2)
+    return 1 - tf.cast(inside[0] & inside[1], tf.float32)
+
+
+def _beta(images: tf.Tensor, seed: tf.Tensor, alpha: float) -> tf.Tensor:
+    """Beta(alpha, alpha) draws of shape (b, 1, 1, 1)."""
+    shape = (tf.shape(images)[0], 1, 1, 1)
+    one, other = (tf.random.stateless_gamma(shape, seed + 7 * i, alpha, dtype=tf.float64) for i in range(2))
+    return tf.cast((one + 1e-300) / (one + other + 2e-300), tf.float32)
+
+
+def _moved(images: tf.Tensor, seed: tf.Tensor, *, flip: bool, crop: bool) -> tf.Tensor:
+    """One gather from where each pixel comes from; the border is mirrored."""
+    if not (flip or crop):
+        return images
+    number, height, width = (images.shape[i] or tf.shape(images)[i] for i in range(3))
+    rows, columns = tf.range(height)[None], tf.range(width)[None]
+    if crop:
+        rows, columns = (
+            _shifted(places, side, number, seed + 1 + i)
+            for i, (places, side) in enumerate(((rows, height), (columns, width)))
+        )
+    if flip:
+        turned = tf.random.stateless_uniform((number, 1), seed) < 0.5
+        columns = tf.where(turned, width - 1 - columns, columns)
+    places = tf.broadcast_to(rows[:, :, None] * width + columns[:, None, :], (number, height, width))
+    flat = tf.reshape(images, (number, height * width, images.shape[-1]))
+    return tf.gather(flat, places, axis=1, batch_dims=1)
+
+
+def _shifted(places: tf.Tensor, side: int, number: int, seed: tf.Tensor) -> tf.Tensor:
+    """(1, side) places -> (number, side), each row moved by up to SHIFT of the side and mirrored at the border."""
+    reach = int(side * SHIFT)
+    places += tf.random.stateless_uniform((number, 1), seed, -reach, reach + 1, tf.int32)
+    return side - 1 - tf.abs(side - 1 - tf.abs(places))

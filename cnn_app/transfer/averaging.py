@@ -1,0 +1,42 @@
+"""The mean of the weights of several models of one network (Izmailov et al., arXiv:1803.05407; arXiv:2203.05482)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+import keras
+import numpy as np
+
+from cnn_app.artifacts import Card, ModelDir, replacing, sha256
+from cnn_app.errors import ModelError
+from cnn_app.runtimes.keras_model import load
+
+SAME = ("architecture", "columns", "labels", "image")  # of the cards
+
+
+def average(sources: Iterable[ModelDir], out: ModelDir) -> Card:
+    """Write the mean of the models in `sources` to `out`, batch statistics included, and return its card.
+
+    Raises ModelError for models of different networks or labels.
+    """
+    sources = list(sources)
+    cards = [source.read_card() for source in sources]
+    for source, card in zip(sources[1:], cards[1:], strict=True):
+        for name in SAME:
+            if getattr(card, name) != getattr(cards[0], name):
+                raise ModelError(f"{source.path} has another {name} than {sources[0].path}: "
+                                 f"{getattr(card, name)!r} and {getattr(cards[0], name)!r}")  # fmt: skip
+    if out.card.exists():
+        raise ModelError(f"{out.path} holds a model already; choose another --out")
+    mean, total = load(sources[0].path), None
+    for source in sources:
+        weights = [np.asarray(weight, np.float64) for weight in load(source.path).get_weights()]
+        total = weights if total is None else [a + b for a, b in zip(total, weights, strict=True)]
+    mean.set_weights([part / len(sources) for part in total])
+    with replacing(out.model) as scratch:
+        keras.Model(mean.input, mean.output, name=mean.name).save(scratch)
+    recipe = {"average_of": [str(source.path) for source in sources]}
+    card = replace(cards[0], recipe=recipe, metrics={}, digests={"model.keras": sha256(out.model)})
+    out.write_card(card)
+    return card
