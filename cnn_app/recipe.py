@@ -108,6 +108,20 @@ class Acceptance:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Transferability:
+    """A study of how well the first n stages of a network that learned classes A serve one that learns classes B."""
+
+    first: tuple[str, ...] = ()  # A's classes; none: every other one
+    pictures: int = 3000  # for training, of A as of B
+    held_out: int = 2000
+    seeds: int = 3
+
+    def __post_init__(self):
+        for name, low, high in (("pictures", 2, 10**9), ("held_out", 2, 10**9), ("seeds", 1, 1000)):
+            _between(name, low, getattr(self, name), high)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Recipe:
     """One model, from data to delivered files."""
 
@@ -119,6 +133,7 @@ class Recipe:
     transfer: Transfer | None = None  # None: from random weights
     export: Export | None = None
     acceptance: Acceptance = field(default_factory=Acceptance)
+    transferability: Transferability | None = None  # a study in the place of a model
 
     def __post_init__(self):
         if not self.name.isprintable() or Path(self.name).name != self.name or self.name[:1] in ("", "."):
@@ -127,6 +142,8 @@ class Recipe:
             )
         if not isinstance(self.model.get("name"), str):
             raise RecipeError("[model] needs a name; `cnn-app models` lists them")
+        if self.transferability and (self.export or self.transfer or self.acceptance != Acceptance()):
+            raise RecipeError("a study of [transferability] has no [transfer], [export] or [acceptance]")
 
 
 def read(path: str | os.PathLike[str]) -> Recipe:

@@ -155,6 +155,8 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON i
 out_option = click.option(
     "--out", required=True, type=click.Path(file_okay=False), help="The model directory to write."
 )
+store_option = click.option("--store", default="saved_models", show_default=True, type=click.Path(file_okay=False),
+                            help="Where model directories lie.")  # fmt: skip
 run_options = (
     click.option("--resume", is_flag=True, help="Go on with the run that was stopped in --out."),
     click.option("--overwrite", is_flag=True, help="Replace the model in --out."),

@@ -1,16 +1,10 @@
 import click
 
-from cnn_app.cli.options import json_option
+from cnn_app.cli.options import json_option, store_option
 
 
 @click.command()
-@click.option(
-    "--store",
-    default="saved_models",
-    show_default=True,
-    type=click.Path(file_okay=False),
-    help="Where model directories lie.",
-)
+@store_option
 @json_option
 def quickstart(store, as_json):
     """The main job on real data that needs no network: train, quantize, export and verify a network for digits."""

@@ -1,17 +1,11 @@
 import click
 
-from cnn_app.cli.options import json_option
+from cnn_app.cli.options import json_option, store_option
 
 
 @click.command()
 @click.argument("recipe", type=click.Path(exists=True, dir_okay=False))
-@click.option(
-    "--store",
-    default="saved_models",
-    show_default=True,
-    type=click.Path(file_okay=False),
-    help="Where model directories lie.",
-)
+@store_option
 @click.option("--data-dir", type=click.Path(file_okay=False), help="Where TFDS sets lie, if the recipe does not say.")
 @click.option("--resume", is_flag=True, help="Go on with the run that was stopped.")
 @click.option("--overwrite", is_flag=True, help="Replace the model of that name in the store.")
