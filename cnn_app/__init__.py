@@ -50,7 +50,7 @@ def create_model(
         from cnn_app import transfer
 
         if weights == "imagenet":
-            from cnn_app.transfer import published
+            from cnn_app.transfer.pretrained import published
 
             weights = published.fetch(published.of(name, columns))
         transfer.load_weights(model, weights)

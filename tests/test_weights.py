@@ -16,8 +16,9 @@ import cnn_app
 from cnn_app.analysis.complexity import complexity
 from cnn_app.errors import CnnAppError, ModelError
 from cnn_app.export import graph
-from cnn_app.transfer import copy_weights, load_weights, naming, published, traits
-from cnn_app.transfer.naming import Traits
+from cnn_app.transfer import copy_weights, load_weights
+from cnn_app.transfer.pretrained import naming, published, traits
+from cnn_app.transfer.pretrained.naming import Traits
 
 RNG = np.random.default_rng(0)
 TORCH_MEAN, TORCH_STD = np.array([0.485, 0.456, 0.406]) * 255, np.array([0.229, 0.224, 0.225]) * 255
@@ -318,7 +319,7 @@ def test_pytorch_files_say_what_they_need(small, tmp_path, monkeypatch):
 
 
 def test_sizes_are_bounded(small, tmp_path, monkeypatch):
-    from cnn_app.transfer import files
+    from cnn_app.transfer.pretrained import files
 
     path = write(tmp_path / "a.npz", small[1])
     monkeypatch.setattr(files, "MAX_BYTES", 1000)

@@ -14,7 +14,7 @@ def table(columns, rows, title=None):
 
     grid = Table(title=title, title_justify="left")
     for column in columns:
-        grid.add_column(column.lstrip(">"), justify="right" if column.startswith(">") else "left")
+        grid.add_column(Text(column.lstrip(">")), justify="right" if column.startswith(">") else "left")
     for row in rows:
         grid.add_row(*(Text(str(cell)) for cell in row))
     console = Console()

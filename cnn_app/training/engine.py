@@ -48,12 +48,13 @@ def compile_model(model: keras.Model, schedule: Schedule, regime: Regime = PLAIN
 
 def train(
     model: keras.Model, dataset: Dataset, schedule: Schedule, directory: ModelDir, settings: dict,
-    keep: Callable[[keras.Model, dict], None], *, regime: Regime = PLAIN, resume: bool = False,
+    keep: Callable[[keras.Model, dict], None], *, regime: Regime = PLAIN, learned: bool = False, resume: bool = False,
     watch: Watch | None = None,
 ) -> Position:  # fmt: skip
     """Train `model` in place and hand the best weights so far to `keep(model, history row)`.
 
     settings: what must be equal for a run to be resumed. The best epoch has the highest val top-1, then lowest loss.
+    learned: the model knows the classes already; what it starts as is epoch 0, and may stay the best.
     Raises TrainingError when the loss is no number any more, or when a signal stopped the run.
     """
     watch = watch or Watch()
@@ -64,6 +65,11 @@ def train(
     compile_model(model, schedule, regime, phase.epoch)
     if saved is not None:
         checkpoint.fill(directory, model, saved)
+    if learned and not position.history:
+        before = classification.report(answers(KerasRuntime(model), train_split), train_split.labels, dataset.classes)
+        row = _measure(model, dataset, position, 0, 0.0, {"loss": before.loss, "top1": before.top1})
+        keep(model, row)
+        watch.epoch(row)
     with stop_signals() as stopped:
         for epoch in range(position.step // steps, schedule.epochs):
             if _is_over(position, schedule):
@@ -87,7 +93,8 @@ def train(
                     raise _stop(directory, model, position, settings)
                 if done % SAVE_EVERY_STEPS == 0 and done < steps:
                     checkpoint.save(directory, model, position, settings)
-            row = _end_of_epoch(model, dataset, schedule, position, epoch, steps)
+            means = {name: total / steps for name, total in position.sums.items()}
+            row = _measure(model, dataset, position, epoch + 1, rate, means)
             if position.best_epoch == row["epoch"]:
                 keep(model, row)
             records.write_history(directory, position.history)
@@ -144,24 +151,17 @@ def stop_signals() -> Iterator[threading.Event]:
             signal.signal(number, handler)
 
 
-def _end_of_epoch(model, dataset, schedule, position: Position, epoch: int, steps: int) -> dict:
+def _measure(model, dataset, position: Position, epoch: int, rate: float, means: dict) -> dict:
+    """The row of a finished epoch, in the history; the position knows then whether it is the best."""
     val = dataset.splits["val"]
     result = classification.report(answers(KerasRuntime(model), val), val.labels, dataset.classes)
-    means = {name: total / steps for name, total in position.sums.items()}
-    rate = learning_rate(schedule, position.step - 1, steps, position.plateaus)
-    row = {
-        "epoch": epoch + 1,
-        "step": position.step,
-        "lr": rate,
-        **means,
-        "val_loss": result.loss,
-        "val_top1": result.top1,
-    }
+    figures = {"val_loss": result.loss, "val_top1": result.top1}
+    row = {"epoch": epoch, "step": position.step, "lr": rate, **means, **figures}
     position.sums = {}
     position.history.append(row)
     score = (result.top1, -result.loss)
     if position.best is None or score > position.best:
-        position.best, position.best_epoch = score, epoch + 1
+        position.best, position.best_epoch = score, epoch
     if position.lowest_loss is None or result.loss < position.lowest_loss:
         position.lowest_loss, position.waited = result.loss, 0
     else:
@@ -173,15 +173,13 @@ def _end_of_epoch(model, dataset, schedule, position: Position, epoch: int, step
 
 def _is_over(position: Position, schedule: Schedule) -> bool:
     """Whether there was nothing better for as many epochs as the schedule has patience."""
-    return 0 < schedule.patience <= len(position.history) - position.best_epoch
+    return bool(position.history) and 0 < schedule.patience <= position.history[-1]["epoch"] - position.best_epoch
 
 
 def _check_finite(logs: dict, rate: float, position: Position) -> None:
     if not math.isfinite(logs["loss"]):
         kept = (
-            f"the checkpoint of epoch {position.best_epoch} is kept"
-            if position.best_epoch
-            else "no checkpoint was kept yet"
+            f"the checkpoint of epoch {position.best_epoch} is kept" if position.best else "no checkpoint was kept yet"
         )
         raise TrainingError(
             f"the loss is {logs['loss']} at step {position.step} with learning rate {rate:.3g}; "

@@ -34,6 +34,7 @@ class Job:
     schedule: Schedule
     transfer: Transfer | None = None
     regime: Regime = PLAIN
+    learned: bool = False  # whether the model knows the classes before the first step
 
     @property
     def steps_per_epoch(self) -> int:
@@ -106,7 +107,7 @@ def run(
         kept = directory.read_card()
         card = replace(card, metrics=kept.metrics, digests=kept.digests)
     position = engine.train(job.model, job.dataset, job.schedule, directory, job.settings, keep, regime=job.regime,
-                            resume=resume, watch=watch)  # fmt: skip
+                            learned=job.learned, resume=resume, watch=watch)  # fmt: skip
     best = open_model(directory.path)
     test = job.dataset.splits["test"]
     result = classification.report(answers(best, test), test.labels, job.dataset.classes)

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     import keras
 
-    from cnn_app.transfer.weights import Loaded
+    from cnn_app.transfer.pretrained.weights import Loaded
 
 HEAD = "logits"  # the layer whose shape follows the classes
 
@@ -21,7 +21,7 @@ def copy_weights(source: keras.Model, target: keras.Model, *, new_head: bool = F
 
     What the weights expect of the graph, such as scaling and padding, comes with them.
     """
-    from cnn_app.transfer import traits
+    from cnn_app.transfer.pretrained import traits
 
     found = {}
     for layer in target.layers:
@@ -44,7 +44,7 @@ def copy_weights(source: keras.Model, target: keras.Model, *, new_head: bool = F
 
 def load_weights(model: keras.Model, path: str | os.PathLike[str]) -> Loaded:
     """Set published weights, or a model of ours, and what they expect of the graph: see `transfer.weights`."""
-    from cnn_app.transfer.weights import load_weights
+    from cnn_app.transfer.pretrained.weights import load_weights
 
     return load_weights(model, path)
 

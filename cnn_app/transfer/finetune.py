@@ -14,7 +14,8 @@ from cnn_app.data.dataset import Dataset
 from cnn_app.recipe import Data, Schedule, Transfer
 from cnn_app.runtimes.keras_model import load
 from cnn_app.training.run import Job, plan
-from cnn_app.transfer import HEAD, copy_weights, features, freezing, linear, load_weights, published
+from cnn_app.transfer import HEAD, copy_weights, features, freezing, linear, load_weights
+from cnn_app.transfer.pretrained import published
 
 
 def prepare(
@@ -41,9 +42,11 @@ def prepare(
         fresh = set_weights(model, name, columns, weights, dataset.classes)
 
     job = plan(name, columns, data, schedule, adapt=adapt, progress=progress)
-    if fresh and transfer.recipe == "probe-then-tune":
+    probe = fresh and transfer.recipe == "probe-then-tune"
+    if probe:
         start_head(job.model, job.dataset, schedule.seed)
-    return replace(job, transfer=replace(transfer, weights=str(weights)), regime=regime)
+    transfer = replace(transfer, weights=str(weights))
+    return replace(job, transfer=transfer, regime=regime, learned=probe or not fresh)
 
 
 def set_weights(model: keras.Model, name: str, columns: dict, weights: str, classes: tuple[str, ...]) -> bool:

@@ -6,7 +6,7 @@ back to [-1, 1] at its entrance.
 
 from dataclasses import replace
 
-from cnn_app.transfer.naming import IMAGENET, TORCH_IMAGENET, Naming, Network, Traits, spelled
+from cnn_app.transfer.pretrained.naming import IMAGENET, TORCH_IMAGENET, Naming, Network, Traits, spelled
 
 UNIT = "layer{stage}.{unit0}."
 RESNET = {"stem_conv": "conv1", "stem_bn": "bn1", "logits": "fc"} | {

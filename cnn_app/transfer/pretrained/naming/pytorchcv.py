@@ -6,9 +6,9 @@ names, on the 3x3. MobileNet has ReLU for ReLU6, and MobileNetV2 (`mobilenetv2b_
 
 from dataclasses import replace
 
-from cnn_app.transfer.naming import IMAGENET, TORCH_IMAGENET, Naming, Network, spelled
-from cnn_app.transfer.naming.cifar import CIFAR
-from cnn_app.transfer.naming.timm import V1_STAGES
+from cnn_app.transfer.pretrained.naming import IMAGENET, TORCH_IMAGENET, Naming, Network, spelled
+from cnn_app.transfer.pretrained.naming.cifar import CIFAR
+from cnn_app.transfer.pretrained.naming.timm import V1_STAGES
 
 UNIT = "features.stage{stage}.unit{unit}."
 HEAD = {"fc6": "output.fc1.fc", "fc7": "output.fc2.fc", "logits": "output.fc3"}

@@ -11,7 +11,7 @@ from keras import layers
 
 from cnn_app.architectures.blocks import window_padding
 from cnn_app.layers import GroupedConv2D, JoinChannels, LocalResponseNormalization, PadShortcut
-from cnn_app.transfer.naming import Traits
+from cnn_app.transfer.pretrained.naming import Traits
 
 WINDOWS = (layers.Conv2D, layers.DepthwiseConv2D, GroupedConv2D, layers.MaxPooling2D, layers.AveragePooling2D)
 POOLS = (layers.MaxPooling2D, layers.AveragePooling2D)

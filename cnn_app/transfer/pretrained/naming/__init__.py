@@ -71,7 +71,7 @@ TORCH_IMAGENET = replace(IMAGENET, epsilon=1e-5, padding="symmetric")
 
 def candidates(network: Network) -> list[Naming]:
     """Every known spelling of the network, the most usual first."""
-    schemes = [import_module(f"cnn_app.transfer.naming.{scheme}") for scheme in SCHEMES]
+    schemes = [import_module(f"cnn_app.transfer.pretrained.naming.{scheme}") for scheme in SCHEMES]
     return [naming for scheme in schemes for naming in scheme.namings(network)]
 
 

@@ -14,8 +14,9 @@ from cnn_app import registry
 from cnn_app.errors import CnnAppError, ModelError
 from cnn_app.layers import GroupedConv2D
 from cnn_app.runtimes.keras_model import load
-from cnn_app.transfer import HEAD, copy_weights, files, traits
-from cnn_app.transfer.naming import Naming, Network, candidates
+from cnn_app.transfer import HEAD, copy_weights
+from cnn_app.transfer.pretrained import files, traits
+from cnn_app.transfer.pretrained.naming import Naming, Network, candidates
 
 SHOWN = 4  # names in a message
 AUXILIARY = "aux"  # layers of classifiers that only training needs

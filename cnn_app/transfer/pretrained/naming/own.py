@@ -3,7 +3,7 @@
 They say nothing of their pictures' scaling: the model keeps its own.
 """
 
-from cnn_app.transfer.naming import Naming, Network, Traits, spelled
+from cnn_app.transfer.pretrained.naming import Naming, Network, Traits, spelled
 
 UNIT = "stage{stage}.{unit0}."
 LENET = dict(zip(("c1", "c3", "c5", "f6", "logits"), ("0", "3", "6", "9", "11"), strict=True))

@@ -6,7 +6,7 @@ the first pool is padded behind, and basic units have a ReLU in front of the gat
 
 from dataclasses import replace
 
-from cnn_app.transfer.naming import IMAGENET, TORCH_IMAGENET, Naming, Network, Traits, spelled, torchvision
+from cnn_app.transfer.pretrained.naming import IMAGENET, TORCH_IMAGENET, Naming, Network, Traits, spelled, torchvision
 
 UNIT = "layer{stage}.{unit0}."
 SERESNET = torchvision.RESNET | {"se_reduce": UNIT + "se.fc1", "se_expand": UNIT + "se.fc2"}

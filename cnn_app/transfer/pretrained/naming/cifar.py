@@ -6,7 +6,7 @@ scaled by ImageNet's means. Those with torchvision's names (chenyaofo's) are sca
 
 from dataclasses import replace
 
-from cnn_app.transfer.naming import TORCH_IMAGENET, Naming, Network, Traits, spelled, torchvision
+from cnn_app.transfer.pretrained.naming import TORCH_IMAGENET, Naming, Network, Traits, spelled, torchvision
 
 UNIT = "layer{stage}.{unit0}."
 AKAMASTER = torchvision.RESNET | {

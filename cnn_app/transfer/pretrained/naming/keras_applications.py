@@ -6,7 +6,7 @@ the first 1x1 (v1). MobileNets see [-1, 1] and pad as TensorFlow does.
 
 from dataclasses import replace
 
-from cnn_app.transfer.naming import Naming, Network, Traits, spell
+from cnn_app.transfer.pretrained.naming import Naming, Network, Traits, spell
 
 CAFFE = Traits(mean=(123.68, 116.779, 103.939), std=(1.0, 1.0, 1.0), bgr=True)
 UNIT_RANGE = Traits(mean=(127.5,) * 3, std=(127.5,) * 3, epsilon=1e-3, padding="same")
