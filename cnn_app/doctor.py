@@ -32,7 +32,7 @@ CUDA = {  # by the major version that TensorFlow was built for
 }  # fmt: skip
 INSTALL = {"tensorflow": "pip install 'cnn-app[gpu]'", "jax": "pip install 'jax[cuda12]'"}
 # Of any probability. Wide, for GPUs compute in TF32; wrong answers are off by half and more.
-TOLERANCE = {"float32": 0.02, "int8": 0.1}  # by activations
+TOLERANCE = {"float32": 0.01, "float16": 0.02, "int8": 0.1}  # by weights
 
 
 def examine() -> dict:
@@ -159,7 +159,7 @@ def check_target(name: str, model: keras.Model, pixels: np.ndarray, expected: np
             path.parent.mkdir(parents=True)
             import_module(f"cnn_app.export.{target.module}").write(model, path, target, pixels)
             difference = float(np.abs(open_model(path).predict(pixels) - expected).max())
-        if not difference <= TOLERANCE[target.activations]:  # NaN is refused too
+        if not difference <= TOLERANCE[target.weights]:  # NaN is refused too
             raise ExportError(f"it differs from Keras by {difference:.2g}")
     except Exception as error:  # whatever the packages or the disk do here is what is asked for
         reason = one_line(error)

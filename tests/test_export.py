@@ -2,24 +2,29 @@
 
 import ctypes
 import json
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 import cnn_app
 from cnn_app import registry
 from cnn_app.architectures import googlenet
 from cnn_app.artifacts import ModelDir
+from cnn_app.cli.main import cli
 from cnn_app.data import pipeline
 from cnn_app.errors import ArtifactError, ExportError, UnknownName
-from cnn_app.export import graph, tflite, verification
+from cnn_app.evaluation import data_for
+from cnn_app.export import golden, graph, tflite, verification
 from cnn_app.export import run as exporting
 from cnn_app.export.targets import TARGETS, place, target
 from cnn_app.recipe import Data, Export, Schedule
-from cnn_app.runtimes import open_model
+from cnn_app.runtimes import latency, open_model
 from cnn_app.runtimes.keras_model import KerasRuntime
 from cnn_app.training.run import plan, run
 
@@ -41,6 +46,9 @@ MAX_DIFFERENCE = {
     "tflite-float32": 1e-4,
     "tflite-float16": 0.02,
     "tflite-int8": 0.15,
+    "tflite-dynamic": 0.15,
+    "tflite-int16x8": 0.15,
+    "onnx-int8": 0.15,
 }
 
 
@@ -143,7 +151,7 @@ def test_the_input_scale_is_one_whatever_the_contrast():
 def trained(tmp_path_factory):
     directory = ModelDir(tmp_path_factory.mktemp("store") / "digits")
     run(plan("lenet5", {}, Data(source="digits"), Schedule(epochs=4, batch=32, lr=0.003)), directory)
-    return directory, exporting.data_for(directory, None)
+    return directory, data_for(directory, None)
 
 
 def test_export_publishes_verified_files_and_records_them(trained):
@@ -180,9 +188,79 @@ def test_a_drop_beyond_the_budget_is_refused_and_nothing_is_left(trained, tmp_pa
     with pytest.raises(ExportError, match=r"tflite-float32 loses \d+\.\d+ points .* more than --max-drop 1"):
         exporting.export(copy, Export(targets=("tflite-float32", "onnx")), dataset)
     assert sorted(path.name for path in copy.path.rglob("*") if path.is_file()) == [
-        "broken.onnx", "card.json", "exports.json", "model.keras"
+        "broken.golden.npz", "broken.onnx", "card.json", "exports.json", "model.keras"
     ]  # fmt: skip
     assert [line["target"] for line in json.loads(copy.exports.read_text())] == ["onnx"]
+
+
+def test_golden_answers_travel_with_every_file(trained, tmp_path):
+    """Eight pictures, what the file said, and what Keras said; a file that was changed or stands alone is told."""
+    directory, dataset = trained
+    for line in directory.read_exports():
+        path = directory.path / line["path"]
+        check = golden.check(path)
+        assert check.passed and check.n == 8 and check.agreement == 1 and check.untouched
+        stored = golden.read(golden.place(path))
+        assert stored["pictures"].dtype == np.uint8 and stored["pictures"].shape == (8, 32, 32, 1)
+        np.testing.assert_allclose(stored["scores"], stored["reference"], atol=0.15 if "int8" in line["path"] else 1e-4)
+        expected = KerasRuntime(cnn_app.load_model(directory.path)).predict(stored["pictures"])
+        np.testing.assert_allclose(stored["reference"], expected, atol=1e-6)
+    file = tmp_path / "digits-int8.tflite"
+    file.write_bytes((directory.mobile / file.name).read_bytes())
+    with pytest.raises(ArtifactError, match="no golden answers at .*; export writes them"):
+        golden.check(file)
+    answers = golden.place(directory.mobile / file.name).read_bytes()
+    golden.place(file).write_bytes(answers)
+    assert golden.check(file).passed
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 1  # a weight
+    file.write_bytes(data)
+    assert not golden.check(file).untouched and not golden.check(file).passed
+    golden.place(file).write_bytes(answers[: len(answers) // 2])
+    with pytest.raises(ArtifactError, match="is damaged"):
+        golden.check(file)
+
+
+def test_verify_says_what_passed_and_fails_with_one_line(trained, tmp_path):
+    directory, _ = trained
+    file = directory.mobile / "digits-int8.tflite"
+    result = CliRunner().invoke(cli, ["verify", str(file), str(directory.path / "serving" / "1"), "--json"])
+    assert [check["passed"] for check in json.loads(result.stdout)] == [True, True] and result.exit_code == 0
+    copy = tmp_path / file.name
+    copy.write_bytes(file.read_bytes() + b"\0")
+    golden.place(copy).write_bytes(golden.place(file).read_bytes())
+    result = CliRunner().invoke(cli, ["verify", str(copy)])
+    assert result.exit_code == 1 and "FAILED" in result.stdout and "does not answer as it was exported" in result.stderr
+
+
+def test_the_self_test_needs_numpy_and_an_interpreter_only(trained):
+    """As a phone's developer runs it: the script beside the file, in a process that knows nothing of this package."""
+    directory, _ = trained
+    script, file = directory.mobile / "selftest.py", directory.mobile / "digits-int8.tflite"
+    blocked = "import sys; sys.modules |= dict.fromkeys(('tensorflow', 'keras', 'cnn_app')); import runpy; "
+    blocked += f"sys.argv = ['selftest.py', {str(file)!r}]; runpy.run_path({str(script)!r}, run_name='__main__')"
+    done = subprocess.run([sys.executable, "-c", blocked], capture_output=True, text=True)
+    assert done.returncode == 0 and "8 pictures, largest difference 0.0e+00, same answers, passed" in done.stdout
+    assert len(script.read_text().splitlines()) < 45
+
+
+def test_benchmark_takes_turns_and_tells_of_threads_memory_and_delegates(trained):
+    directory, _ = trained
+    files = [directory.mobile / "digits-int8.tflite", directory.onnx / "digits.onnx"]
+    result = CliRunner().invoke(cli, ["benchmark", *map(str, files), "--threads", "1,2", "--json"])
+    found = json.loads(result.stdout)
+    assert [(row["path"], row["threads"]) for row in found] == [(str(file), n) for file in files for n in (1, 2)]
+    for row in found:
+        assert 0 < row["median_ms"] <= row["p90_ms"] and 10 < row["peak_mib"] < 400
+        assert row["bytes"] == Path(row["path"]).stat().st_size
+    assert found[0]["delegates"] == 1 and found[2]["delegates"] is None
+    assert "median ms" in CliRunner().invoke(cli, ["benchmark", str(files[0])]).stdout
+    broken = directory.path / "broken.tflite"
+    broken.write_bytes(b"nothing")
+    refused = CliRunner().invoke(cli, ["benchmark", str(files[0]), str(broken)])
+    broken.unlink()
+    assert refused.exit_code == 1 and "cannot run" in refused.stderr and len(refused.stderr.splitlines()) == 1
+    assert CliRunner().invoke(cli, ["benchmark", str(files[0]), "--threads", "none"]).exit_code == 2
 
 
 def test_agreement_and_drop_by_hand(tmp_path, monkeypatch):
@@ -192,7 +270,7 @@ def test_agreement_and_drop_by_hand(tmp_path, monkeypatch):
 
     (tmp_path / "x.onnx").write_bytes(b"12345")
     monkeypatch.setattr(verification, "open_model", lambda path: Fixed())
-    monkeypatch.setattr(verification.latency, "measure", lambda path: {"median_ms": 1.0})
+    monkeypatch.setattr(verification.latency, "measure", lambda paths: [latency.Speed(paths[0], 1, 1.0, 1.0, 1.0)])
     reference = np.array([[0.8, 0.2], [0.1, 0.9], [0.4, 0.6], [0.3, 0.7]])
     result = verification.compare("onnx", tmp_path / "x.onnx", np.zeros(4), np.array([0, 1, 1, 0]), reference)
     assert (result.top1, result.keras_top1, result.drop, result.agreement, result.bytes) == (0.5, 0.75, 25.0, 0.75, 5)
@@ -201,7 +279,7 @@ def test_agreement_and_drop_by_hand(tmp_path, monkeypatch):
 
 def test_errors(trained, tmp_path):
     directory, dataset = trained
-    with pytest.raises(ExportError, match="no export target named 'tflite'; known: onnx, saved_model"):
+    with pytest.raises(ExportError, match="no export target named 'tflite'; known: onnx, onnx-int8, saved_model"):
         exporting.export(directory, Export(targets=("tflite",)), dataset)
     with pytest.raises(ExportError, match="calibration pictures; give --data"):
         write("tflite-int8", cnn_app.load_model(directory.path), tmp_path / "x.tflite", None)

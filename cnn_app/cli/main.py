@@ -22,6 +22,8 @@ COMMANDS = (
     "features",
     "average",
     "export",
+    "verify",
+    "benchmark",
     "run",
     "quickstart",
     "doctor",

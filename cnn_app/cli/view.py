@@ -5,6 +5,8 @@ from contextlib import contextmanager
 
 import click
 
+OPERATORS = 3  # kinds that are shown of those outside of delegates
+
 
 def table(columns, rows, title=None):
     """Print rows of text under `columns`; one that starts with > is right-aligned."""
@@ -100,10 +102,17 @@ def comparisons(as_json):
             table(columns, map(_comparison, results), title)
 
 
+def coverage(delegates, outside):
+    """How much of a TFLite file runs in XNNPACK; empty cells for other runtimes."""
+    kinds = sorted((outside or {}).items(), key=lambda item: -item[1])
+    shown = [f"{count} {name}" for name, count in kinds[:OPERATORS]]
+    more = sum(count for _, count in kinds[OPERATORS:])
+    return "" if delegates is None else delegates, ", ".join(shown + [f"{more} more"] * bool(more))
+
+
 def _comparison(result):
-    outside = ", ".join(f"{count} {name}" for name, count in (result.outside or {}).items())
     return (
         result.target, f"{result.top1:.4f}", f"{result.drop:+.2f}", f"{result.agreement:.4f}",
         f"{result.max_difference:.1e}", f"{result.bytes / 1e6:.2f}", f"{result.latency_ms:.2f}",
-        "" if result.delegates is None else result.delegates, outside,
+        *coverage(result.delegates, result.outside),
     )  # fmt: skip

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+import tempfile
 from pathlib import Path
 
 import keras
 import numpy as np
 
+from cnn_app.errors import ExportError
 from cnn_app.export import graph
 from cnn_app.export.targets import Target
 
@@ -15,9 +17,40 @@ OPSET = 17
 
 
 def write(model: keras.Model, path: Path, target: Target, calibration: np.ndarray | None) -> None:
+    """calibration: real uint8 pictures (n, H, W, C), which set the ranges of integer activations."""
     import tf2onnx
 
     logging.getLogger("tf2onnx").setLevel(logging.ERROR)  # it warns of every harmless rewrite
     serve = graph.endpoint(model, batch=None, dtype="uint8")
     proto, _ = tf2onnx.convert.from_function(serve, input_signature=serve.input_signature, opset=OPSET)
+    if target.calibrated:
+        proto = quantized(proto, calibration)
     path.write_bytes(proto.SerializeToString())
+
+
+def quantized(proto, calibration: np.ndarray | None):
+    """`proto` with int8 weights, each channel by its own scale, and int8 activations between float operators (QDQ)."""
+    import onnx
+    from onnxruntime import quantization
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    if calibration is None or len(calibration) == 0:
+        raise ExportError("an int8 file needs calibration pictures; give --data with real ones")
+    pictures = iter(calibration)
+
+    class Reader(quantization.CalibrationDataReader):
+        def get_next(self):
+            picture = next(pictures, None)
+            return None if picture is None else {proto.graph.input[0].name: picture[None]}
+
+    with tempfile.TemporaryDirectory() as folder:
+        plain, prepared, done = (str(Path(folder) / f"{name}.onnx") for name in ("plain", "prepared", "done"))
+        onnx.save(proto, plain)
+        quant_pre_process(plain, prepared, skip_symbolic_shape=True)
+        softmax = [node.name for node in onnx.load(prepared).graph.node if node.op_type == "Softmax"]  # stays float
+        quantization.quantize_static(
+            prepared, done, Reader(), quant_format=quantization.QuantFormat.QDQ, per_channel=True,
+            activation_type=quantization.QuantType.QUInt8, weight_type=quantization.QuantType.QInt8,
+            nodes_to_exclude=softmax,
+        )  # fmt: skip
+        return onnx.load(done)

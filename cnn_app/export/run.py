@@ -12,6 +12,7 @@ from cnn_app.artifacts import ModelDir, replacing, sha256
 from cnn_app.data import pipeline
 from cnn_app.data.dataset import Dataset, Split
 from cnn_app.errors import ExportError
+from cnn_app.export import golden
 from cnn_app.export import targets as table
 from cnn_app.export.graph import deployable
 from cnn_app.export.verification import Comparison, compare
@@ -46,9 +47,13 @@ def export(
                 result = compare(name, scratch, pixels, held_out.labels, reference)
                 tell(result)
                 _check(result, options.max_drop)
+                if scratch.is_dir():
+                    golden.write(scratch, target, pixels, reference)
         except ExportError as error:
             refused.append(str(error))
         else:
+            if place.is_file():
+                golden.write(place, target, pixels, reference)
             results.append(result)
             _record(directory, place, result)
     if refused:

@@ -26,7 +26,12 @@ TARGETS = {
     "tflite-int8": Target(
         module="tflite", about="phones' CPUs and NPUs, a quarter of the size", weights="int8", activations="int8"
     ),
+    "tflite-dynamic": Target(module="tflite", about="a quarter of the size, activations in float", weights="int8"),
+    "tflite-int16x8": Target(
+        module="tflite", about="where int8 loses too much: activations of 16 bits", weights="int8", activations="int16"
+    ),
     "onnx": Target(module="onnx", about="ONNX Runtime and what imports ONNX; any batch"),
+    "onnx-int8": Target(module="onnx", about="ONNX Runtime, a quarter of the size", weights="int8", activations="int8"),
 }
 
 
@@ -41,6 +46,6 @@ def place(directory: ModelDir, name: str):
     if name == "saved_model":
         versions = [int(entry.name) for entry in directory.serving.glob("*") if entry.name.isdigit()]
         return directory.serving / str(max(versions, default=0) + 1)
-    if name == "onnx":
-        return directory.onnx / f"{directory.name}.onnx"
+    if target(name).module == "onnx":
+        return directory.onnx / f"{directory.name}{name.removeprefix('onnx')}.onnx"
     return directory.mobile / f"{directory.name}-{name.removeprefix('tflite-')}.tflite"

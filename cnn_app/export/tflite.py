@@ -14,14 +14,19 @@ from cnn_app.export import graph
 from cnn_app.export.targets import Target
 from cnn_app.quiet import native_silence
 
+OPERATORS = {  # that the activations of a type run in
+    "int8": "TFLITE_BUILTINS_INT8",
+    "int16": "EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8",
+}
+
 
 def write(model: keras.Model, path: Path, target: Target, calibration: np.ndarray | None) -> None:
     """calibration: real uint8 pictures (n, H, W, C), which set the ranges of integer activations."""
     import tensorflow as tf
 
-    integer = target.activations == "int8"
+    integer = target.calibrated
     if integer and (calibration is None or len(calibration) == 0):
-        raise ExportError("an int8 file needs calibration pictures; give --data with real ones")
+        raise ExportError(f"an {target.activations} file needs calibration pictures; give --data with real ones")
     with tempfile.TemporaryDirectory() as saved:
         # A quantized file takes uint8 by its own quantized input; the others cast it.
         graph.save(model, saved, batch=1, dtype="float32" if integer else "uint8")
@@ -33,8 +38,8 @@ def write(model: keras.Model, path: Path, target: Target, calibration: np.ndarra
         if integer:
             pictures = whole_range(calibration)
             converter.representative_dataset = lambda: ({"image": picture[None]} for picture in pictures)
-            converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-            converter.inference_input_type, converter.inference_output_type = tf.uint8, tf.float32
+            converter.target_spec.supported_ops = [getattr(tf.lite.OpsSet, OPERATORS[target.activations])]
+            converter.inference_input_type = tf.uint8 if target.activations == "int8" else tf.float32
         with warnings.catch_warnings(), native_silence():
             warnings.simplefilter("ignore", UserWarning)  # the converter warns of the interpreter it calibrates with
             data = converter.convert()

@@ -39,7 +39,7 @@ def compare(target: str, path: Path, pixels: np.ndarray, labels: np.ndarray, ref
     """reference: the Keras model's probabilities (n, classes) for the uint8 `pixels`."""
     probabilities = open_model(path).predict(pixels)
     answers, expected = probabilities.argmax(1), reference.argmax(1)
-    speed = latency.measure(path)
+    speed = latency.measure([path])[0]
     return Comparison(
         target=target,
         n=len(labels),
@@ -48,7 +48,7 @@ def compare(target: str, path: Path, pixels: np.ndarray, labels: np.ndarray, ref
         agreement=float((answers == expected).mean()),
         max_difference=float(np.abs(probabilities - reference).max()),
         bytes=size_bytes(path),
-        latency_ms=speed["median_ms"],
-        delegates=speed.get("delegates"),
-        outside=speed.get("outside"),
+        latency_ms=speed.median_ms,
+        delegates=speed.delegates,
+        outside=speed.outside,
     )

@@ -1,15 +1,20 @@
-"""How long one picture takes on one thread, in a process of its own: `python -m cnn_app.runtimes.latency ARTIFACT`.
+"""How long one picture takes, in processes of their own that take turns.
 
-A fresh process, because TensorFlow's threads are set once for all, and a phone's interpreter never shares one with it.
+Fresh processes, because a runtime sets its threads once for all, and a phone's interpreter shares one with no other.
+Turns, because a machine that is busy for a second is then busy for all of them.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import resource
 import subprocess
 import sys
 import time
+from collections.abc import Iterable
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -17,37 +22,102 @@ import numpy as np
 from cnn_app.errors import ArtifactError
 from cnn_app.runtimes import open_model
 
-WARMUP, RUNS, SECONDS = 3, 50, 3.0  # at most so many runs, and so long
+WARMUP, TURNS, RUNS = 3, 8, 6  # untimed predictions, then so many turns of so many
+SECONDS = 0.5  # a turn ends after so long
 
 
-def measure(path: Path) -> dict:
-    """median_ms and p90_ms of one picture on one thread; for TFLite also delegates and the operators outside them."""
-    threads = {"TF_NUM_INTRAOP_THREADS": "1", "TF_NUM_INTEROP_THREADS": "1", "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "cnn_app.runtimes.latency", str(path)]
-    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | threads)
-    if done.returncode:
-        last = (done.stderr.strip().splitlines() or ["it ended without a word"])[-1]
-        raise ArtifactError(f"cannot run {path}: {last}")
-    return json.loads(done.stdout.splitlines()[-1])
+@dataclass(frozen=True)
+class Speed:
+    """One picture on `threads` threads; memory is of the process with the runtime in it."""
+
+    path: str
+    threads: int
+    median_ms: float
+    p90_ms: float
+    peak_mib: float
+    delegates: int | None = None  # XNNPACK's; None where the runtime has none
+    outside: dict[str, int] = field(default_factory=dict)  # operators outside them
 
 
-def main(path: Path) -> dict:
-    runtime = open_model(path, threads=1)
+def measure(paths: Iterable[str | os.PathLike[str]], threads: Iterable[int] = (1,)) -> list[Speed]:
+    """Every artifact with every number of threads, all in turns. Raises ArtifactError for one that does not run."""
+    cases = [(Path(path), count) for path in paths for count in threads]
+    with ExitStack() as stack:
+        workers = [stack.enter_context(_Worker(*case)) for case in cases]
+        times = [[time for turn in turns for time in turn] for turns in
+                 zip(*([worker.ask("turn") for worker in workers] for _ in range(TURNS)), strict=True)]  # fmt: skip
+        ends = [worker.ask("end") for worker in workers]
+    return [
+        Speed(str(path), count, *(round(float(value) * 1e3, 4) for value in np.percentile(found, [50, 90])), **end)
+        for (path, count), found, end in zip(cases, times, ends, strict=True)
+    ]
+
+
+class _Worker:
+    """A process that holds one artifact and answers lines on standard input with lines of JSON."""
+
+    def __init__(self, path: Path, threads: int):
+        self.path = path
+        limits = dict.fromkeys(("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS"), str(threads))
+        command = [sys.executable, "-m", "cnn_app.runtimes.latency", str(path), str(threads)]
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                                        text=True, env=os.environ | limits)  # fmt: skip
+
+    def __enter__(self) -> _Worker:
+        return self
+
+    def __exit__(self, *error) -> None:
+        self.process.kill()
+        self.process.communicate()
+
+    def ask(self, what: str):
+        try:
+            self.process.stdin.write(f"{what}\n")
+            self.process.stdin.flush()
+        except BrokenPipeError:
+            pass  # its last words say why
+        line = self.process.stdout.readline()
+        if not line:
+            last = (self.process.stderr.read().strip().splitlines() or ["it ended without a word"])[-1]
+            raise ArtifactError(f"cannot run {self.path}: {last}")
+        return json.loads(line)
+
+
+def main(path: Path, threads: int) -> None:
+    runtime = open_model(path, threads)
     picture = np.random.default_rng(0).integers(0, 256, (1, *runtime.image)).astype(np.uint8)
+    for _ in range(WARMUP):
+        runtime.predict(picture)
+    for line in sys.stdin:
+        answer = _turn(runtime, picture) if line == "turn\n" else _end(runtime)
+        print(json.dumps(answer), flush=True)
+
+
+def _turn(runtime, picture) -> list[float]:
     times, start = [], time.perf_counter()
-    for run in range(WARMUP + RUNS):
+    while len(times) < RUNS and (not times or time.perf_counter() - start < SECONDS):
         before = time.perf_counter()
         runtime.predict(picture)
         times.append(time.perf_counter() - before)
-        if run > WARMUP and time.perf_counter() - start > SECONDS:
-            break
-    median, p90 = np.percentile(times[WARMUP:], [50, 90]) * 1e3
-    result = {"median_ms": round(float(median), 4), "p90_ms": round(float(p90), 4)}
+    return times
+
+
+def _end(runtime) -> dict:
+    result = {"peak_mib": _peak_mib()}
     if hasattr(runtime, "coverage"):
         delegates, outside = runtime.coverage()
         result |= {"delegates": delegates, "outside": dict(outside)}
     return result
 
 
+def _peak_mib() -> float:
+    """The most memory that this process ever held; getrusage would start from what its parent held."""
+    try:
+        line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM:"))
+        return round(int(line.split()[1]) / 1024, 1)
+    except (OSError, StopIteration):
+        return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1)
+
+
 if __name__ == "__main__":
-    print(json.dumps(main(Path(sys.argv[1]))))
+    main(Path(sys.argv[1]), int(sys.argv[2]))
