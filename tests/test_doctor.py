@@ -87,7 +87,7 @@ def test_a_target_that_cannot_be_written(monkeypatch):
             "target": name, "ok": False, "max_difference": None, "reason": "RuntimeError: [/opset] 17 is not there",
         }  # fmt: skip
     assert all(check["ok"] for check in checks.values())
-    assert result.stderr == "Error: these export targets do not work here: onnx\n"
+    assert result.stderr == "Error: these export targets do not work here: onnx, onnx-int8\n"
 
 
 def test_tables(monkeypatch):
