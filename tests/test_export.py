@@ -159,6 +159,7 @@ def test_export_publishes_verified_files_and_records_them(trained):
     results = exporting.export(directory, Export(targets=("saved_model", "tflite-int8", "onnx")), dataset)
     assert [result.target for result in results] == ["saved_model", "tflite-int8", "onnx"]
     lines = {line["target"]: line for line in directory.read_exports()}
+    assert lines["tflite-int8"]["min_runtime"] == "1.14.0" and "min_runtime" not in lines["onnx"]
     assert lines["saved_model"]["path"] == "serving/1" and lines["tflite-int8"]["path"] == "mobile/digits-int8.tflite"
     for line in lines.values():
         assert line["agreement"] >= (0.98 if line["target"] == "tflite-int8" else 1.0)

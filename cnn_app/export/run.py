@@ -15,6 +15,7 @@ from cnn_app.errors import ExportError
 from cnn_app.export import golden
 from cnn_app.export import targets as table
 from cnn_app.export.graph import deployable
+from cnn_app.export.tflite import min_runtime
 from cnn_app.export.verification import Comparison, compare
 from cnn_app.recipe import Export
 from cnn_app.runtimes import answers
@@ -72,6 +73,8 @@ def _check(result: Comparison, max_drop: float) -> None:
 
 def _record(directory: ModelDir, place: Path, result: Comparison) -> None:
     line = {"path": str(place.relative_to(directory.path)), "sha256": sha256(place), "model": sha256(directory.model)}
+    if place.suffix == ".tflite":
+        line["min_runtime"] = min_runtime(place)
     directory.add_exports([line | result.as_json()])
 
 

@@ -35,6 +35,8 @@ def write(model: keras.Model, path: Path, target: Target, calibration: np.ndarra
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
         if target.weights == "float16":
             converter.target_spec.supported_types = [tf.float16]
+        if target.weights == "int8" and not integer:  # by channel it would take a runtime of 2.17
+            converter._experimental_disable_per_channel_quantization_for_dense_layers = True
         if integer:
             pictures = whole_range(calibration)
             converter.representative_dataset = lambda: ({"image": picture[None]} for picture in pictures)
@@ -44,6 +46,15 @@ def write(model: keras.Model, path: Path, target: Target, calibration: np.ndarra
             warnings.simplefilter("ignore", UserWarning)  # the converter warns of the interpreter it calibrates with
             data = converter.convert()
     path.write_bytes(float_softmax(data) if integer else data)
+
+
+def min_runtime(path: Path) -> str:
+    """The lowest version of the interpreter that has all operators of a file, as its converter noted it."""
+    from ai_edge_litert.tools import flatbuffer_utils as utils
+
+    model = utils.read_model(str(path))
+    notes = {note.name: bytes(model.buffers[note.buffer].data) for note in model.metadata}
+    return notes[b"min_runtime_version"].rstrip(b"\0").decode()
 
 
 def whole_range(pictures: np.ndarray) -> np.ndarray:
