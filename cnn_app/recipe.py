@@ -91,6 +91,9 @@ class Export:
     targets: tuple[str, ...]
     max_drop: float = 1.0  # points of top-1 on held-out pictures
     calibration: int = 200  # pictures that set the int8 ranges
+    author: str = ""  # these three are written into the files
+    license: str = ""
+    version: str = ""
 
     def __post_init__(self):
         _between("max_drop", 0, self.max_drop, 100)

@@ -14,8 +14,11 @@ from cnn_app.export.targets import TARGETS
               help="Points of top-1 on held-out pictures that a file may lose.")  # fmt: skip
 @click.option("--calibration", type=click.IntRange(1), default=200, show_default=True,
               help="Training pictures that set the int8 ranges.")  # fmt: skip
+@click.option("--author", default="", help="Written into the files, as are the next two.")
+@click.option("--license", default="", help="Such as Apache-2.0.")
+@click.option("--version", default="", help="Of the model.")
 @json_option
-def export(directory, targets, data, max_drop, calibration, as_json):
+def export(directory, targets, data, max_drop, calibration, author, license, version, as_json):
     """Write the model in DIR for other runtimes, each proven against Keras on held-out pictures.
 
     Without --data the pictures it was trained on are used: train for calibration, test for the proof.
@@ -33,4 +36,8 @@ def export(directory, targets, data, max_drop, calibration, as_json):
     with view.reading() as progress:
         dataset = data_for(model, data, progress)
     with view.comparisons(as_json) as tell:
-        run.export(model, Export(targets=targets, max_drop=max_drop, calibration=calibration), dataset, tell)
+        options = Export(targets=targets, max_drop=max_drop, calibration=calibration, author=author, license=license,
+                         version=version)  # fmt: skip
+        run.export(model, options, dataset, tell)
+    if any(line.get("metadata") is False for line in model.read_exports()):
+        click.echo("TFLite files have no labels inside: pip install 'cnn-app[mobile]' and export again", err=True)

@@ -12,7 +12,7 @@ from cnn_app.artifacts import ModelDir, replacing, sha256
 from cnn_app.data import pipeline
 from cnn_app.data.dataset import Dataset, Split
 from cnn_app.errors import ExportError
-from cnn_app.export import golden
+from cnn_app.export import golden, metadata
 from cnn_app.export import targets as table
 from cnn_app.export.graph import deployable
 from cnn_app.export.tflite import min_runtime
@@ -39,12 +39,13 @@ def export(
         train = dataset.splits["train"]
         calibration = pixels_of(train.take(pipeline.stratified(train, options.calibration)))
     reference = answers(KerasRuntime(model), held_out)
-    copy, refused, results = deployable(model), [], []
+    copy, refused, results, about = deployable(model), [], [], _about(directory, options)
     for name, target in wanted.items():
         place = table.place(directory, name)
         try:
             with replacing(place) as scratch:
                 import_module(f"cnn_app.export.{target.module}").write(copy, scratch, target, calibration)
+                described = metadata.attach(scratch, about)
                 result = compare(name, scratch, pixels, held_out.labels, reference)
                 tell(result)
                 _check(result, options.max_drop)
@@ -56,7 +57,7 @@ def export(
             if place.is_file():
                 golden.write(place, target, pixels, reference)
             results.append(result)
-            _record(directory, place, result)
+            _record(directory, place, result, described)
     if refused:
         raise ExportError("; ".join(refused))
     return results
@@ -71,8 +72,18 @@ def _check(result: Comparison, max_drop: float) -> None:
         )
 
 
-def _record(directory: ModelDir, place: Path, result: Comparison) -> None:
-    line = {"path": str(place.relative_to(directory.path)), "sha256": sha256(place), "model": sha256(directory.model)}
+def _about(directory: ModelDir, options: Export) -> metadata.About:
+    card = directory.read_card()
+    return metadata.About(
+        name=directory.name, description=f"{card.architecture} for {len(card.labels)} classes", labels=card.labels,
+        image=card.image, author=options.author, license=options.license, version=options.version,
+        data_sha256=card.data.get("fingerprint", ""), model_sha256=sha256(directory.model),
+    )  # fmt: skip
+
+
+def _record(directory: ModelDir, place: Path, result: Comparison, described: bool) -> None:
+    line = {"path": str(place.relative_to(directory.path)), "sha256": sha256(place), "model": sha256(directory.model),
+            "metadata": described}  # fmt: skip
     if place.suffix == ".tflite":
         line["min_runtime"] = min_runtime(place)
     directory.add_exports([line | result.as_json()])
