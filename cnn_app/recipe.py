@@ -75,7 +75,7 @@ class Transfer:
     recipe: str = "probe-then-tune"  # a new head starts as logistic regression on the features; "tune": at random
     freeze: str = "none"  # what keeps its weights: "none", "backbone", or all up to a layer or stage
     unfreeze_at: tuple[str, ...] = ()  # "EPOCH" or "EPOCH:LAYER": from that epoch on only what is up to LAYER does
-    layer_decay: float = 1.0  # of the learning rate, from each stage to the one in front of it
+    layer_decay: float = 0.85  # of the learning rate, from each stage to the one in front of it
     train_batch_norm: bool = False  # let it follow the batches and learn; else it keeps its statistics and weights
 
     def __post_init__(self):

@@ -8,7 +8,7 @@ from cnn_app.cli.options import columns_option, data_options, schedule_options, 
 @data_options()
 @transfer_options
 @columns_option
-@schedule_options(epochs=15, lr=3e-4, augment=("flip", "crop"))
+@schedule_options(epochs=15, lr=2e-4, warmup=2.0, label_smoothing=0.1, augment=("flip", "crop"))
 @training_options
 def finetune(source, data, transfer, columns, schedule, image, out, resume, overwrite, dry_run, overfit_batch, as_json):
     """Train the network NAME, or that of the model directory DIR, further on other pictures.
