@@ -98,8 +98,8 @@ def comparisons(as_json):
         elif results:
             first = results[0]
             title = f"{first.n} held-out pictures; Keras top-1 {first.keras_top1:.4f}; one picture on one thread"
-            columns = ["target", ">top-1", ">drop", ">agreement", ">max |Δp|", ">MB", ">ms", ">delegates", "outside"]
-            table(columns, map(_comparison, results), title)
+            figures = [">top-1", ">drop", ">agreement", ">max |Δp|", ">MB", ">ms", ">delegates", "outside"]
+            table(["target", "calibrated", *figures], map(_comparison, results), title)
 
 
 def coverage(delegates, outside):
@@ -112,7 +112,7 @@ def coverage(delegates, outside):
 
 def _comparison(result):
     return (
-        result.target, f"{result.top1:.4f}", f"{result.drop:+.2f}", f"{result.agreement:.4f}",
+        result.target, result.rung, f"{result.top1:.4f}", f"{result.drop:+.2f}", f"{result.agreement:.4f}",
         f"{result.max_difference:.1e}", f"{result.bytes / 1e6:.2f}", f"{result.latency_ms:.2f}",
         *coverage(result.delegates, result.outside),
     )  # fmt: skip

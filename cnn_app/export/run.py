@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +11,7 @@ from cnn_app.artifacts import ModelDir, replacing, sha256
 from cnn_app.data import pipeline
 from cnn_app.data.dataset import Dataset, Split
 from cnn_app.errors import ExportError
-from cnn_app.export import golden, metadata
+from cnn_app.export import golden, ladder, metadata, sensitivity
 from cnn_app.export import targets as table
 from cnn_app.export.graph import deployable
 from cnn_app.export.tflite import min_runtime
@@ -31,45 +30,66 @@ def export(
 
     Raises ExportError after the last target if any was refused; those that passed are published all the same.
     """
-    wanted = {name: table.target(name) for name in options.targets}
+    for name in options.targets:
+        table.target(name)  # a misspelt one must not cost a conversion
     model = load(directory.path)
     held_out = dataset.splits["test"].take(pipeline.stratified(dataset.splits["test"], VERIFIED))
-    pixels, calibration = pixels_of(held_out), None
-    if any(target.calibrated for target in wanted.values()):
-        train = dataset.splits["train"]
-        calibration = pixels_of(train.take(pipeline.stratified(train, options.calibration)))
+    pixels, train = pixels_of(held_out), dataset.splits["train"]
     reference = answers(KerasRuntime(model), held_out)
     copy, refused, results, about = deployable(model), [], [], _about(directory, options)
-    for name, target in wanted.items():
-        place = table.place(directory, name)
-        try:
-            with replacing(place) as scratch:
-                import_module(f"cnn_app.export.{target.module}").write(copy, scratch, target, calibration)
-                described = metadata.attach(scratch, about)
-                result = compare(name, scratch, pixels, held_out.labels, reference)
-                tell(result)
-                _check(result, options.max_drop)
-                if scratch.is_dir():
-                    golden.write(scratch, target, pixels, reference)
-        except ExportError as error:
-            refused.append(str(error))
-        else:
+
+    def pictures(count: int) -> np.ndarray:
+        return pixels_of(train.take(pipeline.stratified(train, count)))
+
+    for name in options.targets:
+        tried = []
+        for attempt in ladder.attempts(name, copy, pictures, options.calibration):
+            target, place = table.target(attempt.target), table.place(directory, attempt.target)
+            try:
+                with replacing(place) as scratch:
+                    attempt.write(scratch)
+                    described = metadata.attach(scratch, about)
+                    result = compare(attempt.target, scratch, pixels, held_out.labels, reference, attempt.rung)
+                    tell(result)
+                    tried.append(result)
+                    _check(result, options.max_drop)
+                    if scratch.is_dir():
+                        golden.write(scratch, target, pixels, reference)
+            except _TooMuch:
+                continue
+            except ExportError as error:
+                refused.append(str(error))
+                break
             if place.is_file():
                 golden.write(place, target, pixels, reference)
+            if attempt.errors:
+                sensitivity.write_report(place.with_suffix(".layers.csv"), attempt.errors)
             results.append(result)
-            _record(directory, place, result, described)
+            _record(directory, place, result, {"metadata": described, "float_layers": attempt.float_layers})
+            break
+        else:
+            refused.append(_refusal(name, tried, options.max_drop))
     if refused:
         raise ExportError("; ".join(refused))
     return results
 
 
+class _TooMuch(Exception):
+    """A file lost more than the budget; the next rung is tried."""
+
+
 def _check(result: Comparison, max_drop: float) -> None:
     if result.drop > max_drop + 1e-9:
-        raise ExportError(
-            f"{result.target} loses {result.drop:.2f} points of top-1 ({result.keras_top1:.4f} to {result.top1:.4f} on "
-            f"{result.n} pictures), more than --max-drop {max_drop:g}; it was not written: "
-            "calibrate with more pictures, or ship tflite-float16"
-        )
+        raise _TooMuch
+
+
+def _refusal(name: str, tried: list[Comparison], max_drop: float) -> str:
+    best = min(tried, key=lambda result: result.drop)
+    ways = f" at best, in {len(tried)} ways" if len(tried) > 1 else ""
+    return (
+        f"{name} loses {best.drop:.2f} points of top-1 ({best.keras_top1:.4f} to {best.top1:.4f} on {best.n} pictures)"
+        f"{ways}, more than --max-drop {max_drop:g}; it was not written: ship tflite-float16"
+    )
 
 
 def _about(directory: ModelDir, options: Export) -> metadata.About:
@@ -81,9 +101,9 @@ def _about(directory: ModelDir, options: Export) -> metadata.About:
     )  # fmt: skip
 
 
-def _record(directory: ModelDir, place: Path, result: Comparison, described: bool) -> None:
-    line = {"path": str(place.relative_to(directory.path)), "sha256": sha256(place), "model": sha256(directory.model),
-            "metadata": described}  # fmt: skip
+def _record(directory: ModelDir, place: Path, result: Comparison, facts: dict) -> None:
+    line = {"path": str(place.relative_to(directory.path)), "sha256": sha256(place), "model": sha256(directory.model)}
+    line |= facts
     if place.suffix == ".tflite":
         line["min_runtime"] = min_runtime(place)
     directory.add_exports([line | result.as_json()])

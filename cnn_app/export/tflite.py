@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import tempfile
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import keras
@@ -22,30 +24,40 @@ OPERATORS = {  # that the activations of a type run in
 
 def write(model: keras.Model, path: Path, target: Target, calibration: np.ndarray | None) -> None:
     """calibration: real uint8 pictures (n, H, W, C), which set the ranges of integer activations."""
+    with tempfile.TemporaryDirectory() as saved, silence():
+        data = converter(model, saved, target, calibration).convert()
+    path.write_bytes(float_softmax(data) if target.calibrated else data)
+
+
+def converter(model: keras.Model, saved: str, target: Target, calibration: np.ndarray | None):
+    """TensorFlow's converter for `target`, of the model that is written into the folder `saved` for it."""
     import tensorflow as tf
 
-    integer = target.calibrated
-    if integer and (calibration is None or len(calibration) == 0):
+    if target.calibrated and (calibration is None or len(calibration) == 0):
         raise ExportError(f"an {target.activations} file needs calibration pictures; give --data with real ones")
-    with tempfile.TemporaryDirectory() as saved:
-        # A quantized file takes uint8 by its own quantized input; the others cast it.
-        graph.save(model, saved, batch=1, dtype="float32" if integer else "uint8")
-        converter = tf.lite.TFLiteConverter.from_saved_model(saved)
-        if target.weights != "float32":
-            converter.optimizations = [tf.lite.Optimize.DEFAULT]
-        if target.weights == "float16":
-            converter.target_spec.supported_types = [tf.float16]
-        if target.weights == "int8" and not integer:  # by channel it would take a runtime of 2.17
-            converter._experimental_disable_per_channel_quantization_for_dense_layers = True
-        if integer:
-            pictures = whole_range(calibration)
-            converter.representative_dataset = lambda: ({"image": picture[None]} for picture in pictures)
-            converter.target_spec.supported_ops = [getattr(tf.lite.OpsSet, OPERATORS[target.activations])]
-            converter.inference_input_type = tf.uint8 if target.activations == "int8" else tf.float32
-        with warnings.catch_warnings(), native_silence():
-            warnings.simplefilter("ignore", UserWarning)  # the converter warns of the interpreter it calibrates with
-            data = converter.convert()
-    path.write_bytes(float_softmax(data) if integer else data)
+    # A quantized file takes uint8 by its own quantized input; the others cast it.
+    graph.save(model, saved, batch=1, dtype="float32" if target.calibrated else "uint8")
+    made = tf.lite.TFLiteConverter.from_saved_model(saved)
+    if target.weights != "float32":
+        made.optimizations = [tf.lite.Optimize.DEFAULT]
+    if target.weights == "float16":
+        made.target_spec.supported_types = [tf.float16]
+    if target.weights == "int8" and not target.calibrated:  # by channel it would take a runtime of 2.17
+        made._experimental_disable_per_channel_quantization_for_dense_layers = True
+    if target.calibrated:
+        pictures = whole_range(calibration)
+        made.representative_dataset = lambda: ({"image": picture[None]} for picture in pictures)
+        made.target_spec.supported_ops = [getattr(tf.lite.OpsSet, OPERATORS[target.activations])]
+        made.inference_input_type = tf.uint8 if target.activations == "int8" else tf.float32
+    return made
+
+
+@contextmanager
+def silence() -> Iterator[None]:
+    """The converter talks on standard error, and warns of the interpreter that it calibrates with."""
+    with warnings.catch_warnings(), native_silence():
+        warnings.simplefilter("ignore", UserWarning)
+        yield
 
 
 def min_runtime(path: Path) -> str:

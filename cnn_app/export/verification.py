@@ -25,6 +25,7 @@ class Comparison:
     latency_ms: float  # median of one picture on one thread
     delegates: int | None = None  # XNNPACK's; None where the runtime has none
     outside: dict[str, int] | None = None  # operators outside them
+    rung: str = ""  # what was done to keep within the budget
 
     @property
     def drop(self) -> float:
@@ -35,7 +36,9 @@ class Comparison:
         return asdict(self) | {"drop": self.drop}
 
 
-def compare(target: str, path: Path, pixels: np.ndarray, labels: np.ndarray, reference: np.ndarray) -> Comparison:
+def compare(
+    target: str, path: Path, pixels: np.ndarray, labels: np.ndarray, reference: np.ndarray, rung: str = ""
+) -> Comparison:
     """reference: the Keras model's probabilities (n, classes) for the uint8 `pixels`."""
     probabilities = open_model(path).predict(pixels)
     answers, expected = probabilities.argmax(1), reference.argmax(1)
@@ -51,4 +54,5 @@ def compare(target: str, path: Path, pixels: np.ndarray, labels: np.ndarray, ref
         latency_ms=speed.median_ms,
         delegates=speed.delegates,
         outside=speed.outside,
+        rung=rung,
     )

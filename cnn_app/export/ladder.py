@@ -1,0 +1,70 @@
+"""From float to integers within an accuracy budget: what is tried, from the cheapest to the surest.
+
+An int8 file is calibrated with some pictures, then with more, then the layers that suffer most stay in float, then its
+activations get 16 bits. A rung is only climbed when the one below it lost too much.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from importlib import import_module
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from cnn_app.export import targets
+from cnn_app.export.sensitivity import Calibrated, LayerError
+
+MOST_PICTURES = 1000  # of the second rung
+KEPT = (1, 2, 4, 8, 16)  # layers that stay in float
+INT8, INT16 = "tflite-int8", "tflite-int16x8"
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """A way to write a target, and what the file then is: tflite-int8 may end as tflite-int16x8."""
+
+    target: str
+    rung: str
+    write: Callable[[Path], None]
+    float_layers: tuple[str, ...] = ()
+    errors: Sequence[LayerError] = ()  # of all operators, where they had to be looked at
+
+
+def attempts(
+    name: str, model: keras.Model, pictures: Callable[[int], np.ndarray], calibration: int
+) -> Iterator[Attempt]:
+    """Ways to write target `name` of a model as `graph.deployable` makes it, each made when it is asked for.
+
+    pictures(n) gives up to n training pictures, uint8; the first rung takes `calibration` of them.
+    """
+    if not targets.target(name).calibrated:
+        yield Attempt(name, "", lambda path: _write(name, model, path, None))
+        return
+    few = pictures(calibration)
+    yield Attempt(name, f"{len(few)} pictures", lambda path: _write(name, model, path, few))
+    many = pictures(max(MOST_PICTURES, calibration))
+    if len(many) > len(few):
+        yield Attempt(name, f"{len(many)} pictures", lambda path: _write(name, model, path, many))
+    if name != INT8:
+        return
+    calibrated = Calibrated(model, many)
+    worst = calibrated.errors()
+    for count in KEPT:
+        if count < len(worst):
+            kept = worst[:count]
+            layers = tuple(error.layer for error in kept)
+            yield Attempt(name, f"{count} in float", partial(_write_mixed, calibrated, kept), layers, worst)
+    yield Attempt(INT16, f"{len(many)} pictures", lambda path: _write(INT16, model, path, many))
+
+
+def _write(name: str, model: keras.Model, path: Path, pictures: np.ndarray | None) -> None:
+    target = targets.target(name)
+    import_module(f"cnn_app.export.{target.module}").write(model, path, target, pictures)
+
+
+def _write_mixed(calibrated: Calibrated, kept: Sequence[LayerError], path: Path) -> None:
+    path.write_bytes(calibrated.file(kept))

@@ -1,0 +1,125 @@
+"""Which layers int8 hurts: what the network answers when one operator alone is quantized, and the noise of each.
+
+Noise is measured by TensorFlow's quantization debugger, which runs an operator in int8 and in float32 on the same
+inputs. Harm is measured on the answers: noise in a channel that nobody reads does none.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import tempfile
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from cnn_app.artifacts import write_text
+from cnn_app.export import tflite
+from cnn_app.export.targets import target
+from cnn_app.runtimes.tflite import TFLiteRuntime, interpreter_class
+
+DEBUGGED = 24  # pictures
+
+
+@dataclass(frozen=True)
+class LayerError:
+    layer: str  # of the Keras model
+    tensor: str  # the operator's output in the flatbuffer
+    snr_db: float  # 10 log10 of the power of its float output over that of the error
+    harm: (
+        float  # by how much probabilities move when it alone is quantized: half the sum of changes, mean over pictures
+    )
+
+
+class Calibrated:
+    """A network with the ranges of its activations, from which int8 files are made quickly."""
+
+    def __init__(self, model: keras.Model, pictures: np.ndarray):
+        self.pictures = pictures[:DEBUGGED]
+        self.layers = {layer.name for layer in model.layers}
+        with tempfile.TemporaryDirectory() as saved, tflite.silence():
+            converter = tflite.converter(model, saved, target("tflite-int8"), pictures)
+            converter._experimental_calibrate_only = True  # what the public debugger sets, too
+            self.data = converter.convert()
+
+    def errors(self) -> list[LayerError]:
+        """Every operator, the most harmful first."""
+        noise = self._noise()
+        whole = self._answers(set(noise))
+        found = [
+            LayerError(self._layer(tensor), tensor, snr, _moved(self._answers(set(noise) - {tensor}), whole))
+            for tensor, snr in noise.items()
+        ]
+        return sorted(found, key=lambda error: -error.harm)
+
+    def file(self, kept: Iterable[LayerError]) -> bytes:
+        """The int8 file in which what gives and what takes the tensors of `kept` computes in float32."""
+        tensors = {error.tensor for error in kept}
+        return tflite.float_softmax(self._quantized(tensors | self._consumers(tensors)))
+
+    def _quantized(self, in_float: set[str]) -> bytes:
+        import tensorflow as tf
+        from tensorflow.lite.python.convert import mlir_quantize
+
+        with tflite.silence():
+            return mlir_quantize(self.data, input_data_type=tf.uint8, output_data_type=tf.float32,
+                                 denylisted_nodes=sorted(in_float))  # fmt: skip
+
+    def _answers(self, in_float: set[str]) -> np.ndarray:
+        with tflite.silence():
+            runtime = TFLiteRuntime(interpreter_class()(model_content=self._quantized(in_float)))
+            return runtime.predict(self.pictures)
+
+    def _noise(self) -> dict[str, float]:
+        """Tensor name -> signal-to-noise ratio in dB."""
+        import tensorflow as tf
+        from tensorflow.lite.python.convert import mlir_quantize
+
+        options = tf.lite.experimental.QuantizationDebugOptions(layer_direct_compare_metrics={"snr": _snr})
+        with tflite.silence():
+            debugger = tf.lite.experimental.QuantizationDebugger(
+                quant_debug_model_content=mlir_quantize(self.data, fully_quantize=True, enable_numeric_verify=True),
+                debug_dataset=lambda: ([picture[None].astype(np.float32)] for picture in self.pictures),
+                debug_options=options,
+            )
+            debugger.run()
+        table = io.StringIO()
+        debugger.layer_statistics_dump(table)
+        return {row["tensor_name"]: float(row["snr"]) for row in csv.DictReader(io.StringIO(table.getvalue()))}
+
+    def _consumers(self, tensors: set[str]) -> set[str]:
+        """What is computed from these tensors; else they would be rounded all the same."""
+        from ai_edge_litert.tools import flatbuffer_utils as utils
+
+        graph = utils.read_model_from_bytearray(bytearray(self.data)).subgraphs[0]
+        names = [tensor.name.decode() for tensor in graph.tensors]
+        return {names[made] for operator in graph.operators for made in operator.outputs
+                if tensors & {names[taken] for taken in operator.inputs if taken >= 0}}  # fmt: skip
+
+    def _layer(self, tensor: str) -> str:
+        """The layer whose scope a tensor's name starts with; TensorFlow may have put a number behind it."""
+        parts = tensor.split(";")[0].split("/")
+        names = [name for part in parts for name in (part, part.rpartition("_")[0]) if name in self.layers]
+        return names[0] if names else tensor
+
+
+def write_report(path: Path, errors: Iterable[LayerError]) -> None:
+    """A CSV: a line for each operator, the most harmful first."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["layer", "harm", "snr_db", "tensor"])
+    writer.writerows([error.layer, f"{error.harm:.6f}", f"{error.snr_db:.2f}", error.tensor] for error in errors)
+    write_text(path, text.getvalue())
+
+
+def _moved(found: np.ndarray, whole: np.ndarray) -> float:
+    return float(np.abs(found - whole).sum(1).mean() / 2)
+
+
+def _snr(wanted: np.ndarray, found: np.ndarray, scale: float, zero: int) -> float:
+    error = (found.astype(np.float64) - zero) * scale - wanted
+    signal, lost = np.square(wanted, dtype=np.float64).sum(), np.square(error).sum()
+    return 10 * np.log10(max(signal, 1e-30) / max(lost, 1e-30))

@@ -1,0 +1,94 @@
+"""The accuracy budget: rungs are climbed one by one, and the layers that int8 ruins are found and left in float."""
+
+import csv
+import json
+import zipfile
+
+import numpy as np
+import pytest
+
+import cnn_app
+from cnn_app.artifacts import ModelDir
+from cnn_app.errors import ExportError
+from cnn_app.evaluation import data_for
+from cnn_app.export import graph, ladder, sensitivity
+from cnn_app.export import run as exporting
+from cnn_app.export.run import pixels_of
+from cnn_app.recipe import Data, Export, Schedule
+from cnn_app.runtimes import open_model
+from cnn_app.training.run import plan, run
+
+RUINED = "stage2_unit1"
+
+
+@pytest.fixture(scope="module")
+def uneven(tmp_path_factory):
+    """A trained network with one channel 3000 times as large as its neighbours, and its reader as much smaller.
+
+    ReLU is homogeneous, so in float the function is the same; in int8 all other channels round to zero.
+    """
+    directory = ModelDir(tmp_path_factory.mktemp("store") / "uneven")
+    columns = {"depths": (1, 1, 1), "image": (16, 16, 1)}
+    run(plan("resnet20", columns, Data(source="digits"), Schedule(epochs=6, batch=32, lr=0.003)), directory)
+    model = cnn_app.load_model(directory.path)
+    dataset = data_for(directory, None)
+    before = model.predict_on_batch(pixels_of(dataset.splits["test"]))
+    norm, reader = model.get_layer(f"{RUINED}_a_bn"), model.get_layer(f"{RUINED}_b_conv")
+    gamma, beta, *statistics = norm.get_weights()
+    gamma[0], beta[0] = 3000 * gamma[0], 3000 * beta[0]
+    norm.set_weights([gamma, beta, *statistics])
+    kernel = reader.get_weights()[0]
+    kernel[:, :, 0] /= 3000
+    reader.set_weights([kernel])
+    np.testing.assert_allclose(model.predict_on_batch(pixels_of(dataset.splits["test"])), before, atol=1e-3)
+    model.save(directory.model)
+    return directory, dataset
+
+
+def test_the_ladder_is_climbed_until_the_drop_fits(uneven):
+    directory, dataset = uneven
+    told = []
+    results = exporting.export(directory, Export(targets=("tflite-int8",), max_drop=0.5), dataset, told.append)
+    rungs = [result.rung for result in told]
+    assert rungs == ["200 pictures", "1000 pictures", "1 in float", "2 in float"]
+    assert all(result.drop > 50 for result in told[:3]) and [result.rung for result in results] == ["2 in float"]
+    assert results[0].drop <= 0.5 and results[0].outside == {"QUANTIZE": 1}
+    line = next(line for line in directory.read_exports() if line["target"] == "tflite-int8")
+    assert set(line["float_layers"]) == {f"{RUINED}_a_relu", f"{RUINED}_b_bn"} and line["rung"] == "2 in float"
+    file = directory.path / line["path"]
+    assert open_model(file).input["dtype"] == np.uint8 and zipfile.is_zipfile(file)
+    with file.with_suffix(".layers.csv").open() as table:
+        rows = list(csv.DictReader(table))
+    assert {row["layer"] for row in rows[:2]} == set(line["float_layers"])
+    assert float(rows[1]["harm"]) > 10 * float(rows[2]["harm"])  # though its noise is ordinary:
+    assert max(float(row["snr_db"]) for row in rows[:2]) > 30
+
+
+def test_harm_and_noise_are_measured_operator_by_operator(uneven):
+    """With everything in float nothing moves; an even network has no operator that ruins it."""
+    directory, dataset = uneven
+    model = cnn_app.create_model("resnet20", depths=(1, 1, 1), image=(16, 16, 1))
+    pictures = pixels_of(dataset.splits["train"])[:60]
+    for _ in range(20):
+        model(pictures, training=True)
+    calibrated = sensitivity.Calibrated(graph.deployable(model), pictures)
+    errors = calibrated.errors()
+    assert [error.harm for error in errors] == sorted((error.harm for error in errors), reverse=True)
+    assert errors[0].harm < 0.1 and min(error.snr_db for error in errors) > 10
+    assert {"stem_relu", "stage3_unit1_b_bn", "logits"} <= {error.layer for error in errors}
+
+
+def test_where_no_rung_fits_nothing_is_written_and_the_best_is_told(uneven, tmp_path, monkeypatch):
+    directory, dataset = uneven
+    copy = ModelDir(tmp_path / "copy")
+    copy.path.mkdir()
+    for file in (directory.model, directory.card):
+        (copy.path / file.name).write_bytes(file.read_bytes())
+    monkeypatch.setattr(ladder, "KEPT", (1,))
+    monkeypatch.setattr(ladder, "INT16", "tflite-int8")
+    with pytest.raises(ExportError, match=r"tflite-int8 loses \d+.\d+ points .* at best, in 4 ways, .*tflite-float16"):
+        exporting.export(copy, Export(targets=("tflite-int8", "onnx"), max_drop=0.5), dataset)
+    assert sorted(path.name for path in copy.path.rglob("*.*") if path.is_file() and path.suffix != ".json") == [
+        "copy.golden.npz", "copy.onnx", "model.keras"
+    ]  # fmt: skip
+    assert [line["target"] for line in json.loads(copy.exports.read_text())] == ["onnx"]
