@@ -65,6 +65,7 @@ def write(name, model, path, calibration):
 
 def lively(name, columns):
     """A network whose batch normalization has seen pictures, so that its answers differ from each other."""
+    keras.utils.set_random_seed(0)
     model = cnn_app.create_model(name, classes=5, **columns)
     pixels = np.random.default_rng(1).integers(0, 256, (16, *model.input_shape[1:]))
     for _ in range(20):
@@ -276,6 +277,19 @@ def test_agreement_and_drop_by_hand(tmp_path, monkeypatch):
     result = verification.compare("onnx", tmp_path / "x.onnx", np.zeros(4), np.array([0, 1, 1, 0]), reference)
     assert (result.top1, result.keras_top1, result.drop, result.agreement, result.bytes) == (0.5, 0.75, 25.0, 0.75, 5)
     assert result.max_difference == pytest.approx(0.2)
+
+
+def test_a_file_that_its_runtime_refuses_is_not_published(trained, tmp_path, monkeypatch):
+    directory, dataset = trained
+    copy = ModelDir(tmp_path / "copy")
+    copy.path.mkdir()
+    for file in (directory.model, directory.card):
+        (copy.path / file.name).write_bytes(file.read_bytes())
+    monkeypatch.setattr(tflite, "write", lambda model, path, target, calibration: path.write_bytes(b"TFL3"))
+    monkeypatch.setattr(exporting.metadata, "attach", lambda path, about: True)
+    with pytest.raises(ExportError, match="tflite-float32 was written, but its runtime refuses it: cannot load"):
+        exporting.export(copy, Export(targets=("tflite-float32", "onnx")), dataset)
+    assert [line["target"] for line in copy.read_exports()] == ["onnx"] and not list(copy.mobile.glob("*"))
 
 
 def test_errors(trained, tmp_path):

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from cnn_app.artifacts import size_bytes
+from cnn_app.errors import ArtifactError, ExportError
 from cnn_app.runtimes import latency, open_model
 
 
@@ -40,7 +41,10 @@ def compare(
     target: str, path: Path, pixels: np.ndarray, labels: np.ndarray, reference: np.ndarray, rung: str = ""
 ) -> Comparison:
     """reference: the Keras model's probabilities (n, classes) for the uint8 `pixels`."""
-    probabilities = open_model(path).predict(pixels)
+    try:
+        probabilities = open_model(path).predict(pixels)
+    except ArtifactError as error:
+        raise ExportError(f"{target} was written, but its runtime refuses it: {error}") from error
     answers, expected = probabilities.argmax(1), reference.argmax(1)
     speed = latency.measure([path])[0]
     return Comparison(
