@@ -67,7 +67,7 @@ def test_everything_up_to_a_stage_is_frozen_then_freed(source, tmp_path):
     schedule = Schedule(epochs=2, batch=64)
     job = prepared(source, schedule, freeze="stage1", unfreeze_at=("2:stem",))
     seen = []
-    watch = engine.Watch(epoch=lambda row: seen.append(kept(source, job.model)))
+    watch = engine.Watch(epoch=lambda row: row["epoch"] and seen.append(kept(source, job.model)))
     run(job, ModelDir(tmp_path / "out"), watch=watch)
     convolutions = [name for name in seen[0] if name.endswith("_conv")]
     assert [{name.split("_")[0] for name in convolutions if same[name]} for same in seen] == [
