@@ -97,6 +97,18 @@ def test_every_target_answers_as_keras_does(name, tmp_path, pictures):
         np.testing.assert_allclose(answers, expected, atol=MAX_DIFFERENCE[kind], err_msg=kind)
 
 
+def test_dilated_and_grouped_windows_export_like_others(tmp_path, pictures):
+    model = lively("resnext50_32x4d", {"image": (64, 64, 3), "depths": (1, 1, 2, 1), "output_stride": 8})
+    expected, copy = KerasRuntime(model).predict(pictures), graph.deployable(model)
+    for kind in ("tflite-int8", "onnx"):
+        path = place(ModelDir(tmp_path), kind)
+        path.parent.mkdir()
+        write(kind, copy, path, pictures)
+        runtime = open_model(path)
+        np.testing.assert_allclose(runtime.predict(pictures), expected, atol=MAX_DIFFERENCE[kind])
+        assert kind == "onnx" or runtime.coverage() == (1, {"QUANTIZE": 1})
+
+
 @pytest.mark.parametrize("name", ["mobilenet_v1", "mobilenet_v2", "shufflenet_v1", "shufflenet_v2", "resnet20"])
 def test_int8_runs_in_one_delegate(name, tmp_path):
     """At the network's own size: 224 for the mobile ones."""
