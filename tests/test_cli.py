@@ -135,6 +135,21 @@ def test_run_carries_a_recipe_out_and_holds_it_to_its_acceptance(tmp_path):
     assert "asks for 1.0" in call("run", tmp_path / "bad.toml", "--store", tmp_path / "other", code=1)
 
 
+def test_a_recipe_may_go_on_from_other_weights(trained, tmp_path):
+    """What it starts as is epoch 0; both are on the card."""
+    text = RECIPE.format(top1=0.1).replace('lenet5"', 'resnet20"\ndepths = [1, 1, 1]\nimage = [16, 16, 3]')
+    (tmp_path / "go-on.toml").write_text(text + f"[transfer]\nweights = {str(trained)!r}\nfreeze = 'stage1'\n")
+    call("run", tmp_path / "go-on.toml", "--store", tmp_path)
+    card = json.loads((tmp_path / "tiny" / "card.json").read_text())
+    assert card["recipe"]["transfer"] == {
+        "weights": str(trained), "recipe": "probe-then-tune", "freeze": "stage1", "unfreeze_at": [],
+        "layer_decay": 0.85, "train_batch_norm": False,
+    }  # fmt: skip
+    assert (tmp_path / "tiny" / "history.csv").read_text().splitlines()[1].startswith("0,0,0.0,")
+    (tmp_path / "typo.toml").write_text(text + "[transfer]\nfreeeze = 'stage1'\n")
+    assert "no key of [transfer] named 'freeeze'" in error("run", tmp_path / "typo.toml", "--store", tmp_path)
+
+
 def test_models_lists_what_can_be_built():
     rows = json.loads(call("models", "resnet*", "--json"))
     assert {"resnet20", "resnet50"} <= {row["name"] for row in rows} and all(row["paper"] for row in rows)

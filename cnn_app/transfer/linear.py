@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,6 +32,7 @@ class Linear:
 
 def fit(features: np.ndarray, labels: np.ndarray, classes: int, kind: str = "logistic", seed: int = 0) -> Linear:
     """Fit (n, width) to labels below `classes`, with C chosen by cross-validation on standardized features."""
+    from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import GridSearchCV, StratifiedKFold
     from sklearn.pipeline import make_pipeline
@@ -48,7 +50,9 @@ def fit(features: np.ndarray, labels: np.ndarray, classes: int, kind: str = "log
     name = type(model).__name__.lower()
     folds = StratifiedKFold(min(FOLDS, counts.min()), shuffle=True, random_state=seed)
     scaled = make_pipeline(StandardScaler(), model)
-    search = GridSearchCV(scaled, {f"{name}__C": PENALTIES}, cv=folds).fit(features, labels)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # a C that does not get there does not win the validation
+        search = GridSearchCV(scaled, {f"{name}__C": PENALTIES}, cv=folds).fit(features, labels)
     scaler, best = search.best_estimator_
     weights = best.coef_.T / scaler.scale_[:, None]
     return Linear(
