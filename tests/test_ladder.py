@@ -56,7 +56,7 @@ def test_the_ladder_is_climbed_until_the_drop_fits(uneven):
     line = next(line for line in directory.read_exports() if line["target"] == "tflite-int8")
     assert set(line["float_layers"]) == {f"{RUINED}_a_relu", f"{RUINED}_b_bn"} and line["rung"] == "2 in float"
     file = directory.path / line["path"]
-    assert open_model(file).input["dtype"] == np.uint8 and zipfile.is_zipfile(file)
+    assert open_model(file).input["dtype"] == np.uint8 and zipfile.is_zipfile(file) == line["metadata"]
     with file.with_suffix(".layers.csv").open() as table:
         rows = list(csv.DictReader(table))
     assert {row["layer"] for row in rows[:2]} == set(line["float_layers"])

@@ -40,7 +40,7 @@ def written(network, kind, path):
 @pytest.mark.parametrize("kind", [kind for kind in TARGETS if target(kind).module == "tflite"])
 def test_mediapipe_shows_the_labels_and_gives_the_same_scores(network, tmp_path, kind):
     """The code that Android and iOS run, on every picture, to the bit; and the file's own zip."""
-    mediapipe = pytest.importorskip("mediapipe")
+    mediapipe = pytest.importorskip("mediapipe", exc_type=ImportError)
     path, pixels = tmp_path / "flowers.tflite", network[1]
     before = written(network, kind, path)
     assert metadata.attach(path, ABOUT)
