@@ -9,6 +9,7 @@ from pathlib import Path
 
 import keras
 import numpy as np
+import onnx
 import pytest
 from click.testing import CliRunner
 
@@ -95,6 +96,10 @@ def test_every_target_answers_as_keras_does(name, tmp_path, pictures):
         assert answers.shape == (12, 5) and answers.dtype == np.float32
         np.testing.assert_allclose(answers.sum(1), 1, atol=1e-3)
         np.testing.assert_allclose(answers, expected, atol=MAX_DIFFERENCE[kind], err_msg=kind)
+        if path.suffix == ".onnx":
+            proto = onnx.load(path)
+            assert {node.domain for node in proto.graph.node} == {""}
+            assert next(found.version for found in proto.opset_import if found.domain == "") == 17
 
 
 def test_dilated_and_grouped_windows_export_like_others(tmp_path, pictures):
