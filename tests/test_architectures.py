@@ -222,6 +222,7 @@ SIBLINGS = (
     "34",
     "44",
     "56",
+    "seresnet50",
 )  # others stand for them by default
 
 

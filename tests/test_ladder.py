@@ -78,6 +78,7 @@ def test_harm_and_noise_are_measured_operator_by_operator(uneven):
     assert {"stem_relu", "stage3_unit1_b_bn", "logits"} <= {error.layer for error in errors}
 
 
+@pytest.mark.slow
 def test_where_no_rung_fits_nothing_is_written_and_the_best_is_told(uneven, tmp_path, monkeypatch):
     directory, dataset = uneven
     copy = ModelDir(tmp_path / "copy")

@@ -37,7 +37,14 @@ def written(network, kind, path):
     return open_model(path).predict(pixels)
 
 
-@pytest.mark.parametrize("kind", [kind for kind in TARGETS if target(kind).module == "tflite"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pytest.param(kind, marks=() if kind == "tflite-int8" else pytest.mark.slow)
+        for kind in TARGETS
+        if target(kind).module == "tflite"
+    ],
+)
 def test_mediapipe_shows_the_labels_and_gives_the_same_scores(network, tmp_path, kind):
     """The code that Android and iOS run, on every picture, to the bit; and the file's own zip."""
     mediapipe = pytest.importorskip("mediapipe", exc_type=ImportError)
