@@ -38,19 +38,23 @@ def evaluate(
     """Measure artifacts, and their ensemble, on one split of `data`; `tta` averages over views of each picture."""
     loaded = sources.load(data)
     labels: tuple[str, ...] = ()
+    prepared: dict[tuple[int, ...], Dataset] = {}  # by size: models that see alike share one reading
     truth, found = np.empty(0), {}
     for artifact in artifacts:
         runtime = open_model(artifact)
         classes = runtime.predict(np.zeros((1, *runtime.image), np.uint8)).shape[1]
         own = labels_of(artifact, classes) or loaded.classes
-        dataset, labels = loaded.in_order(own), labels or own
+        ordered, labels = loaded.in_order(own), labels or own
         views = views_of(runtime.image, tta)
         size = (*views.size, runtime.image[2])
-        chosen = pipeline.prepare(dataset, size, skip_bad=data.on_bad_image == "skip", progress=progress).splits[split]
+        if size not in prepared:
+            skip = data.on_bad_image == "skip"
+            prepared[size] = pipeline.prepare(ordered, size, skip_bad=skip, progress=progress).in_order(labels)
+        chosen = prepared[size].splits[split]
         place = [own.index(label) for label in labels]  # every model's answers in the order of the first one's labels
         batches = (views.mean(runtime.predict, images) for images in pipeline.arrays(chosen, BATCH))
         found[str(artifact)] = np.concatenate(list(batches))[:, place]
-        truth = np.argsort(place)[chosen.labels]
+        truth = chosen.labels
     reports = {name: classification.report(answers, truth, labels) for name, answers in found.items()}
     mean = np.mean(list(found.values()), 0)
     return Measured(labels, reports, classification.report(mean, truth, labels) if len(found) > 1 else None)

@@ -31,9 +31,7 @@ def average(models, out, data, as_json):
     card = averaging.average(sources, target)
     with view.reading() as progress:
         measured = evaluation.evaluate((*models, out), data, progress=progress)
-    result = measured.reports[out]
-    test = {"top1": result.top1, "top5": result.top5, "loss": result.loss, "n": result.n}
-    target.write_card(replace(card, metrics={"test": test}))
+    target.write_card(replace(card, metrics={"test": measured.reports[out].figures}))
     if as_json:
         return view.echo_json(
             {name: {"top1": r.top1, "loss": r.loss, "n": r.n} for name, r in measured.reports.items()}

@@ -16,7 +16,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from cnn_app.artifacts import write_text
+from cnn_app.artifacts import write_csv
 from cnn_app.export import tflite
 from cnn_app.export.targets import target
 from cnn_app.runtimes.tflite import TFLiteRuntime, interpreter_class
@@ -108,11 +108,9 @@ class Calibrated:
 
 def write_report(path: Path, errors: Iterable[LayerError]) -> None:
     """A CSV: a line for each operator, the most harmful first."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["layer", "harm", "snr_db", "tensor"])
-    writer.writerows([error.layer, f"{error.harm:.6f}", f"{error.snr_db:.2f}", error.tensor] for error in errors)
-    write_text(path, text.getvalue())
+    rows = [{"layer": error.layer, "harm": f"{error.harm:.6f}", "snr_db": f"{error.snr_db:.2f}", "tensor": error.tensor}
+            for error in errors]  # fmt: skip
+    write_csv(path, rows)
 
 
 def _moved(found: np.ndarray, whole: np.ndarray) -> float:

@@ -10,6 +10,7 @@ import keras
 import numpy as np
 
 import cnn_app.layers  # noqa: F401  registers the layers that our files name
+from cnn_app.artifacts import replacing
 from cnn_app.errors import ArtifactError
 from cnn_app.tasks.classification import MAIN
 
@@ -35,6 +36,12 @@ def inference(model: keras.Model) -> keras.Model:
 
 def open_model(path: Path, threads: int | None = None) -> KerasRuntime:
     return KerasRuntime(load(path))
+
+
+def save(model: keras.Model, path: Path) -> None:
+    """Write a `.keras` file without the optimizer, which is twice the network."""
+    with replacing(path) as scratch:
+        keras.Model(model.input, model.output, name=model.name).save(scratch)
 
 
 def load(path: str | os.PathLike[str]) -> keras.Model:

@@ -23,11 +23,13 @@ class Report:
     per_class: dict[str, float]  # label -> recall; a class without pictures is left out
     confusion: np.ndarray  # (true, predicted) counts
 
+    @property
+    def figures(self) -> dict:
+        """What a card says of it."""
+        return {"top1": self.top1, "top5": self.top5, "loss": self.loss, "n": self.n}
+
     def as_json(self) -> dict:
-        return {
-            "top1": self.top1, "top5": self.top5, "loss": self.loss, "n": self.n,
-            "per_class": self.per_class, "confusion": self.confusion.tolist(),
-        }  # fmt: skip
+        return self.figures | {"per_class": self.per_class, "confusion": self.confusion.tolist()}
 
 
 def compile_arguments(model, label_smoothing: float) -> dict:

@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import platform
 from importlib import metadata
 
-from cnn_app.artifacts import ModelDir, replacing, write_text
+from cnn_app.artifacts import ModelDir, replacing, write_csv
 
 PACKAGES = ("cnn-app", "keras", "tensorflow", "numpy")
 
 
 def write_history(directory: ModelDir, rows: list[dict]) -> None:
     """One line an epoch: epoch, step, lr, then means over the epoch and figures on val."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, rows[0].keys(), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_text(directory.history, text.getvalue())
+    write_csv(directory.history, rows)
 
 
 def draw_curves(directory: ModelDir, rows: list[dict], best_epoch: int, title: str) -> None:

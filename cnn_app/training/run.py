@@ -11,12 +11,13 @@ import keras
 
 from cnn_app import data as sources
 from cnn_app import heads, registry
-from cnn_app.artifacts import Card, ModelDir, replacing, sha256
+from cnn_app.artifacts import Card, ModelDir, sha256
 from cnn_app.data import pipeline
 from cnn_app.data.dataset import Dataset
 from cnn_app.errors import TrainingError
 from cnn_app.recipe import Data, Schedule, Transfer
 from cnn_app.runtimes import answers, open_model
+from cnn_app.runtimes.keras_model import save
 from cnn_app.tasks import classification
 from cnn_app.training import engine, records
 from cnn_app.training.regime import PLAIN, Regime
@@ -97,8 +98,7 @@ def run(
 
     def keep(model: keras.Model, row: dict) -> None:
         nonlocal card
-        with replacing(directory.model) as scratch:  # without the optimizer, which is twice the network
-            keras.Model(model.input, model.output, name=model.name).save(scratch)
+        save(model, directory.model)
         card = replace(card, metrics={"val": {"top1": row["val_top1"], "loss": row["val_loss"]}, "epoch": row["epoch"]},
                        digests={"model.keras": sha256(directory.model)})  # fmt: skip
         directory.write_card(card)
@@ -111,8 +111,7 @@ def run(
     best = open_model(directory.path)
     test = job.dataset.splits["test"]
     result = classification.report(answers(best, test), test.labels, job.dataset.classes)
-    figures = {"top1": result.top1, "top5": result.top5, "loss": result.loss, "n": result.n}
-    card = replace(card, metrics=card.metrics | {"test": figures})
+    card = replace(card, metrics=card.metrics | {"test": result.figures})
     directory.write_card(card)
     title = f"{job.architecture} on {job.dataset.source}: test top-1 {result.top1:.1%} of {result.n:,}"
     records.draw_curves(directory, position.history, position.best_epoch, title)

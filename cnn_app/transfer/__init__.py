@@ -43,7 +43,7 @@ def copy_weights(source: keras.Model, target: keras.Model, *, new_head: bool = F
 
 
 def load_weights(model: keras.Model, path: str | os.PathLike[str]) -> Loaded:
-    """Set published weights, or a model of ours, and what they expect of the graph: see `transfer.weights`."""
+    """Set published weights, or a model of ours, and what they expect of the graph: see `pretrained.weights`."""
     from cnn_app.transfer.pretrained.weights import load_weights
 
     return load_weights(model, path)

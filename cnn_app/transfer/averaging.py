@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-import keras
 import numpy as np
 
-from cnn_app.artifacts import Card, ModelDir, replacing, sha256
+from cnn_app.artifacts import Card, ModelDir, sha256
 from cnn_app.errors import ModelError
-from cnn_app.runtimes.keras_model import load
+from cnn_app.runtimes.keras_model import load, save
 
 SAME = ("architecture", "columns", "labels", "image")  # of the cards
 
@@ -29,13 +28,12 @@ def average(sources: Iterable[ModelDir], out: ModelDir) -> Card:
                                  f"{getattr(card, name)!r} and {getattr(cards[0], name)!r}")  # fmt: skip
     if out.card.exists():
         raise ModelError(f"{out.path} holds a model already; choose another --out")
-    mean, total = load(sources[0].path), None
-    for source in sources:
-        weights = [np.asarray(weight, np.float64) for weight in load(source.path).get_weights()]
-        total = weights if total is None else [a + b for a, b in zip(total, weights, strict=True)]
+    mean = load(sources[0].path)
+    total = [np.asarray(weight, np.float64) for weight in mean.get_weights()]
+    for source in sources[1:]:
+        total = [a + b for a, b in zip(total, load(source.path).get_weights(), strict=True)]
     mean.set_weights([part / len(sources) for part in total])
-    with replacing(out.model) as scratch:
-        keras.Model(mean.input, mean.output, name=mean.name).save(scratch)
+    save(mean, out.model)
     recipe = {"average_of": [str(source.path) for source in sources]}
     card = replace(cards[0], recipe=recipe, metrics={}, digests={"model.keras": sha256(out.model)})
     out.write_card(card)

@@ -36,9 +36,8 @@ def frozen(model: keras.Model, upto: str, train_batch_norm: bool = False) -> fro
     elif upto == "backbone":
         kept = {layer.name for layer in model.layers if not is_head(layer.name)}
     else:
-        named = layers_at(model, upto)
-        kept = {layer.name for layer in keras.Model(model.input, [layer.output for layer in named]).layers}
-        kept |= {layer.name for layer in named}
+        outputs = [layer.output for layer in layers_at(model, upto)]
+        kept = {layer.name for layer in keras.Model(model.input, outputs).layers}
     if not train_batch_norm:
         kept |= {layer.name for layer in model.layers if isinstance(layer, layers.BatchNormalization)}
     return frozenset(kept)

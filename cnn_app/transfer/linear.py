@@ -10,7 +10,6 @@ import numpy as np
 from cnn_app.errors import DataError
 from cnn_app.transfer.features import Features
 
-KINDS = ("logistic", "svm")
 PENALTIES = tuple(10.0**exponent for exponent in (-5, -4, -3, -2, -1, 0, 1))  # C on standardized features
 FOLDS = 5
 ITERATIONS = 2000

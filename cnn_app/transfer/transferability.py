@@ -6,8 +6,6 @@ a network that learns B alone. Every cell of (seed, n, kind) is a file, so that 
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import re
 from collections.abc import Sequence
@@ -19,13 +17,13 @@ import numpy as np
 
 from cnn_app import data as sources
 from cnn_app import heads, registry
-from cnn_app.artifacts import read_json, replacing, write_json, write_text
+from cnn_app.artifacts import read_json, replacing, write_csv, write_json
 from cnn_app.data import pipeline
 from cnn_app.data.dataset import Dataset, Split
 from cnn_app.errors import RecipeError, unknown
 from cnn_app.recipe import Recipe, Schedule
 from cnn_app.runtimes import answers
-from cnn_app.runtimes.keras_model import KerasRuntime, load
+from cnn_app.runtimes.keras_model import KerasRuntime, load, save
 from cnn_app.training import engine
 from cnn_app.training.regime import Phase, Regime
 from cnn_app.transfer import freezing
@@ -69,7 +67,7 @@ def run(
     image = recipe.data.image or registry.spec(recipe.model["name"], **columns).image
     columns["image"] = image
     data = replace(recipe.data, directory=recipe.data.directory or data_dir)
-    dataset = pipeline.prepare(sources.load(data), image, progress=progress)
+    dataset = pipeline.prepare(sources.load(data), image, skip_bad=data.on_bad_image == "skip", progress=progress)
     first, second = tasks(dataset, study.first, study.pictures, study.held_out)
     _claim(directory, {"model": recipe.model, "schedule": asdict(recipe.schedule), "study": asdict(study),
                        "data": dataset.fingerprint()})  # fmt: skip
@@ -91,7 +89,7 @@ def run(
             write_json(path, asdict(cell) | {"place": ("", *places)[cell.n], "top1": top1(model, second)})
             keras.backend.clear_session()
         rows.append(read_json(path))
-    _write_csv(directory / "cells.csv", rows)
+    write_csv(directory / "cells.csv", rows)
     draw(rows, places, first, second, recipe.model["name"], directory / "transferability.png")
     return rows
 
@@ -194,8 +192,7 @@ def _learned(recipe: Recipe, columns: dict, task: Task, directory: Path, seed: i
     if not path.is_file():
         model = _network(recipe, columns, task, seed)
         fit(model, task, replace(recipe.schedule, seed=seed), frozenset())
-        with replacing(path) as scratch:
-            keras.Model(model.input, model.output, name=model.name).save(scratch)
+        save(model, path)
     return load(path)
 
 
@@ -219,11 +216,3 @@ def _claim(directory: Path, settings: dict) -> None:
             received = f"{before.get(name)!r}, now {value!r}"
             raise RecipeError(f"{directory} has cells of another {name}, {received}; --overwrite starts anew")
     return None
-
-
-def _write_csv(path: Path, rows: list[dict]) -> None:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, rows[0].keys(), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_text(path, text.getvalue())

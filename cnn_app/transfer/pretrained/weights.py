@@ -14,7 +14,7 @@ from cnn_app import registry
 from cnn_app.errors import CnnAppError, ModelError
 from cnn_app.layers import GroupedConv2D
 from cnn_app.runtimes.keras_model import load
-from cnn_app.transfer import HEAD, copy_weights
+from cnn_app.transfer import HEAD, copy_weights, is_head
 from cnn_app.transfer.pretrained import files, traits
 from cnn_app.transfer.pretrained.naming import Naming, Network, candidates
 
@@ -49,7 +49,7 @@ def load_weights(model: keras.Model, path: str | os.PathLike[str]) -> Loaded:
     for layer, weights in values.items():
         model.get_layer(layer).set_weights(weights)
     traits.apply(model, naming.traits)
-    return Loaded(naming.source, used, new_head=any(_is_head(x) and x.name not in values for x in model.layers))
+    return Loaded(naming.source, used, new_head=any(is_head(x.name) and x.name not in values for x in model.layers))
 
 
 def _from_own(stored: keras.Model, model: keras.Model, path: Path) -> Loaded:
@@ -101,12 +101,12 @@ def _assign(model, naming: Naming, tensors, path: Path) -> tuple[dict[str, list[
                   if key not in tensors and not (zero and w.name == "bias")]  # fmt: skip
         unread.difference_update(keys)
         if absent:
-            missing += [] if _is_head(layer) and len(absent) == len(keys) else absent
+            missing += [] if is_head(layer.name) and len(absent) == len(keys) else absent
             continue
         found = [_converted(tensors[key], layer, w, naming) if key in tensors else np.zeros(w.shape, np.float32)
                  for key, w in zip(keys, layer.weights, strict=True)]  # fmt: skip
         shapes = [(value.shape, tuple(w.shape)) for value, w in zip(found, layer.weights, strict=True)]
-        if _is_head(layer) and all(a[:-1] == b[:-1] and a[-1] != b[-1] for a, b in shapes):
+        if is_head(layer.name) and all(a[:-1] == b[:-1] and a[-1] != b[-1] for a, b in shapes):
             kept += sum(key in tensors for key in keys)
         else:
             wrong += [f"{layer.name} {_size(a)} for {_size(b)}" for a, b in shapes if a != b]
@@ -130,11 +130,6 @@ def _assign(model, naming: Naming, tensors, path: Path) -> tuple[dict[str, list[
 
 def _is_norm(layer: keras.Layer) -> bool:
     return isinstance(layer, layers.BatchNormalization)
-
-
-def _is_head(layer: keras.Layer) -> bool:
-    """Whether its shape follows the classes: the last layer, and those of auxiliary classifiers."""
-    return layer.name == HEAD or layer.name.endswith(f"_{HEAD}")
 
 
 def _converted(value: np.ndarray, layer: keras.Layer, weight, naming: Naming) -> np.ndarray:
