@@ -91,6 +91,7 @@ class Export:
     targets: tuple[str, ...]
     max_drop: float = 1.0  # points of top-1 on held-out pictures
     calibration: int = 200  # pictures that set the int8 ranges
+    qat_epochs: int = 0  # of training with rounding, where calibration does not keep an int8 file within max_drop
     author: str = ""  # these three are written into the files
     license: str = ""
     version: str = ""
@@ -98,6 +99,7 @@ class Export:
     def __post_init__(self):
         _between("max_drop", 0, self.max_drop, 100)
         _between("calibration", 1, self.calibration, 10**6)
+        _between("qat_epochs", 0, self.qat_epochs, 10**6)
 
 
 @dataclass(frozen=True, kw_only=True)

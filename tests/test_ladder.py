@@ -2,7 +2,9 @@
 
 import csv
 import json
+import signal
 import zipfile
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,33 +18,46 @@ from cnn_app.export import run as exporting
 from cnn_app.export.run import pixels_of
 from cnn_app.recipe import Data, Export, Schedule
 from cnn_app.runtimes import open_model
+from cnn_app.training.engine import Watch
 from cnn_app.training.run import plan, run
 
 RUINED = "stage2_unit1"
 
 
 @pytest.fixture(scope="module")
-def uneven(tmp_path_factory):
-    """A trained network with one channel 3000 times as large as its neighbours, and its reader as much smaller.
-
-    ReLU is homogeneous, so in float the function is the same; in int8 all other channels round to zero.
-    """
-    directory = ModelDir(tmp_path_factory.mktemp("store") / "uneven")
+def trained(tmp_path_factory):
+    directory = ModelDir(tmp_path_factory.mktemp("store") / "even")
     columns = {"depths": (1, 1, 1), "image": (16, 16, 1)}
     run(plan("resnet20", columns, Data(source="digits"), Schedule(epochs=6, batch=32, lr=0.003)), directory)
-    model = cnn_app.load_model(directory.path)
-    dataset = data_for(directory, None)
-    before = model.predict_on_batch(pixels_of(dataset.splits["test"]))
+    return directory, data_for(directory, None)
+
+
+def uneven_copy(trained, path, factor):
+    """`trained` with one channel `factor` times as large as its neighbours, and its reader as much smaller.
+
+    ReLU is homogeneous, so in float the function is the same; in int8 all other channels round to few values or zero.
+    """
+    directory, dataset = trained
+    copy = ModelDir(path)
+    copy.path.mkdir(parents=True)
+    copy.card.write_bytes(directory.card.read_bytes())
+    model, pixels = cnn_app.load_model(directory.path), pixels_of(dataset.splits["test"])
+    before = model.predict_on_batch(pixels)
     norm, reader = model.get_layer(f"{RUINED}_a_bn"), model.get_layer(f"{RUINED}_b_conv")
     gamma, beta, *statistics = norm.get_weights()
-    gamma[0], beta[0] = 3000 * gamma[0], 3000 * beta[0]
+    gamma[0], beta[0] = factor * gamma[0], factor * beta[0]
     norm.set_weights([gamma, beta, *statistics])
     kernel = reader.get_weights()[0]
-    kernel[:, :, 0] /= 3000
+    kernel[:, :, 0] /= factor
     reader.set_weights([kernel])
-    np.testing.assert_allclose(model.predict_on_batch(pixels_of(dataset.splits["test"])), before, atol=1e-3)
-    model.save(directory.model)
-    return directory, dataset
+    np.testing.assert_allclose(model.predict_on_batch(pixels), before, atol=1e-3)
+    model.save(copy.model)
+    return copy, dataset
+
+
+@pytest.fixture(scope="module")
+def uneven(trained, tmp_path_factory):
+    return uneven_copy(trained, tmp_path_factory.mktemp("store") / "uneven", 3000)
 
 
 def test_the_ladder_is_climbed_until_the_drop_fits(uneven):
@@ -76,6 +91,32 @@ def test_harm_and_noise_are_measured_operator_by_operator(uneven):
     assert [error.harm for error in errors] == sorted((error.harm for error in errors), reverse=True)
     assert errors[0].harm < 0.1 and min(error.snr_db for error in errors) > 10
     assert {"stem_relu", "stage3_unit1_b_bn", "logits"} <= {error.layer for error in errors}
+
+
+def test_training_with_rounding_brings_an_int8_file_into_the_budget(trained, tmp_path, monkeypatch):
+    directory, dataset = uneven_copy(trained, tmp_path / "uneven", 300)
+    monkeypatch.setattr(ladder, "KEPT", ())
+    options, told = Export(targets=("tflite-int8",), max_drop=1.0, qat_epochs=3), []
+    with pytest.raises(ExportError, match="--qat-epochs"):
+        monkeypatch.setattr(ladder, "INT16", "tflite-int8")  # which is no way out here
+        exporting.export(directory, replace(options, qat_epochs=0), dataset)
+    results = exporting.export(directory, options, dataset, told.append)
+    assert [result.rung for result in told] == ["200 pictures", "1000 pictures", "3 epochs of QAT"]
+    assert min(result.drop for result in told[:2]) > 5 and results[0].drop <= 1.0
+    assert (results[0].delegates, results[0].outside, results[0].target) == (1, {"QUANTIZE": 1}, "tflite-int8")
+    line = directory.read_exports()[0]
+    assert line["simulation"]["agreement"] >= 0.995 and line["float_layers"] == []
+    card = directory.read_card()
+    assert cnn_app.load_model(directory.path).get_layer("logits") and card.digests == trained[0].read_card().digests
+
+
+def test_a_signal_ends_training_and_nothing_is_written(trained, tmp_path, monkeypatch):
+    directory, dataset = uneven_copy(trained, tmp_path / "uneven", 300)
+    monkeypatch.setattr(ladder, "KEPT", ())
+    stop = Watch(step=lambda epoch, step, steps, logs: signal.raise_signal(signal.SIGINT))
+    with pytest.raises(KeyboardInterrupt):
+        exporting.export(directory, Export(targets=("tflite-int8",), qat_epochs=3), dataset, watch=stop)
+    assert sorted(path.name for path in directory.path.rglob("*")) == ["card.json", "model.keras"]
 
 
 @pytest.mark.slow

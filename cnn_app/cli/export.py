@@ -14,11 +14,13 @@ from cnn_app.export.targets import TARGETS
               help="Points of top-1 on held-out pictures that a file may lose.")  # fmt: skip
 @click.option("--calibration", type=click.IntRange(1), default=200, show_default=True,
               help="Training pictures that set the int8 ranges.")  # fmt: skip
+@click.option("--qat-epochs", type=click.IntRange(0), default=0, show_default=True,
+              help="Train on with rounding where an int8 file loses too much.")  # fmt: skip
 @click.option("--author", default="", help="Written into the files, as are the next two.")
 @click.option("--license", default="", help="Such as Apache-2.0.")
 @click.option("--version", default="", help="Of the model.")
 @json_option
-def export(directory, targets, data, max_drop, calibration, author, license, version, as_json):
+def export(directory, targets, data, max_drop, calibration, qat_epochs, author, license, version, as_json):
     """Write the model in DIR for other runtimes, each proven against Keras on held-out pictures.
 
     Without --data the pictures it was trained on are used: train for calibration, test for the proof.
@@ -35,9 +37,9 @@ def export(directory, targets, data, max_drop, calibration, author, license, ver
     model = ModelDir(directory)
     with view.reading() as progress:
         dataset = data_for(model, data, progress)
-    with view.comparisons(as_json) as tell:
-        options = Export(targets=targets, max_drop=max_drop, calibration=calibration, author=author, license=license,
-                         version=version)  # fmt: skip
-        run.export(model, options, dataset, tell)
+    options = Export(targets=targets, max_drop=max_drop, calibration=calibration, qat_epochs=qat_epochs, author=author,
+                     license=license, version=version)  # fmt: skip
+    with view.comparisons(as_json) as tell, view.training(qat_epochs) as watch:
+        run.export(model, options, dataset, tell, watch)
     if any(line.get("metadata") is False for line in model.read_exports()):
         click.echo("TFLite files have no labels inside: pip install 'cnn-app[mobile]' and export again", err=True)

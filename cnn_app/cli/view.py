@@ -53,13 +53,12 @@ def training(epochs):
     from cnn_app.training.engine import Watch
 
     with _bar() as bar:
-        whole = bar.add_task("training", total=None, note="")
+        whole = bar.add_task("training", total=None, note="", visible=False)  # until there is a first step
 
         def step(epoch, done, steps, logs):
             note = "  ".join(f"{name} {value:.4f}" for name, value in logs.items())
-            bar.update(
-                whole, total=epochs * steps, completed=epoch * steps + done, note=f"epoch {epoch + 1}/{epochs}  {note}"
-            )
+            bar.update(whole, total=epochs * steps, completed=epoch * steps + done, visible=True,
+                       note=f"epoch {epoch + 1}/{epochs}  {note}")  # fmt: skip
 
         def epoch(row):
             figures = "  ".join(f"{name} {row[name]:.4f}" for name in ("loss", "top1", "val_loss", "val_top1"))

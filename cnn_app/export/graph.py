@@ -71,18 +71,12 @@ def _swap(layer: keras.Layer) -> keras.Layer:
         config["lowering"] = "native"
     if isinstance(layer, layers.AveragePooling2D) and layer.padding == "valid":
         constant = keras.initializers.Constant(1 / math.prod(layer.pool_size))
-        return layers.DepthwiseConv2D(
-            layer.pool_size, layer.strides, use_bias=False, depthwise_initializer=constant, name=layer.name
-        )
+        return layers.DepthwiseConv2D(layer.pool_size, layer.strides, use_bias=False, depthwise_initializer=constant,
+                                      trainable=False, name=layer.name)  # fmt: skip
     if isinstance(layer, PadShortcut):
-        return layers.Conv2D(
-            layer.filters,
-            1,
-            layer.stride,
-            use_bias=False,
-            kernel_initializer=_shifted_identity(layer.before),
-            name=layer.name,
-        )
+        identity = ShiftedIdentity(layer.before)
+        return layers.Conv2D(layer.filters, 1, layer.stride, use_bias=False, kernel_initializer=identity,
+                             trainable=False, name=layer.name)  # fmt: skip
     return layer.__class__.from_config(config)
 
 
@@ -102,10 +96,15 @@ def _is_same(pad: keras.Layer) -> bool:
     return [tuple(sides) for sides in pad.padding] == same
 
 
-def _shifted_identity(before: int):
-    """An initializer of 1x1 kernels that put input channel i into output channel i + before, and zeros elsewhere."""
+@keras.saving.register_keras_serializable("cnn_app")
+class ShiftedIdentity(keras.initializers.Initializer):
+    """1x1 kernels that put input channel i into output channel i + before, and zeros elsewhere."""
 
-    def kernel(shape, dtype=None):
-        return keras.ops.convert_to_tensor(np.eye(*shape[2:], k=before)[None, None], dtype)
+    def __init__(self, before: int):
+        self.before = before
 
-    return kernel
+    def __call__(self, shape, dtype=None):
+        return keras.ops.convert_to_tensor(np.eye(*shape[2:], k=self.before)[None, None], dtype)
+
+    def get_config(self):
+        return {"before": self.before}

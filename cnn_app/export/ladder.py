@@ -1,7 +1,8 @@
 """From float to integers within an accuracy budget: what is tried, from the cheapest to the surest.
 
-An int8 file is calibrated with some pictures, then with more, then the layers that suffer most stay in float, then its
-activations get 16 bits. A rung is only climbed when the one below it lost too much.
+An int8 file is calibrated with some pictures, then with more, then the layers that suffer most stay in float, then the
+network is trained on with rounding where that is asked for, then its activations get 16 bits. A rung is only climbed
+when the one below it lost too much. Training stands before 16 bits: its file is int8 throughout, and as fast.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from cnn_app.export import targets
+from cnn_app.export import qat, targets, tflite
 from cnn_app.export.sensitivity import Calibrated, LayerError
 
 MOST_PICTURES = 1000  # of the second rung
@@ -32,11 +33,13 @@ class Attempt:
     write: Callable[[Path], None]
     float_layers: tuple[str, ...] = ()
     errors: Sequence[LayerError] = ()  # of all operators, where they had to be looked at
+    simulation: keras.Model | None = None  # that rounds as the file does, where it was trained so
 
 
 def attempts(
-    name: str, model: keras.Model, pictures: Callable[[int], np.ndarray], calibration: int
-) -> Iterator[Attempt]:
+    name: str, model: keras.Model, pictures: Callable[[int], np.ndarray], calibration: int,
+    tuning: qat.Tuning | None = None,
+) -> Iterator[Attempt]:  # fmt: skip
     """Ways to write target `name` of a model as `graph.deployable` makes it, each made when it is asked for.
 
     pictures(n) gives up to n training pictures, uint8; the first rung takes `calibration` of them.
@@ -58,6 +61,10 @@ def attempts(
             kept = worst[:count]
             layers = tuple(error.layer for error in kept)
             yield Attempt(name, f"{count} in float", partial(_write_mixed, calibrated, kept), layers, worst)
+    if tuning is not None:
+        trained = qat.train(model, many, tuning)
+        rung = f"{tuning.schedule.epochs} epochs of QAT"
+        yield Attempt(name, rung, partial(tflite.write_trained, trained), errors=worst, simulation=trained)
     yield Attempt(INT16, f"{len(many)} pictures", lambda path: _write(INT16, model, path, many))
 
 

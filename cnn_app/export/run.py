@@ -5,28 +5,33 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import keras
 import numpy as np
 
 from cnn_app.artifacts import ModelDir, replacing, sha256
 from cnn_app.data import pipeline
 from cnn_app.data.dataset import Dataset, Split
 from cnn_app.errors import ExportError
-from cnn_app.export import golden, ladder, metadata, sensitivity
+from cnn_app.export import golden, ladder, metadata, qat, sensitivity
 from cnn_app.export import targets as table
 from cnn_app.export.graph import deployable
 from cnn_app.export.tflite import min_runtime
 from cnn_app.export.verification import Comparison, compare
 from cnn_app.recipe import Export
-from cnn_app.runtimes import answers
+from cnn_app.runtimes import answers, open_model
 from cnn_app.runtimes.keras_model import KerasRuntime, load
+from cnn_app.training.engine import Watch
 
 VERIFIED = 1000  # held-out pictures at most
 
 
 def export(
-    directory: ModelDir, options: Export, dataset: Dataset, tell: Callable[[Comparison], None] = lambda result: None
-) -> list[Comparison]:
+    directory: ModelDir, options: Export, dataset: Dataset, tell: Callable[[Comparison], None] = lambda result: None,
+    watch: Watch | None = None,
+) -> list[Comparison]:  # fmt: skip
     """Write every target, compare it with the Keras model, and publish it if it keeps within `options.max_drop`.
+
+    `tell` hears of every file that was tried, `watch` of quantization-aware training.
 
     Raises ExportError after the last target if any was refused; those that passed are published all the same.
     """
@@ -37,13 +42,15 @@ def export(
     pixels, train = pixels_of(held_out), dataset.splits["train"]
     reference = answers(KerasRuntime(model), held_out)
     copy, refused, results, about = deployable(model), [], [], _about(directory, options)
+    schedule = qat.schedule(directory.read_card(), options.qat_epochs) if options.qat_epochs else None
+    tuning = qat.Tuning(dataset, schedule, watch or Watch()) if schedule else None
 
     def pictures(count: int) -> np.ndarray:
         return pixels_of(train.take(pipeline.stratified(train, count)))
 
     for name in options.targets:
         tried = []
-        for attempt in ladder.attempts(name, copy, pictures, options.calibration):
+        for attempt in ladder.attempts(name, copy, pictures, options.calibration, tuning):
             target, place = table.target(attempt.target), table.place(directory, attempt.target)
             try:
                 with replacing(place) as scratch:
@@ -65,10 +72,13 @@ def export(
             if attempt.errors:
                 sensitivity.write_report(place.with_suffix(".layers.csv"), attempt.errors)
             results.append(result)
-            _record(directory, place, result, {"metadata": described, "float_layers": attempt.float_layers})
+            facts = {"metadata": described, "float_layers": attempt.float_layers}
+            if attempt.simulation is not None:
+                facts["simulation"] = _agreement(place, attempt.simulation, pixels)
+            _record(directory, place, result, facts)
             break
         else:
-            refused.append(_refusal(name, tried, options.max_drop))
+            refused.append(_refusal(name, tried, options))
     if refused:
         raise ExportError("; ".join(refused))
     return results
@@ -83,12 +93,13 @@ def _check(result: Comparison, max_drop: float) -> None:
         raise _TooMuch
 
 
-def _refusal(name: str, tried: list[Comparison], max_drop: float) -> str:
+def _refusal(name: str, tried: list[Comparison], options: Export) -> str:
     best = min(tried, key=lambda result: result.drop)
+    way_out = "let it learn to round with --qat-epochs 3, or " if name == ladder.INT8 and not options.qat_epochs else ""
     ways = f" at best, in {len(tried)} ways" if len(tried) > 1 else ""
     return (
         f"{name} loses {best.drop:.2f} points of top-1 ({best.keras_top1:.4f} to {best.top1:.4f} on {best.n} pictures)"
-        f"{ways}, more than --max-drop {max_drop:g}; it was not written: ship tflite-float16"
+        f"{ways}, more than --max-drop {options.max_drop:g}; it was not written: {way_out}ship tflite-float16"
     )
 
 
@@ -107,6 +118,13 @@ def _record(directory: ModelDir, place: Path, result: Comparison, facts: dict) -
     if place.suffix == ".tflite":
         line["min_runtime"] = min_runtime(place)
     directory.add_exports([line | result.as_json()])
+
+
+def _agreement(place: Path, model: keras.Model, pixels: np.ndarray) -> dict:
+    """How well the file repeats the model that it was trained as."""
+    found, wanted = open_model(place).predict(pixels), KerasRuntime(model).predict(pixels)
+    return {"agreement": float((found.argmax(1) == wanted.argmax(1)).mean()),
+            "max_difference": float(np.abs(found - wanted).max())}  # fmt: skip
 
 
 def pixels_of(split: Split) -> np.ndarray:

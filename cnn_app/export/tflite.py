@@ -29,6 +29,18 @@ def write(model: keras.Model, path: Path, target: Target, calibration: np.ndarra
     path.write_bytes(float_softmax(data) if target.calibrated else data)
 
 
+def write_trained(model: keras.Model, path: Path) -> None:
+    """The int8 file of a model that knows its ranges, as `simulation.rangeful` makes it."""
+    import tensorflow as tf
+
+    with tempfile.TemporaryDirectory() as saved, silence():
+        graph.save(model, saved, batch=1, dtype="float32")
+        made = tf.lite.TFLiteConverter.from_saved_model(saved)
+        made.optimizations, made.inference_input_type = [tf.lite.Optimize.DEFAULT], tf.uint8
+        data = made.convert()
+    path.write_bytes(float_softmax(data))
+
+
 def converter(model: keras.Model, saved: str, target: Target, calibration: np.ndarray | None):
     """TensorFlow's converter for `target`, of the model that is written into the folder `saved` for it."""
     import tensorflow as tf

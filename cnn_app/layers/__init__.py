@@ -3,11 +3,14 @@
 from cnn_app.layers.channels import ChannelScale, ChannelShuffle, ChannelSplit, JoinChannels, PadShortcut
 from cnn_app.layers.convolution import GroupedConv2D, TableConv2D, block_diagonal, merged_blocks
 from cnn_app.layers.normalization import FusedBatchNormalization, LocalResponseNormalization, plain_lrn
+from cnn_app.layers.quantization import FakeQuant, FakeQuantKernel
 
 __all__ = [
     "ChannelScale",
     "ChannelShuffle",
     "ChannelSplit",
+    "FakeQuant",
+    "FakeQuantKernel",
     "FusedBatchNormalization",
     "GroupedConv2D",
     "JoinChannels",

@@ -29,6 +29,10 @@ OVERFIT_STEPS = 200
 SAVE_EVERY_STEPS = 2000  # within long epochs
 
 
+class Stopped(TrainingError):
+    """A signal ended the run; its state is saved."""
+
+
 @dataclass(frozen=True)
 class Watch:
     """What the loop tells while it runs; the default says nothing."""
@@ -187,8 +191,6 @@ def _check_finite(logs: dict, rate: float, position: Position) -> None:
         )
 
 
-def _stop(directory: ModelDir, model, position: Position, settings: dict) -> TrainingError:
+def _stop(directory: ModelDir, model, position: Position, settings: dict) -> Stopped:
     checkpoint.save(directory, model, position, settings)
-    return TrainingError(
-        f"stopped after step {position.step}; the run is saved, go on with the same command and --resume"
-    )
+    return Stopped(f"stopped after step {position.step}; the run is saved, go on with the same command and --resume")

@@ -1,0 +1,70 @@
+"""Quantization-aware training: a network goes on learning with the rounding of its int8 file (arXiv:1712.05877)."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass, replace
+
+import keras
+import numpy as np
+
+from cnn_app.artifacts import Card, ModelDir
+from cnn_app.data.dataset import Dataset
+from cnn_app.errors import ExportError, TrainingError
+from cnn_app.export import simulation
+from cnn_app.layers import FakeQuant
+from cnn_app.recipe import Schedule
+from cnn_app.training import engine
+from cnn_app.training.regime import Phase, Regime
+
+SLOWER = 0.05  # of the learning rate that the network was trained with
+BATCH = 64  # of the pictures that start the ranges
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """How to train on: with which data, and what is told of it."""
+
+    dataset: Dataset
+    schedule: Schedule
+    watch: engine.Watch
+
+
+def schedule(card: Card, epochs: int) -> Schedule:
+    """The network's own schedule, from where it ended: a small learning rate that falls to zero."""
+    known = {name: value for name, value in card.recipe.items() if name in Schedule.__dataclass_fields__}
+    known |= {"augment": tuple(known.get("augment", Schedule.augment))}
+    own = Schedule(**known)
+    return replace(own, epochs=epochs, lr=own.lr * SLOWER, rate="cosine", warmup=0.0, patience=0)
+
+
+def train(model: keras.Model, pictures: np.ndarray, tuning: Tuning) -> keras.Model:
+    """`model`, as `graph.deployable` makes it, after training with rounding, ready for the converter.
+
+    `pictures` (n, H, W, C), uint8, start the ranges; those follow the batches for the first half of the epochs and stay
+    then. The best epoch on the val split is kept, which may be that before the first step.
+    """
+    plain = simulation.folded(model)
+    rounding = simulation.simulated(plain)
+    for start in range(0, len(pictures), BATCH):
+        rounding(pictures[start : start + BATCH], training=True)
+    constant = frozenset(layer.name for layer in rounding.layers if layer.weights and not layer.trainable)
+    ranges = frozenset(layer.name for layer in rounding.layers if isinstance(layer, FakeQuant))
+    epochs = tuning.schedule.epochs
+    regime = Regime((Phase(0, constant), *([Phase(epochs // 2, constant | ranges)] if epochs > 1 else ())))
+    best = rounding.get_weights()
+
+    def keep(found: keras.Model, row: dict) -> None:
+        nonlocal best
+        best = found.get_weights()
+
+    with tempfile.TemporaryDirectory() as scratch:
+        try:
+            engine.train(rounding, tuning.dataset, tuning.schedule, ModelDir(scratch), {}, keep, regime=regime,
+                         learned=True, watch=tuning.watch)  # fmt: skip
+        except engine.Stopped:
+            raise KeyboardInterrupt from None  # nothing is kept that one could go on with
+        except TrainingError as error:
+            raise ExportError(f"quantization-aware training failed: {error}") from error
+    rounding.set_weights(best)
+    return simulation.rangeful(plain, rounding)

@@ -1,0 +1,186 @@
+"""The int8 file of a network as a Keras model that rounds where the file will, and that can be trained.
+
+`folded` has a layer for each operator of the file, `simulated` rounds what they take and give, and from `rangeful` the
+converter reads the ranges that were learned.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import keras
+import numpy as np
+from keras import layers
+
+from cnn_app.errors import ExportError
+from cnn_app.export.graph import CONVOLUTIONS, producer
+from cnn_app.layers import ChannelShuffle, ChannelSplit, FakeQuant, FakeQuantKernel
+
+KERNELS = (*CONVOLUTIONS, layers.Dense)
+COMPUTED = (*KERNELS, layers.Add, layers.Multiply, layers.GlobalAveragePooling2D, layers.Rescaling)
+MOVED = (layers.MaxPooling2D, layers.Flatten, layers.Reshape, layers.ZeroPadding2D, layers.Concatenate, ChannelShuffle,
+         ChannelSplit)  # fmt: skip
+FUSED = ("relu", "relu6")  # into the operator in front of them
+FIXED = {"linear": (0.0, 255.0), "sigmoid": (0.0, 255 / 256), "tanh": (-1.0, 127 / 128)}  # linear: the pixels
+MARGIN = 1 / 256  # of shifted pixels' range, or they lie between two steps and one kernel rounds up, another down
+PIXELS = "pixels"  # the layer that stands for the quantized input
+
+
+def folded(model: keras.Model) -> keras.Model:
+    """`model`, as `graph.deployable` makes it, with batch normalization in its kernels as the converter folds it."""
+    norms = {producer(layer).name: layer for layer in model.layers if _is_foldable(layer)}
+    gone = {layer.name for layer in norms.values()}
+    first = model.layers[1].name
+
+    def clone(layer: keras.Layer) -> keras.Layer:
+        config = layer.get_config()
+        if isinstance(layer, KERNELS):
+            config["use_bias"] = layer.use_bias or layer.name in norms
+            config |= {"activation": "linear"} if "activation" in config else {}
+        if isinstance(layer, layers.Rescaling):
+            config["offset"] = 0.0
+        return layer.__class__.from_config(config)
+
+    def call(layer: keras.Layer, x, mask=None, training=None):
+        source, name = model.get_layer(layer.name), layer.name
+        kind = _activation(source)
+        x = layers.Activation("linear", name=PIXELS)(x) if name == first else x
+        if name in gone or isinstance(source, layers.Dropout):
+            return x
+        if not isinstance(source, KERNELS) and kind:
+            return x if kind == "linear" else layers.Activation(kind, name=name)(x)
+        y = layer(x)
+        if isinstance(source, layers.Rescaling) and np.any(source.offset):
+            return layers.Rescaling(1.0, source.offset, name=f"{name}_offset")(y)
+        return layers.Activation(kind, name=f"{name}_{kind}")(y) if kind not in ("", "linear") else y
+
+    copy = keras.models.clone_model(model, clone_function=clone, call_function=call)
+    for layer in copy.layers:
+        if layer.weights:
+            layer.trainable = model.get_layer(layer.name).trainable
+            layer.set_weights(_with_norm(model.get_layer(layer.name), norms.get(layer.name)))
+    return copy
+
+
+def simulated(plain: keras.Model) -> keras.Model:
+    """`plain`, as `folded` makes it, with integers' weights, and activations whose ranges are still to be learned."""
+
+    def learned(name: str, members: int, fixed) -> FakeQuant:
+        return FakeQuant(members, fixed=fixed, name=name)
+
+    model = _rounding(plain, learned, with_kernels=True)
+    for layer in plain.layers:
+        if layer.weights:
+            wrapped = model.get_layer(_wrapper(layer))
+            wrapped.set_weights(layer.get_weights())
+            wrapped.trainable = layer.trainable
+    return model
+
+
+def rangeful(plain: keras.Model, model: keras.Model) -> keras.Model:
+    """`model`, which is a trained `simulated(plain)`, with constant ranges and rounded weights: what to convert."""
+
+    def known(name: str, members: int, fixed) -> FakeQuant:
+        return FakeQuant(members, fixed=tuple(map(float, model.get_layer(name).range())), name=name)
+
+    copy = _rounding(plain, known, with_kernels=False)
+    for layer in plain.layers:
+        if layer.weights:
+            copy.get_layer(layer.name).set_weights(list(map(np.asarray, model.get_layer(_wrapper(layer)).held())))
+    return copy
+
+
+def _rounding(plain: keras.Model, quantizer: Callable[..., FakeQuant], with_kernels: bool) -> keras.Model:
+    """A copy of `plain` with quantizer(name, members, fixed) at every tensor that gets a new scale."""
+    quantizers = {}
+    for members in _scales(plain):
+        fixed = [known for name in members if (known := _fixed(plain.get_layer(name)))]
+        shared = quantizer(f"{members[0]}_range", len(members), fixed[0] if fixed else None)
+        quantizers |= {name: (shared, place) for place, name in enumerate(members)}
+
+    def call(layer: keras.Layer, x, mask=None):
+        source = plain.get_layer(layer.name)
+        if with_kernels and isinstance(source, KERNELS):
+            layer = FakeQuantKernel(layer, quantizers[_rounded_before(source)][0].step, name=_wrapper(source))
+        y = layer(x)
+        if source.name not in quantizers:
+            return y
+        shared, place = quantizers[source.name]
+        return shared(y, member=place)
+
+    return keras.models.clone_model(plain, call_function=call)
+
+
+def _wrapper(layer: keras.Layer) -> str:
+    return f"{layer.name}_int8"
+
+
+def _rounded_before(layer: keras.Layer) -> str:
+    """The name of the nearest layer in front whose output is rounded."""
+    before = producer(layer)
+    while isinstance(before, MOVED):
+        before = _producers(before)[0]
+    return before.name
+
+
+def _scales(plain: keras.Model) -> Iterable[list[str]]:
+    """The layers whose outputs are rounded, those together that have one scale."""
+    group = {layer.name: {layer.name} for layer in plain.layers}
+    for layer in plain.layers:
+        if isinstance(layer, MOVED):
+            for before in _producers(layer):
+                joined = group[layer.name] | group[before.name]
+                group |= dict.fromkeys(joined, joined)
+        elif not isinstance(layer, (*COMPUTED, layers.InputLayer)) and not _activation(layer):
+            raise ExportError(f"{layer.name} ({type(layer).__name__}) cannot learn to round; leave out --qat-epochs")
+    rounded_at = [layer.name for layer in plain.layers if _is_rounded(layer)]
+    distinct = {id(members): members for members in group.values()}
+    found = ([name for name in rounded_at if name in members] for members in distinct.values())
+    return [members for members in found if members]
+
+
+def _is_rounded(layer: keras.Layer) -> bool:
+    """Whether its output gets a scale: not what only moves values, nor what an activation is fused into."""
+    if isinstance(layer, (*MOVED, layers.InputLayer)):
+        return False
+    behind = [node.operation for node in layer._outbound_nodes]
+    return not (isinstance(layer, COMPUTED) and len(behind) == 1 and _activation(behind[0]) in FUSED)
+
+
+def _fixed(layer: keras.Layer) -> tuple[float, float] | None:
+    """The range of its output where it is known."""
+    if isinstance(layer, layers.Rescaling):
+        ends = [np.multiply(end, layer.scale) + layer.offset for end in _fixed(producer(layer))]
+        wider = 1 + MARGIN * np.any(layer.offset)
+        return float(np.min(ends) * wider), float(np.max(ends) * wider)
+    return None if isinstance(layer, KERNELS) else FIXED.get(_activation(layer))
+
+
+def _is_foldable(layer: keras.Layer) -> bool:
+    if not isinstance(layer, layers.BatchNormalization):
+        return False
+    before = producer(layer)
+    return isinstance(before, KERNELS) and len(before._outbound_nodes) == 1 and _activation(before) in ("", "linear")
+
+
+def _producers(layer: keras.Layer) -> list[keras.Layer]:
+    return [tensor._keras_history.operation for tensor in keras.tree.flatten(layer.input)]
+
+
+def _activation(layer: keras.Layer) -> str:
+    """What `layer` does to each value at last; nothing for those that have no word for it."""
+    if isinstance(layer, layers.ReLU):
+        return "relu"
+    function = getattr(layer, "activation", None)
+    return function.__name__ if function else ""
+
+
+def _with_norm(layer: keras.Layer, norm: keras.Layer | None) -> list[np.ndarray]:
+    """The weights of `layer` with batch normalization `norm` in them."""
+    if norm is None:
+        return layer.get_weights()
+    kernel, *bias = layer.get_weights()
+    gamma, beta, mean, variance = norm.get_weights()
+    factor = gamma / np.sqrt(variance + norm.epsilon)
+    shape = kernel.shape[2:] if isinstance(layer, layers.DepthwiseConv2D) else factor.shape
+    return [kernel * factor.reshape(shape), beta + ((bias[0] if bias else 0) - mean) * factor]

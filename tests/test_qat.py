@@ -1,0 +1,144 @@
+"""Quantization-aware training: layers by hand arithmetic, the simulation against the model and against its own file."""
+
+from dataclasses import asdict, replace
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+import cnn_app
+from cnn_app.artifacts import Card, ModelDir
+from cnn_app.errors import ExportError
+from cnn_app.export import qat, simulation, tflite
+from cnn_app.export.graph import deployable
+from cnn_app.layers import FakeQuant, FakeQuantKernel
+from cnn_app.recipe import Schedule
+from cnn_app.runtimes.tflite import open_model
+
+NETWORKS = {
+    "lenet5": {"image": (32, 32, 1)},
+    "vgg11_bn": {"image": (32, 32, 3)},
+    "inception_bn": {"image": (64, 64, 3)},
+    "resnet20": {"image": (32, 32, 3), "depths": (1, 1, 1)},
+    "resnext50_32x4d": {"image": (64, 64, 3), "depths": (1, 1, 1, 1)},
+    "seresnet18": {"image": (32, 32, 3), "depths": (1, 1, 1, 1)},
+    "mobilenet_v1": {"image": (32, 32, 3), "width": 0.25},
+    "mobilenet_v2": {"image": (32, 32, 3), "width": 0.35},
+    "shufflenet_v1": {"image": (32, 32, 3), "scale": 0.5},
+    "shufflenet_v2": {"image": (32, 32, 3), "scale": 0.5},
+}
+QUICK = ("resnet20", "seresnet18", "mobilenet_v1", "shufflenet_v2")
+
+
+@pytest.mark.parametrize("seen, low, high", [([[-1.0, 3.0]], -1.0, 3.0), ([[-1.0, 3.0], [-3.0, 1.0]], -1.1, 2.9),
+                                             ([[1.0, 2.0]], 0.0, 2.0), ([[-2.0, -1.0]], -2.0, 1e-6)])  # fmt: skip
+def test_a_range_follows_the_batches_and_holds_zero(seen, low, high):
+    layer = FakeQuant()
+    for batch in seen:
+        layer(np.array([batch], "float32"), training=True)
+    np.testing.assert_allclose(layer.range(), (low, high), rtol=1e-6)
+    layer.trainable = False
+    layer(np.full((1, 2), 99.0, "float32"), training=True)
+    layer.trainable = True
+    layer(np.full((1, 2), 99.0, "float32"), training=False)
+    np.testing.assert_allclose(layer.range(), (low, high), rtol=1e-6)
+
+
+def test_tensors_of_one_scale_share_the_range_of_all():
+    layer = FakeQuant(2)
+    layer(np.array([[-1.0, 1.0]], "float32"), member=0, training=True)
+    layer(np.array([[0.0, 5.0]], "float32"), member=1, training=True)
+    np.testing.assert_allclose(layer.range(), (-1.0, 5.0))
+    np.testing.assert_allclose(layer.step(), 6 / 255)
+
+
+def test_values_round_to_steps_and_gradients_end_where_the_range_does():
+    import tensorflow as tf
+
+    layer = FakeQuant(fixed=(0.0, 255.0))
+    x = tf.constant([[-3.0, 0.4, 7.6, 254.9, 300.0]])
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        y = layer(x)
+    np.testing.assert_allclose(y, [[0, 0, 8, 255, 255]])
+    np.testing.assert_allclose(tape.gradient(y, x), [[0, 1, 1, 1, 0]])
+
+
+@pytest.mark.parametrize("inner, kernel, expected", [
+    (keras.layers.Dense(2), [[1.27, 0.5], [0.004, -0.25]], [[1.27, 0.5], [0.0, -63 * 0.5 / 127]]),
+    (keras.layers.DepthwiseConv2D(1), [[[[1.27], [0.5]]]], [[[[1.27], [0.5]]]]),
+    (keras.layers.Conv2D(2, 1), [[[[1.27, 0.5], [0.004, -0.25]]]], [[[[1.27, 0.5], [0.0, -63 * 0.5 / 127]]]]),
+], ids=["dense", "depthwise", "conv"])  # fmt: skip
+def test_kernels_round_by_output_channel_and_biases_to_products(inner, kernel, expected):
+    kernel = np.array(kernel, "float32")
+    layer = FakeQuantKernel(inner, step=lambda: ops.convert_to_tensor(0.1))
+    layer.build((None, 2) if kernel.ndim == 2 else (None, 1, 1, 2))
+    layer.set_weights([kernel, np.array([0.0104, 1.0], "float32")])
+    held_kernel, held_bias = map(np.asarray, layer.held())
+    np.testing.assert_allclose(held_kernel, expected, atol=1e-6)
+    units = np.array([0.01, 0.5 / 127]) * 0.1
+    np.testing.assert_allclose(held_bias, np.round([0.0104, 1.0] / units) * units, rtol=1e-5)
+    x = np.ones((1, 2) if kernel.ndim == 2 else (1, 1, 1, 2), "float32")
+    inner.set_weights([held_kernel, held_bias])
+    np.testing.assert_allclose(layer(x), inner(x), rtol=1e-6)
+
+
+def lively(name, seed=0):
+    """A small network with statistics as training leaves them, and pictures for it."""
+    keras.utils.set_random_seed(seed)
+    model = cnn_app.create_model(name, classes=10, **NETWORKS[name])
+    draw = np.random.default_rng(seed)
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            shape = layer.gamma.shape
+            layer.set_weights([draw.uniform(0.5, 1.5, shape), draw.normal(0, 0.2, shape), draw.normal(0, 0.1, shape),
+                               draw.uniform(0.5, 1.5, shape)])  # fmt: skip
+    return deployable(model), draw.integers(0, 256, (64, *model.input_shape[1:])).astype("uint8")
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in NETWORKS]
+)
+def test_folding_changes_nothing_and_the_file_computes_as_the_simulation(name, tmp_path):
+    model, pixels = lively(name)
+    wanted = model.predict_on_batch(pixels)
+    plain = simulation.folded(model)
+    assert not any(isinstance(layer, keras.layers.BatchNormalization) for layer in plain.layers)
+    np.testing.assert_allclose(plain.predict_on_batch(pixels), wanted, atol=2e-5 * np.abs(wanted).max())
+
+    rounding = simulation.simulated(plain)
+    rounding(pixels, training=True)
+    simulated = rounding.predict_on_batch(pixels)
+    final = simulation.rangeful(plain, rounding)
+    step = float(final.layers[-1].step())
+    assert np.median(np.abs(final.predict_on_batch(pixels) - simulated)) < step / 10  # a rare tie may fall differently
+
+    file = tmp_path / "x.tflite"
+    tflite.write_trained(final, file)
+    runtime = open_model(file)
+    assert runtime.coverage() == (1, {"QUANTIZE": 1}) and runtime.input["dtype"] == np.uint8
+    found = np.log(np.maximum(runtime.predict(pixels).astype(np.float64), 1e-38))
+    apart = steps_apart(found, simulated, step)
+    assert np.median(apart) < 1 and (found.argmax(1) == simulated.argmax(1)).mean() > 0.95
+
+
+def steps_apart(logs, logits, step):
+    """How many quantization steps lie between log-probabilities and logits, measured from the best class."""
+    best = logits.argmax(1)[:, None]
+    return np.abs((logs - np.take_along_axis(logs, best, 1)) - (logits - np.take_along_axis(logits, best, 1))) / step
+
+
+def test_what_cannot_learn_to_round_says_so_before_any_step():
+    model = cnn_app.create_model("alexnet", classes=3)
+    with pytest.raises(ExportError, match="norm1 .*cannot learn to round; leave out --qat-epochs"):
+        simulation.simulated(simulation.folded(deployable(model)))
+
+
+def test_the_schedule_goes_on_where_training_ended(tmp_path):
+    directory = ModelDir(tmp_path / "digits")
+    directory.path.mkdir()
+    own = Schedule(epochs=6, batch=16, lr=0.01, augment=("flip", "crop"), label_smoothing=0.1, warmup=2.0, patience=3)
+    directory.write_card(Card(architecture="lenet5", columns={}, labels=("a",), image=(32, 32, 1), recipe=asdict(own)))
+    found = qat.schedule(directory.read_card(), 2)
+    assert found == replace(own, epochs=2, lr=0.0005, warmup=0.0, patience=0)
