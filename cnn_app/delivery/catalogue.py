@@ -85,14 +85,14 @@ def remove(
     with editing(path) as state:
         repository.refuse_expired(state, path, now)
         signers = _signers(state, keys)
-        gone = Entry(name=name, version=version, channel=channel, device=device)
-        entries = {entry.path: entry for entry in _entries(state)}
-        if gone.path not in entries:
-            raise unknown("entry", _shown(gone), map(_shown, entries.values()), DeliveryError)
-        for file in (gone.path, gone.golden_path):
+        asked, entries = Entry(name=name, version=version, channel=channel, device=device), _entries(state)
+        found = [entry for entry in entries if (entry.track, entry.number) == (asked.track, asked.number)]
+        if not found:
+            raise unknown("entry", _shown(asked), map(_shown, entries), DeliveryError)
+        for file in (found[0].path, found[0].golden_path):
             state.targets.signed.targets.pop(file, None)
         publish(path, state, signers, now)
-    return entries[gone.path]
+    return found[0]
 
 
 def rollback(

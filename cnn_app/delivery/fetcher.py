@@ -78,7 +78,7 @@ def opened(url: str, start: int = 0) -> Iterator[tuple[BinaryIO, int]]:
         raise DownloadHTTPError(f"{url}: the server says {error.code} {error.reason}", error.code) from error
     except FileNotFoundError as error:
         raise DownloadHTTPError(f"{url} is not there", 404) from error
-    except (OSError, HTTPException) as error:
+    except (OSError, HTTPException, ValueError) as error:  # ValueError: an address that none can have
         raise DownloadError(f"{url}: {error}") from error
     with stream:
         yield stream, start

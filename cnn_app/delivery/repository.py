@@ -78,10 +78,13 @@ def load(path: Path, unverified: str = "") -> State:
 def _root(path: Path) -> Metadata[Root]:
     """The last of the chain; each root is signed by its predecessor and by itself."""
     existing(path)
-    metadata = Metadata[Root].from_bytes(_bytes(path, "1.root.json"))
+    metadata = _parsed(path, "1.root.json", "root")
     metadata.signed.verify_delegate("root", metadata.signed_bytes, metadata.signatures)
     while (metadata_dir(path) / f"{metadata.signed.version + 1}.root.json").exists():
-        following = Metadata[Root].from_bytes(_bytes(path, f"{metadata.signed.version + 1}.root.json"))
+        following = _parsed(path, f"{metadata.signed.version + 1}.root.json", "root")
+        if following.signed.version != metadata.signed.version + 1:
+            raise DeliveryError(f"{path} has a root of version {following.signed.version} in another one's place; its "
+                                "keeper restores it")  # fmt: skip
         for judge in (metadata, following):
             judge.signed.verify_delegate("root", following.signed_bytes, following.signatures)
         metadata = following
@@ -89,25 +92,24 @@ def _root(path: Path) -> Metadata[Root]:
 
 
 def _read(path: Path, role: str, root: Metadata[Root], unverified: str, vouched: MetaFile | None = None) -> Metadata:
-    data = _bytes(path, f"{vouched.version}.{role}.json" if vouched else f"{role}.json")
-    if vouched:
-        vouched.verify_length_and_hashes(data)
-    metadata: Metadata = Metadata.from_bytes(data)
-    if metadata.signed.type != role:
-        raise DeliveryError(
-            f"{path} holds {metadata.signed.type} metadata where {role} belongs; its keeper restores it"
-        )
+    metadata = _parsed(path, f"{vouched.version}.{role}.json" if vouched else f"{role}.json", role, vouched)
     if role != unverified:
         root.signed.verify_delegate(role, metadata.signed_bytes, metadata.signatures)
     return metadata
 
 
-def _bytes(path: Path, name: str) -> bytes:
+def _parsed(path: Path, name: str, role: str, vouched: MetaFile | None = None) -> Metadata:
     place = metadata_dir(path) / name
     try:
-        return place.read_bytes()
+        data = place.read_bytes()
     except OSError as error:
         raise DeliveryError(f"cannot read {place}: {error.strerror}; its keeper restores it") from error
+    if vouched:
+        vouched.verify_length_and_hashes(data)
+    metadata: Metadata = Metadata.from_bytes(data)
+    if metadata.signed.type != role:
+        raise DeliveryError(f"{place} holds {metadata.signed.type} metadata; its keeper restores it")
+    return metadata
 
 
 def refuse_expired(state: State, path: Path, now: datetime) -> None:
@@ -121,7 +123,7 @@ def refuse_expired(state: State, path: Path, now: datetime) -> None:
 @contextmanager
 def editing(path: Path, unverified: str = "") -> Iterator[State]:
     """The newest state, for one keeper at a time; whatever happens inside, no half-written file stays."""
-    with locked(existing(path)):
+    with told(path), locked(existing(path)):
         state = load(path, unverified)
         try:
             yield state

@@ -31,21 +31,20 @@ def keys_option(command):
     return wrapped
 
 
-def echo_expiry(expires, as_json):
-    """Until when each role's signature is good."""
+def echo(value, text, as_json):
     from cnn_app.cli import view
 
-    if as_json:
-        view.echo_json({role: when.isoformat() for role, when in expires.items()})
-    else:
-        click.echo("signed until: " + ", ".join(f"{role} {when:%Y-%m-%d}" for role, when in expires.items()))
+    view.echo_json(value) if as_json else click.echo(text)
+
+
+def echo_expiry(expires, as_json):
+    """Until when each role's signature is good."""
+    terms = ", ".join(f"{role} {when:%Y-%m-%d}" for role, when in expires.items())
+    echo({role: when.isoformat() for role, when in expires.items()}, f"signed until: {terms}", as_json)
 
 
 def echo_entries(entries, what, as_json):
     """A line for each of `entries`: what was done, and to which."""
-    from cnn_app.cli import view
-
-    if as_json:
-        view.echo_json([asdict(entry) for entry in entries])
-    for entry in () if as_json else entries:
-        click.echo(f"{what} {entry.name} {entry.version}, channel {entry.channel}, device class {entry.device}")
+    lines = [f"{what} {entry.name} {entry.version}, channel {entry.channel}, device class {entry.device}"
+             for entry in entries]  # fmt: skip
+    echo([asdict(entry) for entry in entries], "\n".join(lines), as_json)

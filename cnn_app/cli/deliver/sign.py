@@ -1,6 +1,6 @@
 import click
 
-from cnn_app.cli.deliver.options import catalogue_argument, echo_expiry, keys_option
+from cnn_app.cli.deliver.options import catalogue_argument, echo, echo_expiry, keys_option
 from cnn_app.cli.options import json_option
 
 ROLES = click.Choice(["root", "targets", "snapshot", "timestamp"])
@@ -20,11 +20,10 @@ def init(catalogue, keys, as_json):
     """
     from pathlib import Path
 
-    from cnn_app.cli import view
     from cnn_app.delivery.catalogue import create
 
     root = create(Path(catalogue), keys)
-    view.echo_json({"root": str(root)}) if as_json else click.echo(f"{catalogue} is ready; apps ship {root}")
+    echo({"root": str(root)}, f"{catalogue} is ready; apps ship {root}", as_json)
 
 
 @click.command()
@@ -52,10 +51,7 @@ def rotate(catalogue, role, keys, as_json):
     """Give ROLE a new key; apps that are out follow, those with the old root metadata too."""
     from pathlib import Path
 
-    from cnn_app.cli import view
     from cnn_app.delivery.catalogue import rotate as run
 
     place = run(Path(catalogue), role, keys)
-    view.echo_json({"key": str(place)}) if as_json else click.echo(
-        f"{place} is the new {role} key; the old one is void"
-    )
+    echo({"key": str(place)}, f"{place} is the new {role} key; the old one is void", as_json)

@@ -35,6 +35,7 @@ def rollback(catalogue, name, to, channel, keys, as_json):
     from cnn_app.delivery.catalogue import rollback as run
 
     withdrawn = run(Path(catalogue), name, to, channel, keys)
-    echo_entries(withdrawn, "withdrew", as_json)
-    if not withdrawn and not as_json:
+    if withdrawn or as_json:
+        echo_entries(withdrawn, "withdrew", as_json)
+    else:
         click.echo(f"nothing is above {name} {to}")
