@@ -382,7 +382,13 @@ def test_a_broken_signature_is_refused_by_keeper_and_client(keeper, name, harm):
     changes = {"flip": data[: expires + 13] + b"9" + data[expires + 14 :], "cut": data[:-30], "empty": b"",
                "deep": b"[" * 100_000, "other type": keeper.metadata("1.targets.json").read_bytes()}  # fmt: skip
     file.write_bytes(changes[harm]) if harm in changes else file.unlink()
-    for change in (lambda: keeper.add("1.1.0"), keeper.rollback, lambda: catalogue.renew(keeper.path, keeper.keys)):
+    for change in (
+        lambda: keeper.add("1.1.0"),
+        keeper.rollback,
+        lambda: catalogue.renew(keeper.path, keeper.keys),
+        lambda: catalogue.rotate(keeper.path, "timestamp", keeper.keys),
+        lambda: catalogue.listing(keeper.path),
+    ):
         with refused("signature of|cannot be read|other bytes|holds targets|cannot read", keeper.path):
             change()
     shutil.rmtree(keeper.out.parent / ".photos.tflite-tuf")  # a client that has seen nothing yet

@@ -146,6 +146,10 @@ def rotate(path: Path, role: str, keys: Keys, now: datetime | None = None) -> Pa
         behind = VOUCHED[VOUCHED.index(role) + 1 :] if role in VOUCHED else ()
         others = {name: [keys.signer(name, state.keyids(name))] for name in behind}
         new = keys.prepare(role)
+        if old and new.public_key.keyid not in former:
+            repository.load(
+                path
+            )  # only a lost key's signature may be missing, or one that an interrupted rotation owes
         both = {signer.public_key.keyid: signer for signer in (old, new) if signer}
         resign = {role: list(both.values())} | others if role in VOUCHED else {}
         if old:
