@@ -568,6 +568,23 @@ def test_a_key_is_rotated_and_every_client_follows(keeper, role, old, tmp_path):
             keeper.add("1.2.0")
 
 
+def test_clients_recover_from_versions_that_a_leaked_key_drove_up(keeper):
+    """The fast-forward attack: timestamp's key leaked, and signed a version that the keeper would never reach."""
+    keeper.add("1.0.0")
+    kept = keeper.metadata("timestamp.json").read_bytes()
+    forged = Metadata.from_bytes(kept)
+    forged.signed.version = 1_000_000
+    forged.sign(keeper.keys.make("timestamp"))
+    keeper.metadata("timestamp.json").write_bytes(forged.to_bytes())
+    assert keeper.fetch().changed
+    keeper.metadata("timestamp.json").write_bytes(kept)
+    keeper.add("1.1.0")
+    with refused("goes backwards"):
+        keeper.fetch()
+    catalogue.rotate(keeper.path, "timestamp", keeper.keys)
+    assert keeper.fetch().entry.version == "1.1.0" and keeper.has("1.1.0")
+
+
 @pytest.mark.parametrize(
     "role, writes, lost",
     [("root", 3, False)]

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 from tuf.api.exceptions import ExpiredMetadataError
 from tuf.api.metadata import Metadata, Targets
-from tuf.ngclient import Updater
+from tuf.ngclient import Updater, UpdaterConfig
 
 from cnn_app.artifacts import replacing, write_bytes
 from cnn_app.delivery.entry import SUFFIX, Entry, Wanted, choose, of_target
@@ -28,7 +28,7 @@ from cnn_app.errors import ArtifactError, DeliveryError
 from cnn_app.export import golden
 from cnn_app.runtimes.tflite import interpreter_class
 
-ROOT_LIMIT_BYTES = 512_000  # as TUF's client has it
+ROOT_LIMIT_BYTES = UpdaterConfig.root_max_length
 
 
 @dataclass(frozen=True)
