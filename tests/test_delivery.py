@@ -26,6 +26,7 @@ from click.testing import CliRunner
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, PrivateFormat
 from packaging.version import Version
 from tuf.api.metadata import Metadata, Targets
+from tuf.ngclient import Updater
 
 from cnn_app.artifacts import Card, ModelDir, sha256
 from cnn_app.cli.main import cli
@@ -187,6 +188,14 @@ def test_the_files_are_those_of_the_tuf_specification(keeper):
         assert timedelta(0) <= utc_now() + timedelta(days=EXPIRY_DAYS[role]) - when < timedelta(minutes=10)
 
 
+def test_another_tuf_client_reads_it(keeper, server, tmp_path):
+    entry = keeper.add("1.0.0")
+    plain = Updater(str(tmp_path), f"{server[0]}/metadata", str(tmp_path), f"{server[0]}/targets",
+                    bootstrap=keeper.root.read_bytes())  # fmt: skip
+    found = plain.get_targetinfo(entry.path)
+    assert found.custom["name"] == "photos" and sha256(Path(plain.download_target(found))) == entry.sha256
+
+
 @pytest.mark.parametrize("version", ["1.0.0", "1.0", "0.9", "1.0.0rc1", "1.1.0", "1.2"])
 def test_a_version_never_goes_backwards(keeper, version):
     """Nor may one come again that was withdrawn or removed."""
@@ -332,6 +341,7 @@ def test_keys_come_from_the_environment(keeper):
     keeper.keys = Keys(None, {name: pem for name, pem in environment.items() if "ROOT" not in name})
     keeper.add("1.0.0")
     assert keeper.fetch().changed
+    assert "PRIVATE" not in repr(keeper.keys)
     keeper.keys = Keys(None, {})
     with refused("there is no targets key; .* --keys DIR, or in CNN_APP_KEY_TARGETS", keeper.path):
         keeper.add("1.1.0")

@@ -6,7 +6,7 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from cnn_app.artifacts import model_dir_of
+from cnn_app.artifacts import ModelDir, model_dir_of
 from cnn_app.delivery.entry import SUFFIX
 from cnn_app.errors import DeliveryError
 from cnn_app.export import golden
@@ -36,11 +36,16 @@ def read(path: Path) -> Exported:
     digest, answers = hashlib.sha256(data).hexdigest(), golden.place(path)
     digests = {str(golden.read(answers)["sha256"])} if answers.exists() else set()
     directory = model_dir_of(path)
-    lines = directory.read_exports() if directory else []
-    line = next((line for line in lines if (directory.path / line["path"]).resolve() == path.resolve()), {})
+    line = _line(directory, path) if directory else {}
     if {digest} != {digest} | digests | {line.get("sha256", digest)}:
         raise DeliveryError(f"{path} was changed since it was exported; export it again")
     return Exported(
         data=data, answers=answers.read_bytes() if digests else None, name=directory.name if directory else "",
         kind=line.get("target", "tflite"), min_runtime=line.get("min_runtime", ""),
     )  # fmt: skip
+
+
+def _line(directory: ModelDir, path: Path) -> dict:
+    """What exports.json says of the file; nothing if it does not list it."""
+    lines = (line for line in directory.read_exports() if (directory.path / line["path"]).resolve() == path.resolve())
+    return next(lines, {})

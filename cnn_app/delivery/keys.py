@@ -26,7 +26,7 @@ class Keys:
     """Where a keeper's keys are: `ROLE.pem` in `folder`, and CNN_APP_KEY_ROLE in `environment`."""
 
     folder: Path | None = None
-    environment: Mapping[str, str] = field(default_factory=dict)
+    environment: Mapping[str, str] = field(default_factory=dict, repr=False)  # keys belong in no traceback
 
     def find(self, role: str, accepted: Container[str]) -> CryptoSigner | None:
         """The key of `role` at hand whose id is in `accepted`."""
@@ -67,8 +67,8 @@ class Keys:
     def _at_hand(self, role: str) -> Iterator[tuple[str, CryptoSigner]]:
         if pem := self.environment.get(variable(role)):
             yield variable(role), _load(pem.encode(), variable(role))
-        for name in (f"{role}.pem", role + NEXT) if self.folder else ():
-            if (path := self.folder / name).exists():
+        for path in [self.folder / f"{role}.pem", self.folder / (role + NEXT)] if self.folder else []:
+            if path.exists():
                 yield str(path), _from_file(path)
 
     def _create(self, name: str) -> CryptoSigner:

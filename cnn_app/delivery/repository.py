@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -132,7 +132,7 @@ def editing(path: Path, unverified: str = "") -> Iterator[State]:
                 sweep(path)
 
 
-def publish(path: Path, state: State, signers: Mapping[str, list[Signer]], now: datetime) -> None:
+def publish(path: Path, state: State, signers: Mapping[str, Sequence[Signer]], now: datetime) -> None:
     """Sign the roles in `signers` anew, which must be one of VOUCHED and all behind it; timestamp.json last."""
     files = {}
     for role in (role for role in VOUCHED if role in signers):
@@ -147,13 +147,13 @@ def publish(path: Path, state: State, signers: Mapping[str, list[Signer]], now: 
         write_bytes(metadata_dir(path) / name, data)
 
 
-def publish_root(path: Path, state: State, signers: list[Signer], now: datetime) -> None:
+def publish_root(path: Path, state: State, signers: Sequence[Signer], now: datetime) -> None:
     """A root is in force as soon as it is there: clients look for the next number."""
     data = resigned(state, "root", signers, now)
     write_bytes(metadata_dir(path) / f"{state.root.signed.version}.root.json", data)
 
 
-def resigned(state: State, role: str, signers: list[Signer], now: datetime) -> bytes:
+def resigned(state: State, role: str, signers: Sequence[Signer], now: datetime) -> bytes:
     """The next version of a role's metadata; it stays in `state`."""
     metadata = state.role(role)
     metadata.signed.version += 1
