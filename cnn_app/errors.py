@@ -7,7 +7,8 @@ CnnAppError
 ├── RecipeError      a TOML recipe that says something we do not know
 ├── TrainingError    a run that cannot start or go on
 ├── ArtifactError    the model store: missing, damaged or unwritable files
-└── ExportError      a target that cannot be written, or that failed its verification
+├── ExportError      a target that cannot be written, or that failed its verification
+└── DeliveryError    a catalogue, key or download that is not to be trusted, or not there
 """
 
 import difflib
@@ -34,6 +35,9 @@ class ArtifactError(CnnAppError): ...
 
 
 class ExportError(CnnAppError): ...
+
+
+class DeliveryError(CnnAppError): ...
 
 
 class UnknownName(CnnAppError):

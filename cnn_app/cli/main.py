@@ -24,10 +24,13 @@ COMMANDS = (
     "export",
     "verify",
     "benchmark",
+    "deliver",
+    "fetch",
     "run",
     "quickstart",
     "doctor",
 )
+LIGHT = ("deliver", "fetch")  # they do without TensorFlow
 
 
 class Cli(click.Group):
@@ -70,4 +73,5 @@ def quietly(command: click.Command) -> click.Command:
 
 
 for _name in COMMANDS:
-    cli.add_command(quietly(getattr(import_module(f"cnn_app.cli.{_name}"), _name)))
+    _command = getattr(import_module(f"cnn_app.cli.{_name}"), _name)
+    cli.add_command(_command if _name in LIGHT else quietly(_command))
