@@ -10,7 +10,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from cnn_app.export import simulation
+from cnn_app.export import graph, simulation
 
 PICTURES, BATCH = 64, 16
 
@@ -24,7 +24,7 @@ def correct(plain: keras.Model, rounding: keras.Model, pictures: np.ndarray) -> 
     batches = [chosen[start : start + BATCH] for start in range(0, len(chosen), BATCH)]
     wanted, places = _means(plain, batches), simulation.scales(plain)
     values = {plain.layers[0].name: [ops.convert_to_tensor(batch) for batch in batches]}
-    waiting = {name: len(behind) for name, behind in simulation.readers(plain).items()}
+    waiting = {name: len(behind) for name, behind in graph.readers(plain).items()}
     for layer in plain.layers[1:]:
         twin = rounding.get_layer(simulation.wrapper(layer))
         found = [twin(x) for x in _inputs(layer, values)]
@@ -36,7 +36,7 @@ def correct(plain: keras.Model, rounding: keras.Model, pictures: np.ndarray) -> 
             name, member = places[layer.name]
             found = [rounding.get_layer(name)(y, member=member) for y in found]
         values[layer.name] = found
-        for before in simulation.producers(layer):
+        for before in graph.producers(layer):
             waiting[before.name] -= 1
             if not waiting[before.name]:
                 del values[before.name]

@@ -12,7 +12,7 @@ import keras
 import numpy as np
 from keras import layers
 
-from cnn_app.export.graph import CONVOLUTIONS, producer
+from cnn_app.export.graph import CONVOLUTIONS, producer, producers, readers
 from cnn_app.layers import ChannelShuffle, ChannelSplit, FakeQuant, FakeQuantKernel
 
 KERNELS = (*CONVOLUTIONS, layers.Dense)
@@ -182,20 +182,6 @@ def _is_foldable(layer: keras.Layer, behind: dict[str, list[keras.Layer]]) -> bo
         return False
     before = producer(layer)
     return isinstance(before, KERNELS) and len(behind[before.name]) == 1 and _activation(before) in ("", "linear")
-
-
-def readers(model: keras.Model) -> dict[str, list[keras.Layer]]:
-    """Layer -> the layers of `model` behind it; its outbound nodes know those of other models, too."""
-    found: dict[str, list[keras.Layer]] = {layer.name: [] for layer in model.layers}
-    for layer in model.layers:
-        for before in producers(layer) if not isinstance(layer, layers.InputLayer) else ():
-            found[before.name].append(layer)
-    return found
-
-
-def producers(layer: keras.Layer) -> list[keras.Layer]:
-    """The layers whose outputs `layer` takes."""
-    return [tensor._keras_history.operation for tensor in keras.tree.flatten(layer.input)]
 
 
 def _activation(layer: keras.Layer) -> str:
