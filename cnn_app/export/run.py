@@ -12,7 +12,7 @@ from cnn_app.artifacts import ModelDir, replacing, sha256
 from cnn_app.data import pipeline
 from cnn_app.data.dataset import Dataset, Split
 from cnn_app.errors import ExportError
-from cnn_app.export import golden, ladder, metadata, qat, sensitivity
+from cnn_app.export import golden, ladder, metadata, qat, sensitivity, warmup
 from cnn_app.export import targets as table
 from cnn_app.export.graph import deployable
 from cnn_app.export.tflite import min_runtime
@@ -55,13 +55,14 @@ def export(
             try:
                 with replacing(place) as scratch:
                     attempt.write(scratch)
-                    described = metadata.attach(scratch, about)
+                    facts: dict = {"metadata": metadata.attach(scratch, about), "float_layers": attempt.float_layers}
                     result = compare(attempt.target, scratch, pixels, held_out.labels, reference, attempt.rung)
                     tell(result)
                     tried.append(result)
                     _check(result, options.max_drop)
                     if scratch.is_dir():
                         golden.write(scratch, target, pixels, reference)
+                        facts["warmup"] = warmup.write(scratch, pixels)
             except _TooMuch:
                 continue
             except ExportError as error:
@@ -72,7 +73,6 @@ def export(
             if attempt.errors:
                 sensitivity.write_report(place.with_suffix(".layers.csv"), attempt.errors)
             results.append(result)
-            facts = {"metadata": described, "float_layers": attempt.float_layers}
             if attempt.simulation is not None:
                 facts["simulation"] = _agreement(place, attempt.simulation, pixels)
             _record(directory, place, result, facts)
