@@ -123,8 +123,10 @@ def test_encoded_pictures_are_seen_as_predict_sees_them(name, tmp_path):
     runtime = open_model(tmp_path / "1")
     expected = np.concatenate([runtime.predict(pictures.load(data, name, runtime.image)[None]) for name, data in named])
     np.testing.assert_allclose(answer["probabilities"], expected, atol=1e-6)
-    for row, found in zip(answer["scores"].numpy(), predict(tmp_path / "1", named), strict=True):
-        np.testing.assert_allclose(row, [best["probability"] for best in found["top"]], atol=1e-6)
+    answers = zip(answer["classes"].numpy(), answer["scores"].numpy(), strict=True)
+    for (labels, scores), found in zip(answers, predict(tmp_path / "1", named), strict=True):
+        assert [label.decode() for label in labels] == [best["label"] for best in found["top"]]
+        np.testing.assert_allclose(scores, [best["probability"] for best in found["top"]], atol=1e-6)
     with pytest.raises(tf.errors.InvalidArgumentError):
         served(image_bytes=tf.constant([named[0][1], b"nothing"]))
 
