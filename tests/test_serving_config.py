@@ -16,7 +16,7 @@ from cnn_app.serving import config, store
 
 DEPLOY = Path(__file__).parents[1] / "deploy"
 KUBERNETES = DEPLOY / "kubernetes"
-# Flags of tensorflow_serving/model_servers/main.cc in github.com/tensorflow/serving, as of the image's release.
+# Flags of tensorflow_serving/model_servers/main.cc in github.com/tensorflow/serving.
 FLAGS = {
     "model_config_file", "model_config_file_poll_wait_seconds", "allow_version_labels_for_unavailable_models",
     "enable_batching", "batching_parameters_file", "monitoring_config_file", "tensorflow_intra_op_parallelism",
