@@ -1,6 +1,5 @@
 """Every target of every family against Keras, and what is refused."""
 
-import ctypes
 import json
 import subprocess
 import sys
@@ -146,26 +145,6 @@ def test_deployable_is_the_same_function_in_other_layers():
     } == {"native"}
     pixels = np.random.default_rng(0).uniform(0, 255, (2, 64, 64, 3))
     np.testing.assert_allclose(copy.predict_on_batch(pixels), model.predict_on_batch(pixels), atol=1e-5)
-
-
-def test_saved_model_needs_no_xla_and_opens_in_the_loader_of_tf_serving(tmp_path):
-    """TensorFlow's C API is what TF Serving loads a version directory with."""
-    import tensorflow as tf
-
-    graph.save(graph.deployable(cnn_app.create_model("resnext50_32x4d", image=(64, 64, 3), depths=(1, 1, 1, 1))),
-               tmp_path / "1", batch=None, dtype="uint8")  # fmt: skip
-    assert b"_XlaMustCompile" not in (tmp_path / "1" / "saved_model.pb").read_bytes()
-    library = ctypes.CDLL(str(next(Path(tf.__file__).parent.glob("libtensorflow_cc.so*"))))
-    for function in ("TF_NewStatus", "TF_NewGraph", "TF_NewSessionOptions", "TF_LoadSessionFromSavedModel"):
-        getattr(library, function).restype = ctypes.c_void_p
-    status, tags = ctypes.c_void_p(library.TF_NewStatus()), (ctypes.c_char_p * 1)(b"serve")
-    session = library.TF_LoadSessionFromSavedModel(
-        ctypes.c_void_p(library.TF_NewSessionOptions()), None, str(tmp_path / "1").encode(), tags, 1,
-        ctypes.c_void_p(library.TF_NewGraph()), None, status,
-    )  # fmt: skip
-    library.TF_Message.restype = ctypes.c_char_p
-    assert library.TF_GetCode(status) == 0, library.TF_Message(status)
-    assert session
 
 
 def test_the_input_scale_is_one_whatever_the_contrast():

@@ -42,5 +42,8 @@ def export(directory, targets, data, max_drop, calibration, qat_epochs, author, 
                      license=license, version=version)  # fmt: skip
     with view.comparisons(as_json) as tell, view.training(qat_epochs) as watch:
         run.export(model, options, dataset, tell, watch, force=force)
-    if any(line.get("metadata") is False for line in model.read_exports()):
+    lines = model.read_exports()
+    if any(line.get("metadata") is False for line in lines):
         click.echo("TFLite files have no labels inside: pip install 'cnn-app[mobile]' and export again", err=True)
+    if any(line.get("warmup") is False for line in lines):
+        click.echo("SavedModels are not warmed up: pip install 'cnn-app[serve]' and export again", err=True)

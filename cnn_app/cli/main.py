@@ -24,13 +24,14 @@ COMMANDS = (
     "export",
     "verify",
     "benchmark",
+    "serving",
     "deliver",
     "fetch",
     "run",
     "quickstart",
     "doctor",
 )
-LIGHT = ("deliver", "fetch")  # they do without TensorFlow
+LIGHT = ("deliver", "fetch", "serving")  # they do without TensorFlow
 
 
 class Cli(click.Group):

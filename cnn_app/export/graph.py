@@ -60,7 +60,12 @@ def endpoint(model: keras.Model, *, batch: int | None, dtype: str):
 
 
 def save(model: keras.Model, path, *, batch: int | None, dtype: str) -> None:
-    """Write a SavedModel directory whose `serving_default` is `endpoint`.
+    """Write a SavedModel directory whose `serving_default` is `endpoint`."""
+    write(path, model, {"serving_default": endpoint(model, batch=batch, dtype=dtype)}, [])
+
+
+def write(path, model: keras.Model, signatures: dict, resources: list) -> None:
+    """Write a SavedModel directory of tf.functions that call `model` and use `resources`, such as tables.
 
     A bare module with the variables: keras.export.ExportArchive would write each of them twice.
     """
@@ -68,9 +73,9 @@ def save(model: keras.Model, path, *, batch: int | None, dtype: str) -> None:
 
     module = tf.Module()
     module.weights = [variable.value for variable in model.variables]
-    module.serve = endpoint(model, batch=batch, dtype=dtype)
+    module.resources = resources
     try:
-        tf.saved_model.save(module, str(path), signatures={"serving_default": module.serve})
+        tf.saved_model.save(module, str(path), signatures=signatures)
     except tf.errors.OpError as error:  # a full disk, in TensorFlow's words
         raise ExportError(
             f"cannot write the SavedModel: {error.message.rpartition('; ')[2].partition(' [Op')[0]}"

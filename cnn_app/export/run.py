@@ -14,7 +14,7 @@ from cnn_app.artifacts import ModelDir, replacing, sha256
 from cnn_app.data import pipeline
 from cnn_app.data.dataset import Dataset, Split
 from cnn_app.errors import ExportError
-from cnn_app.export import golden, ladder, metadata, qat, sensitivity, simulation
+from cnn_app.export import golden, ladder, metadata, qat, sensitivity, simulation, warmup
 from cnn_app.export import targets as table
 from cnn_app.export.graph import deployable
 from cnn_app.export.tflite import min_runtime
@@ -95,7 +95,7 @@ def _publish(attempt: ladder.Attempt, bench: _Bench, tried: list[Comparison]) ->
     _refuse_existing(place, bench.force)
     with replacing(place) as scratch:
         attempt.write(scratch)
-        described = metadata.attach(scratch, bench.about)
+        facts: dict = {"metadata": metadata.attach(scratch, bench.about), "float_layers": attempt.float_layers}
         result = compare(attempt.target, scratch, bench.pixels, bench.labels, bench.reference, attempt.rung)
         bench.tell(result)
         tried.append(result)
@@ -103,11 +103,11 @@ def _publish(attempt: ladder.Attempt, bench: _Bench, tried: list[Comparison]) ->
             raise _TooMuch
         if scratch.is_dir():
             golden.write(scratch, target, bench.pixels, bench.reference)
+            facts["warmup"] = warmup.write(scratch, bench.pixels)
     if place.is_file():
         golden.write(place, target, bench.pixels, bench.reference)
     if attempt.errors:
         sensitivity.write_report(place.with_suffix(".layers.csv"), attempt.errors)
-    facts: dict = {"metadata": described, "float_layers": attempt.float_layers}
     if attempt.simulation is not None:
         facts["simulation"] = _agreement(place, attempt.simulation, bench.pixels)
     _record(bench.directory, place, result, facts)

@@ -1,0 +1,1 @@
+"""What stands between an exported model and those who ask it: TF Serving's store and configuration."""
