@@ -82,6 +82,15 @@ def write(path, model: keras.Model, signatures: dict, resources: list) -> None:
         ) from error
 
 
+def check_calibration(model: keras.Model, pictures: np.ndarray | None) -> None:
+    """Raise ExportError unless these are what the ranges of `model` can be set by."""
+    if pictures is None or len(pictures) == 0:
+        raise ExportError("a file of integers needs calibration pictures; give --data with real ones")
+    if pictures.dtype != np.uint8 or pictures.shape[1:] != model.input_shape[1:]:
+        wanted, given = ("x".join(map(str, shape[1:])) for shape in (model.input_shape, pictures.shape))
+        raise ExportError(f"calibration pictures are uint8 of {wanted}; received {pictures.dtype} of {given}")
+
+
 def _swap(layer: keras.Layer) -> keras.Layer:
     config = layer.get_config() | {"dtype": "float32"}
     if isinstance(layer, layers.ZeroPadding2D) and _is_same(layer):

@@ -70,7 +70,8 @@ def attempts(
     if tuning is not None and simulated:
         qat.train(rounding, tuning)
         yield _simulated(f"{tuning.schedule.epochs} epochs of QAT", plain, rounding)
-    yield Attempt(INT16, f"{len(many)} pictures", lambda path: _write(INT16, model, path, many))
+    if not tflite.obstacle(model, targets.target(INT16)):
+        yield Attempt(INT16, f"{len(many)} pictures", lambda path: _write(INT16, model, path, many))
 
 
 def _simulated(rung: str, plain: keras.Model, rounding: keras.Model) -> Attempt:

@@ -14,10 +14,9 @@ from cnn_app.artifacts import ModelDir, replacing, sha256
 from cnn_app.data import pipeline
 from cnn_app.data.dataset import Dataset, Split
 from cnn_app.errors import ExportError
-from cnn_app.export import golden, ladder, metadata, qat, sensitivity, simulation, warmup
+from cnn_app.export import golden, ladder, metadata, qat, sensitivity, simulation, tflite, warmup
 from cnn_app.export import targets as table
 from cnn_app.export.graph import deployable
-from cnn_app.export.tflite import min_runtime
 from cnn_app.export.verification import Comparison, compare
 from cnn_app.recipe import Export
 from cnn_app.runtimes import answers, open_model
@@ -55,6 +54,9 @@ def export(
         _refuse_existing(table.place(directory, name), force)
     model = load(directory.path)
     copy = deployable(model)
+    for name in options.targets:
+        if obstacle := tflite.obstacle(copy, table.target(name)):
+            raise ExportError(f"{name} has no kernel for {obstacle}; take tflite-int8, which leaves it in float")
     if options.qat_epochs and (obstacle := simulation.obstacle(simulation.folded(copy))):
         raise ExportError(f"{directory.path}: {obstacle} cannot learn to round; leave out --qat-epochs")
     held_out = dataset.splits["test"].take(pipeline.stratified(dataset.splits["test"], VERIFIED))
@@ -142,7 +144,7 @@ def _record(directory: ModelDir, place: Path, result: Comparison, facts: dict) -
     line = {"path": str(place.relative_to(directory.path)), "sha256": sha256(place), "model": sha256(directory.model)}
     line |= facts
     if place.suffix == ".tflite":
-        line["min_runtime"] = min_runtime(place)
+        line["min_runtime"] = tflite.min_runtime(place)
     directory.add_exports([line | result.as_json()])
 
 
