@@ -13,8 +13,9 @@ import cnn_app
 from cnn_app.artifacts import ModelDir
 from cnn_app.errors import ExportError
 from cnn_app.evaluation import data_for
-from cnn_app.export import graph, ladder, sensitivity
+from cnn_app.export import graph
 from cnn_app.export import run as exporting
+from cnn_app.export.quantization import ladder, sensitivity
 from cnn_app.export.run import pixels_of
 from cnn_app.recipe import Data, Export, Schedule
 from cnn_app.runtimes import open_model

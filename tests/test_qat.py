@@ -9,8 +9,9 @@ from keras import ops
 
 import cnn_app
 from cnn_app.artifacts import Card, ModelDir
-from cnn_app.export import correction, qat, simulation, tflite
+from cnn_app.export import tflite
 from cnn_app.export.graph import deployable
+from cnn_app.export.quantization import correction, qat, simulation
 from cnn_app.layers import FakeQuant, FakeQuantKernel
 from cnn_app.recipe import Schedule
 from cnn_app.runtimes.tflite import open_model

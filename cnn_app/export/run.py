@@ -14,9 +14,10 @@ from cnn_app.artifacts import ModelDir, replacing, sha256
 from cnn_app.data import pipeline
 from cnn_app.data.dataset import Dataset, Split
 from cnn_app.errors import ExportError
-from cnn_app.export import golden, ladder, metadata, qat, sensitivity, simulation, tflite, warmup
+from cnn_app.export import golden, metadata, tflite, warmup
 from cnn_app.export import targets as table
 from cnn_app.export.graph import deployable
+from cnn_app.export.quantization import ladder, qat, sensitivity, simulation
 from cnn_app.export.verification import Comparison, compare
 from cnn_app.recipe import Export
 from cnn_app.runtimes import answers, open_model

@@ -10,7 +10,8 @@ import keras
 import numpy as np
 from keras import ops
 
-from cnn_app.export import graph, simulation
+from cnn_app.export import graph
+from cnn_app.export.quantization import simulation
 
 PICTURES, BATCH = 64, 16
 

@@ -17,8 +17,9 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from cnn_app.export import correction, qat, simulation, targets, tflite
-from cnn_app.export.sensitivity import Calibrated, LayerError
+from cnn_app.export import targets, tflite
+from cnn_app.export.quantization import correction, qat, simulation
+from cnn_app.export.quantization.sensitivity import Calibrated, LayerError
 
 MOST_PICTURES = 1000  # of the second rung
 KEPT = (1, 2, 4, 8, 16)  # layers that stay in float
