@@ -35,7 +35,7 @@ FAMILIES = {
     "mobilenet_v1": {"image": (64, 64, 3)}, "mobilenet_v2": {"image": (64, 64, 3)},
     "shufflenet_v1": {"image": (64, 64, 3)}, "shufflenet_v2": {"image": (64, 64, 3)},
 }  # fmt: skip
-MAX_DIFFERENCE = {"float32": 1e-4, "float16": 0.02, "int8": 0.15, "int16": 0.15}
+MAX_DIFFERENCE = {"float32": 1e-4, "float16": 0.02, "int8": 0.3, "int16": 0.3}  # random deep networks
 
 
 def written(kind, model, folder, pixels):
