@@ -8,7 +8,8 @@ CnnAppError
 ├── TrainingError    a run that cannot start or go on
 ├── ArtifactError    the model store: missing, damaged or unwritable files
 ├── ExportError      a target that cannot be written, or that failed its verification
-└── DeliveryError    a catalogue, key or download that is not to be trusted, or not there
+├── DeliveryError    a catalogue, key or download that is not to be trusted, or not there
+└── ServingError     a server, a request or a model version that cannot be served
 """
 
 import difflib
@@ -38,6 +39,9 @@ class ExportError(CnnAppError): ...
 
 
 class DeliveryError(CnnAppError): ...
+
+
+class ServingError(CnnAppError): ...
 
 
 class UnknownName(CnnAppError):

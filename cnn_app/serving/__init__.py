@@ -1,0 +1,1 @@
+"""Models behind TF Serving's protocol: the artefact it loads, a local server that speaks as it does, and a client."""
