@@ -16,12 +16,11 @@ from typing import BinaryIO
 import numpy as np
 import tensorflow as tf
 
+from cnn_app.data.files import MAX_BYTES, SUFFIXES  # noqa: F401  SUFFIXES are asked for here
 from cnn_app.errors import DataError
 
 MAX_PIXELS = 64_000_000  # of a decoded picture; more is a mistake or an attack
-MAX_BYTES = 256 * 2**20  # of a file
 MIN_SIDE = 4  # pixels; less carries no picture
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif")
 LUMA = (0.299, 0.587, 0.114)  # of red, green and blue in grey (ITU-R BT.601)
 FORMATS = ("JPEG", "PNG", "BMP", "GIF")  # JPEG opens MPO too: a phone's JPEG with a second picture behind it
 
