@@ -1,9 +1,12 @@
 """A tiny classifier of colours, its versions on disk, and servers in a thread of the test's own process."""
 
 import asyncio
+import base64
 import io
 import json
+import struct
 import threading
+import zlib
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -105,3 +108,41 @@ def asked(http, method, url, body=None, headers=None):
     data = json.dumps(body) if isinstance(body, dict | list) else body
     response = http.request(method, url, body=data, headers=headers)
     return response.status, json.loads(response.data)
+
+
+def half_plus_two(base, version):
+    """TF Serving's own test model, with its classify and regress signatures."""
+    v1 = tf.compat.v1
+    utils = v1.saved_model.signature_def_utils
+    with tf.Graph().as_default(), v1.Session() as session:
+        x = v1.placeholder(tf.float32, name="x")
+        examples = v1.placeholder(tf.string, [None], name="examples")
+        parsed = tf.io.parse_example(examples, {"x": tf.io.FixedLenFeature([1], tf.float32)})["x"]
+        half = v1.get_variable("half", initializer=0.5)
+        session.run(half.initializer)
+        y, of_examples = half * x + 2, half * parsed + 2
+        builder = v1.saved_model.Builder(str(base / str(version)))
+        signatures = {
+            "serving_default": utils.predict_signature_def({"x": x}, {"y": y}),
+            "regress_x_to_y": utils.regression_signature_def(examples, of_examples),
+            "classify_x_to_y": utils.classification_signature_def(examples, None, of_examples),
+        }
+        builder.add_meta_graph_and_variables(session, ["serve"], signatures)
+        builder.save()
+    return base
+
+
+def bomb(side=50_000):
+    """A PNG that claims side x side pixels."""
+
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    head = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
+    return (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(bytes(1000))) + chunk(b"IEND", b"")
+    )
+
+
+def b64(data):
+    return {"b64": base64.b64encode(data).decode()}

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from cnn_app.errors import DataError
 from cnn_app.serving.engines import Engine
 from cnn_app.serving.refusals import Refused, invalid, no_answer
 from cnn_app.serving.signatures import Arrays
@@ -134,11 +135,13 @@ class Batcher:
 
 
 def _refusal(error: Exception) -> Refused:
-    """What TensorFlow refuses is the request's fault; anything else is ours."""
+    """What TensorFlow and the decoder refuse is the request's fault; anything else is ours."""
     import tensorflow as tf
 
     if isinstance(error, Refused):
         return error
+    if isinstance(error, DataError):
+        return invalid(str(error))
     if isinstance(error, tf.errors.InvalidArgumentError):
         return invalid(f"the model refuses the request: {str(error.message).splitlines()[0][:300]}")
     log.error("a request failed", exc_info=error)

@@ -82,7 +82,7 @@ def application(service: Service) -> Starlette:
     methods = ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]  # TF Serving answers each of them with its own 400
     return Starlette(
         routes=[
-            Route("/v1/{rest:path}", v1, methods=methods),
+            *(Route(f"/{v}1/{{rest:path}}", v1, methods=methods) for v in "vV"),
             Route("/models.json", models),
             Route("/healthz", health),
             Route(metrics.PATH, figures),
