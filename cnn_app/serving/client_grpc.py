@@ -19,6 +19,7 @@ RETRY = {
     "backoffMultiplier": 2,
     "retryableStatusCodes": ["UNAVAILABLE"],
 }
+RECONNECT_MS = 200  # gRPC's own minute would outlast the retries
 MAX_ANSWER_BYTES = 64 * 2**20
 
 
@@ -26,7 +27,11 @@ class GrpcDoor:
     def __init__(self, target: Target):
         self.target = target
         policy = json.dumps({"methodConfig": [{"name": [{}], "retryPolicy": RETRY}]})
-        options = [("grpc.service_config", policy), ("grpc.max_receive_message_length", MAX_ANSWER_BYTES)]
+        options = [
+            ("grpc.service_config", policy),
+            ("grpc.max_receive_message_length", MAX_ANSWER_BYTES),
+            *((f"grpc.{which}_reconnect_backoff_ms", RECONNECT_MS) for which in ("initial", "min", "max")),
+        ]
         if target.secure:
             trusted = Path(target.ca).read_bytes() if target.ca else None
             self.channel = grpc.secure_channel(target.host, grpc.ssl_channel_credentials(trusted), options)

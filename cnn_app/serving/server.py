@@ -62,8 +62,14 @@ class Server:
         self._loop: asyncio.AbstractEventLoop | None = None
 
     async def run(self, tell: Callable[[Addresses], None] = lambda addresses: None) -> None:
-        settings, metrics = self.settings, Metrics()
         self._loop, self._end = asyncio.get_running_loop(), asyncio.Event()
+        try:
+            await self._run(self._end, tell)
+        finally:
+            self._loop = None
+
+    async def _run(self, end: asyncio.Event, tell: Callable[[Addresses], None]) -> None:
+        settings, metrics = self.settings, Metrics()
         models = Models(self.sources, settings.batching, settings.limits.queue, metrics)
         service = Service(models, settings.limits, metrics)
         with _listening(settings.host, settings.port) as listening:
@@ -77,9 +83,7 @@ class Server:
                 while not web.started and not serving.done():
                     await asyncio.sleep(0.01)
                 tell(self._addresses(listening, calls))
-                await asyncio.wait(
-                    [serving, asyncio.create_task(self._end.wait())], return_when=asyncio.FIRST_COMPLETED
-                )
+                await asyncio.wait([serving, asyncio.create_task(end.wait())], return_when=asyncio.FIRST_COMPLETED)
             finally:
                 watching.cancel()
                 web.should_exit = True
