@@ -1,4 +1,4 @@
-"""A server under many clients, with and without batching in turns: throughput, latency, memory, and every answer checked.
+"""A server under many clients, with and without batching in turns: throughput, latency, memory; answers are checked.
 
 python benchmarks/serving.py --seconds 60 --clients 64
 """
@@ -38,10 +38,11 @@ class Result:
 
     def row(self, name: str, other: "Result") -> str:
         p50, p99 = np.percentile(self.seconds, [50, 99]) * 1e3
+        count, errors = len(self.seconds), len(self.errors)
         rate, ratio = self.rate, self.rate / other.rate
-        growth = self.rss[-1] / self.rss[1] - 1  # the first turn warms up
-        return (f"| {name} | {rate:.0f} | {ratio:.2f}x | {p50:.0f} | {p99:.0f} | {p99 / p50:.1f} | {len(self.errors)} "
-                f"| {self.wrong} | {len(self.seconds):,} | {growth:+.1%} of {self.rss[1] / 2**20:.0f} MiB |")  # fmt: skip
+        warm, end = self.rss[1], self.rss[-1]  # the first two turns warm up
+        return (f"| {name} | {rate:.0f} | {ratio:.2f}x | {p50:.0f} | {p99:.0f} | {p99 / p50:.1f} | {errors} "
+                f"| {self.wrong} | {count:,} | {end / warm - 1:+.1%} of {warm / 2**20:.0f} MiB |")  # fmt: skip
 
     @property
     def rate(self) -> float:

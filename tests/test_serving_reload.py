@@ -94,9 +94,9 @@ def test_a_broken_version_is_told_of_and_harms_nobody(tmp_path):
         assert broken["status"]["error_code"] == "UNKNOWN" and "cannot load" in broken["status"]["error_message"]
         with load(found.rest) as until:
             until(1)
-            shutil.rmtree(base / "2")
-            served.publish(base, 3)
-            until(3)
+            served.publish(tmp_path / "elsewhere", 2)
+            shutil.copytree(tmp_path / "elsewhere" / "2", base / "2", dirs_exist_ok=True)  # the copy was not complete
+            until(2)
     (tmp_path / "empty" / "serving" / "1").mkdir(parents=True)
     (tmp_path / "empty" / "serving" / "1" / "saved_model.pb").write_bytes(b"no model")
     with pytest.raises(ServingError, match="empty cannot be served: cannot load the SavedModel"):

@@ -44,7 +44,11 @@ def serve(models, host, port, grpc_port, api_key_file, tls_cert, tls_key, batch,
 
     from cnn_app.cli.options import api_key
     from cnn_app.errors import ServingError
-    from cnn_app.serving import server
+
+    try:
+        from cnn_app.serving import server
+    except ImportError as error:
+        raise ServingError(f"{error}; pip install 'cnn-app[serve]'") from error
     from cnn_app.serving.batching import Batching
     from cnn_app.serving.service import Limits
     from cnn_app.serving.sources import sources

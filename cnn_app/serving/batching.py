@@ -92,7 +92,8 @@ class Batcher:
 
     def _take(self, key: tuple) -> list[_Job]:
         """The oldest jobs of a group, as many as fit; what is left of it goes behind the other groups."""
-        jobs, batch, rows = self._groups.pop(key), [], 0
+        jobs, rows = self._groups.pop(key), 0
+        batch: list[_Job] = []
         while jobs and (not batch or rows + jobs[0].rows <= self.how.rows):
             job = jobs.popleft()
             self.waiting -= job.rows

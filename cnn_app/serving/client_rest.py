@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import ssl
 
 import numpy as np
 import urllib3
@@ -26,8 +27,9 @@ class RestDoor:
         retries = urllib3.Retry(total=None, connect=RETRIES, status=RETRIES, read=0, redirect=0, other=0,
                                 status_forcelist=(503,), allowed_methods=None, raise_on_status=False,
                                 backoff_factor=BACKOFF_S, backoff_jitter=BACKOFF_S)  # fmt: skip
-        trust = {"ca_certs": target.ca} if target.ca else {}
-        self.pool = urllib3.PoolManager(maxsize=target.parallel, timeout=target.timeout_s, retries=retries, **trust)
+        trusted = ssl.create_default_context(cafile=target.ca)
+        self.pool = urllib3.PoolManager(maxsize=target.parallel, timeout=target.timeout_s, retries=retries,
+                                        ssl_context=trusted)  # fmt: skip
 
     def ask(self, picture: Picture, signature: str) -> dict:
         value = {"b64": base64.b64encode(picture).decode()} if isinstance(picture, bytes) else picture.tolist()
@@ -39,9 +41,8 @@ class RestDoor:
             reason = getattr(error, "reason", None) or error
             raise ServingError(f"cannot reach {self.target.endpoint}: {_short(reason)}") from error
         except ValueError as error:
-            raise ServingError(
-                f"{self.target.endpoint} answers {response.status}, and no JSON; is it TF Serving?"
-            ) from error
+            what = f"{response.status} {response.reason}, and no JSON"
+            raise ServingError(f"{self.target.endpoint} answers {what}; is it TF Serving?") from error
         if response.status != 200:
             message = found.get("error", "") if isinstance(found, dict) else ""
             raise ServingError(f"{self.target.endpoint} answers {response.status}: {str(message)[:500]}")

@@ -85,17 +85,13 @@ class RuntimeEngine:
 class PictureEngine:
     """Another engine with `image_bytes` beside what it has: decoded as in training, answered with labels."""
 
-    def __init__(self, engine: Engine, labels: tuple[str, ...]):
+    def __init__(self, engine: Engine, image: tuple[int, int, int], labels: tuple[str, ...]):
         from cnn_app.data import pictures
 
-        self.engine, self.kind, default = engine, engine.kind, engine.signatures[DEFAULT]
-        _, *image = default.inputs["image"].shape
-        classes = default.outputs["probabilities"].shape[1]
-        self.labels = np.array(labels if len(labels) == classes else (), object)
-        self.top = min(TOP, classes)
-        self.image, self.decode = tuple(image), pictures.decoder(tuple(image))
+        self.engine, self.kind, self.decode = engine, engine.kind, pictures.decoder(image)
+        self.labels, self.top = np.array(labels, object), min(TOP, len(labels))
         named = {"classes": Spec("string", (None, self.top)), "scores": Spec("float32", (None, self.top))}
-        outputs = default.outputs | (named if len(self.labels) else {})
+        outputs = engine.signatures[DEFAULT].outputs | (named if labels else {})
         given = Signature(PICTURES, {PICTURES: Spec("string", (None,))}, outputs)
         self.signatures = engine.signatures | {PICTURES: given}
 
@@ -119,7 +115,12 @@ def open_engine(path: Path) -> Engine:
         engine: Engine = SavedModelEngine(path)
     else:
         engine = RuntimeEngine(the_file(path))
-    return PictureEngine(engine, labels_of(path)) if _wants_pictures(engine) else engine
+    sizes = None if PICTURES in engine.signatures else picture_sizes(engine)
+    if sizes is None:
+        return engine
+    *image, classes = sizes
+    labels = labels_of(path)
+    return PictureEngine(engine, (image[0], image[1], image[2]), labels if len(labels) == classes else ())
 
 
 def the_file(path: Path) -> Path:
@@ -159,13 +160,11 @@ def _tensors(specs: dict[str, Spec]) -> list[str]:
     return [spec.tensor for spec in specs.values()]
 
 
-def _wants_pictures(engine: Engine) -> bool:
-    """Whether pictures go in at the default signature, and no signature takes them encoded."""
+def picture_sizes(engine: Engine) -> tuple[int, ...] | None:
+    """Height, width, channels and classes, where the default signature makes probabilities of uint8 pictures."""
     default = engine.signatures.get(DEFAULT)
-    if default is None or PICTURES in engine.signatures or set(default.inputs) != {"image"}:
-        return False
-    spec, out = default.inputs["image"], default.outputs.get("probabilities")
-    return (
-        spec.dtype == "uint8" and spec.shape is not None and len(spec.shape) == 4 and None not in spec.shape[1:]
-        and out is not None and out.shape is not None and len(out.shape) == 2 and None not in out.shape[1:]
-    )  # fmt: skip
+    if default is None or set(default.inputs) != {"image"} or "probabilities" not in default.outputs:
+        return None
+    given, made = default.inputs["image"], default.outputs["probabilities"]
+    sizes = tuple(side for side in (*(given.shape or ())[1:], *(made.shape or ())[1:]) if side)
+    return sizes if given.dtype == "uint8" and len(sizes) == 4 and given.batched and made.batched else None

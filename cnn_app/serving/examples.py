@@ -55,9 +55,9 @@ def classes(outputs: Arrays) -> list[list[tuple[str, float]]]:
     scores, labels = outputs.get("scores"), outputs.get("classes")
     if scores is None and labels is None:
         raise invalid(f"Expected outputs classes or scores, found {', '.join(outputs)}")
-    shape = (scores if labels is None else labels).shape
-    rows = tensors.plain(labels if labels is not None else np.full(shape, b"", object), "classes")
-    numbers = tensors.plain(scores if scores is not None else np.zeros(shape, np.float32), "scores")
+    labels = np.full_like(scores, b"", object) if labels is None else labels
+    scores = np.zeros_like(labels, np.float32) if scores is None else scores
+    rows, numbers = tensors.plain(labels, "classes"), tensors.plain(scores, "scores")
     return [list(zip(*row, strict=True)) for row in zip(rows, numbers, strict=True)]
 
 

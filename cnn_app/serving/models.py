@@ -31,6 +31,7 @@ class Version:
     error: str = ""
     engine: Engine | None = None
     batcher: Batcher | None = None
+    failed: tuple = ()  # what was on disk when it could not be loaded
     users: int = 0
     idle: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -41,6 +42,7 @@ class Model:
         self.name = source.name
         self.versions: dict[int, Version] = {}
         self.labels: dict[str, int] = {}
+        self._leaving: set[asyncio.Task] = set()
 
     @property
     def available(self) -> dict[int, Version]:
@@ -79,17 +81,17 @@ class Model:
         wanted, labels = await asyncio.to_thread(lambda: (self.source.versions(), self.source.labels()))
         for number, path in wanted.items():
             known = self.versions.get(number)
-            if known is None or (known.state == "END" and not known.error):
+            if known is None or (known.state == "END" and known.failed != await asyncio.to_thread(stamp, path)):
                 await self._load(Version(number, path))
         self.labels = {label: number for label, number in labels.items() if number in self.available}
-        gone = [version for number, version in self.available.items() if number not in wanted]
-        if any(number in wanted for number in self.available):  # never drop the last one that answers
-            await asyncio.gather(*map(self._drop, gone))
-        for number, version in list(self.versions.items()):
-            if version.state == "END" and not version.path.exists():
-                ended = [key for key in sorted(self.versions) if self.versions[key].state == "END"]
-                if version.error or number in ended[:-KEPT]:
-                    del self.versions[number]
+        there = self.available
+        if there.keys() & wanted.keys():  # the last one that answers stays, whatever the disk says
+            for number in there.keys() - wanted.keys():
+                self._leave(there[number])
+        ended = [number for number, version in sorted(self.versions.items()) if version.state == "END"]
+        for number in ended:
+            if number not in wanted and (self.versions[number].error or number in ended[:-KEPT]):
+                del self.versions[number]
 
     async def _load(self, version: Version) -> None:
         self.versions[version.number] = version
@@ -99,6 +101,7 @@ class Model:
             if not isinstance(error, CnnAppError):
                 log.error("cannot load %s", version.path, exc_info=error)
             version.state, version.error = "END", str(error) or type(error).__name__
+            version.failed = await asyncio.to_thread(stamp, version.path)
             log.error("%s version %s: %s", self.name, version.number, version.error)
             return
         ran = self.metrics.batches(self.name, version.number)
@@ -106,9 +109,15 @@ class Model:
         version.state = "AVAILABLE"
         log.info("%s version %s answers, by %s", self.name, version.number, version.engine.kind)
 
-    async def _drop(self, version: Version) -> None:
-        """No new request gets it; it ends when the last one it has is answered."""
+    def _leave(self, version: Version) -> None:
+        """No new request gets it; nobody waits for those that it still has."""
         version.state = "UNLOADING"
+        task = asyncio.create_task(self._drop(version))
+        self._leaving.add(task)
+        task.add_done_callback(self._leaving.discard)
+
+    async def _drop(self, version: Version) -> None:
+        """It ends when the last request it has is answered."""
         if version.users:
             version.idle.clear()
             await version.idle.wait()
@@ -120,7 +129,9 @@ class Model:
         log.info("%s version %s is gone", self.name, version.number)
 
     async def close(self) -> None:
-        await asyncio.gather(*map(self._drop, self.available.values()))
+        for version in self.available.values():
+            self._leave(version)
+        await asyncio.gather(*self._leaving)
 
 
 class Models:
@@ -165,6 +176,20 @@ class Models:
 
     async def close(self) -> None:
         await asyncio.gather(*(model.close() for model in self.by_name.values()))
+
+
+def stamp(path: Path) -> tuple:
+    """Changes when a version's files do: one that was being copied is tried again."""
+    found = [path, *path.rglob("*")] if path.is_dir() else [path]
+    return tuple(sorted((str(file), *_size_and_time(file)) for file in found))
+
+
+def _size_and_time(file: Path) -> tuple[int, int]:
+    try:
+        about = file.stat()
+    except OSError:  # it has just gone
+        return 0, 0
+    return about.st_size, about.st_mtime_ns
 
 
 def _opened(path: Path) -> Engine:

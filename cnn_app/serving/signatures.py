@@ -31,7 +31,7 @@ class Spec:
 
     @property
     def batched(self) -> bool:
-        return bool(self.shape) and self.shape[0] is None
+        return self.shape is not None and self.shape[:1] == (None,)
 
     def fits(self, shape: tuple[int, ...]) -> bool:
         return self.shape is None or (
