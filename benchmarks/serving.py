@@ -181,6 +181,7 @@ async def compare(base: Path, pictures, answers, door: str, clients: int, second
             server.end()
     for name, result in results.items():
         print(result.row(f"{door}, {name}", results["one by one"]), flush=True)
+        print(f"{name}: MiB after each turn {[size >> 20 for size in result.rss]}", file=sys.stderr)
         for error in sorted(set(result.errors))[:3]:
             print(error, file=sys.stderr)
 

@@ -42,7 +42,7 @@ def test_every_engine_answers_as_its_file_does(store):
         models = served.asked(http, "GET", f"{found.rest}/models.json")[1]
         assert {row["name"]: row["engine"] for row in models} == KINDS
         for name in KINDS:
-            path = place(ModelDir(store / name), name)
+            path = store / name / "serving" / "1" if name == "saved_model" else place(ModelDir(store / name), name)
             named = [(str(i), data) for i, data in enumerate(pictures)]
             expected = [row["top"] for row in evaluation.predict(path, named)]
             pixels = np.random.default_rng(1).integers(0, 256, (9, *open_model(path).image)).astype(np.uint8)
