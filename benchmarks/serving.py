@@ -95,7 +95,7 @@ class Server:
 
 
 async def by_grpc(server: Server, pictures, count: int):
-    """`count` functions that ask for a picture by its number, each with its own connection."""
+    """`count` functions that ask for a picture by its number, each with its own connection, and those that close it."""
     requests = []
     for pixels in pictures:
         request = wire.CLASSES["PredictRequest"]()
@@ -110,7 +110,7 @@ async def by_grpc(server: Server, pictures, count: int):
         async def ask(number: int) -> np.ndarray:
             return wire.array((await call(requests[number])).outputs["probabilities"])[0]
 
-        return ask
+        return ask, channel.close
 
     return [asker(i) for i in range(count)]
 
@@ -139,7 +139,11 @@ async def by_rest(server: Server, pictures, count: int):
             row = found["predictions"][0]
             return np.array(row["probabilities"] if isinstance(row, dict) else row)
 
-        return ask
+        async def close() -> None:
+            writer.close()
+            await writer.wait_closed()
+
+        return ask, close
 
     return [await asker() for _ in range(count)]
 
@@ -171,10 +175,11 @@ async def compare(base: Path, pictures, answers, door: str, clients: int, second
     servers = {"batching": Server(base), "one by one": Server(base, "--batch", "0")}
     results = {name: Result() for name in servers}
     try:
-        askers = {name: await DOORS[door](server, pictures, clients) for name, server in servers.items()}
         for _ in range(TURNS):
             for name, server in servers.items():
-                await turn(askers[name], answers, seconds / TURNS, results[name])
+                askers = await DOORS[door](server, pictures, clients)  # a server closes what is idle for a turn
+                await turn([ask for ask, _ in askers], answers, seconds / TURNS, results[name])
+                await asyncio.gather(*(close() for _, close in askers))
                 results[name].rss.append(server.rss())
     finally:
         for server in servers.values():
