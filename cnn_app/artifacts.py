@@ -112,7 +112,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
         scratch = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
         inner = scratch / path.name
         yield inner
-        _flush(inner)
+        flush(inner)
         old = scratch / "old"
         try:
             if inner.is_dir() and path.is_dir():
@@ -182,8 +182,8 @@ def size_bytes(path: Path) -> int:
     )
 
 
-def _flush(path: Path) -> None:
-    """Reach the disk before the rename does, or a crash leaves an empty file under the final name."""
+def flush(path: Path) -> None:
+    """Bring a file, or all in a directory, to the disk before a rename is, or a crash leaves empty files."""
     for file in [path] if path.is_file() else path.rglob("*"):
         if file.is_file():
             with file.open("rb") as stream:

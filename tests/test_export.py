@@ -1,6 +1,5 @@
 """Every target of every family against Keras, and what is refused."""
 
-import ctypes
 import json
 import subprocess
 import sys
@@ -14,9 +13,10 @@ import pytest
 from click.testing import CliRunner
 
 import cnn_app
+from cnn_app import data as sources
 from cnn_app import registry
 from cnn_app.architectures import googlenet
-from cnn_app.artifacts import ModelDir
+from cnn_app.artifacts import Card, ModelDir
 from cnn_app.cli.main import cli
 from cnn_app.data import pipeline
 from cnn_app.errors import ArtifactError, ExportError, UnknownName
@@ -123,20 +123,6 @@ def test_dilated_and_grouped_windows_export_like_others(tmp_path, pictures):
         assert kind == "onnx" or runtime.coverage() == (1, {"QUANTIZE": 1})
 
 
-@pytest.mark.parametrize("name", ["mobilenet_v1", "mobilenet_v2", "shufflenet_v1", "shufflenet_v2", "resnet20"])
-def test_int8_runs_in_one_delegate(name, tmp_path):
-    """At the network's own size: 224 for the mobile ones."""
-    model = cnn_app.create_model(name)
-    pixels = np.random.default_rng(0).integers(0, 256, (2, *model.input_shape[1:])).astype(np.uint8)
-    path = tmp_path / "model.tflite"
-    write("tflite-int8", graph.deployable(model), path, pixels)
-    runtime = open_model(path)
-    delegates, outside = runtime.coverage()
-    assert delegates == 1 and set(outside) <= {"QUANTIZE", "DEQUANTIZE"}
-    assert runtime.input["dtype"] == np.uint8 and runtime.input["quantization"] == (1.0, 0)
-    assert runtime.output["dtype"] == np.float32 and path.stat().st_size < 1.2 * model.count_params()
-
-
 def test_deployable_is_the_same_function_in_other_layers():
     model = lively("shufflenet_v1", {"image": (64, 64, 3), "scale": 0.5})
     copy = graph.deployable(model)
@@ -146,26 +132,6 @@ def test_deployable_is_the_same_function_in_other_layers():
     } == {"native"}
     pixels = np.random.default_rng(0).uniform(0, 255, (2, 64, 64, 3))
     np.testing.assert_allclose(copy.predict_on_batch(pixels), model.predict_on_batch(pixels), atol=1e-5)
-
-
-def test_saved_model_needs_no_xla_and_opens_in_the_loader_of_tf_serving(tmp_path):
-    """TensorFlow's C API is what TF Serving loads a version directory with."""
-    import tensorflow as tf
-
-    graph.save(graph.deployable(cnn_app.create_model("resnext50_32x4d", image=(64, 64, 3), depths=(1, 1, 1, 1))),
-               tmp_path / "1", batch=None, dtype="uint8")  # fmt: skip
-    assert b"_XlaMustCompile" not in (tmp_path / "1" / "saved_model.pb").read_bytes()
-    library = ctypes.CDLL(str(next(Path(tf.__file__).parent.glob("libtensorflow_cc.so*"))))
-    for function in ("TF_NewStatus", "TF_NewGraph", "TF_NewSessionOptions", "TF_LoadSessionFromSavedModel"):
-        getattr(library, function).restype = ctypes.c_void_p
-    status, tags = ctypes.c_void_p(library.TF_NewStatus()), (ctypes.c_char_p * 1)(b"serve")
-    session = library.TF_LoadSessionFromSavedModel(
-        ctypes.c_void_p(library.TF_NewSessionOptions()), None, str(tmp_path / "1").encode(), tags, 1,
-        ctypes.c_void_p(library.TF_NewGraph()), None, status,
-    )  # fmt: skip
-    library.TF_Message.restype = ctypes.c_char_p
-    assert library.TF_GetCode(status) == 0, library.TF_Message(status)
-    assert session
 
 
 def test_the_input_scale_is_one_whatever_the_contrast():
@@ -201,11 +167,7 @@ def test_export_publishes_verified_files_and_records_them(trained):
 
 def test_a_drop_beyond_the_budget_is_refused_and_nothing_is_left(trained, tmp_path, monkeypatch):
     """A file whose weights were destroyed: it is measured, refused, and leaves no trace; its neighbour is published."""
-    directory, dataset = trained
-    copy = ModelDir(tmp_path / "broken")
-    copy.path.mkdir()
-    for name in ("model.keras", "card.json"):
-        (copy.path / name).write_bytes((directory.path / name).read_bytes())
+    copy, dataset = copied(trained, tmp_path)
     real = tflite.write
 
     def ruin(model, path, target, calibration):
@@ -216,7 +178,7 @@ def test_a_drop_beyond_the_budget_is_refused_and_nothing_is_left(trained, tmp_pa
     with pytest.raises(ExportError, match=r"tflite-float32 loses \d+\.\d+ points .* more than --max-drop 1"):
         exporting.export(copy, Export(targets=("tflite-float32", "onnx")), dataset)
     assert sorted(path.name for path in copy.path.rglob("*") if path.is_file()) == [
-        "broken.golden.npz", "broken.onnx", "card.json", "exports.json", "model.keras"
+        "card.json", "copy.golden.npz", "copy.onnx", "exports.json", "model.keras"
     ]  # fmt: skip
     assert [line["target"] for line in json.loads(copy.exports.read_text())] == ["onnx"]
 
@@ -306,11 +268,7 @@ def test_agreement_and_drop_by_hand(tmp_path, monkeypatch):
 
 
 def test_a_file_that_its_runtime_refuses_is_not_published(trained, tmp_path, monkeypatch):
-    directory, dataset = trained
-    copy = ModelDir(tmp_path / "copy")
-    copy.path.mkdir()
-    for file in (directory.model, directory.card):
-        (copy.path / file.name).write_bytes(file.read_bytes())
+    copy, dataset = copied(trained, tmp_path)
     monkeypatch.setattr(tflite, "write", lambda model, path, target, calibration: path.write_bytes(b"TFL3"))
     monkeypatch.setattr(exporting.metadata, "attach", lambda path, about: True)
     with pytest.raises(ExportError, match="tflite-float32 was written, but its runtime refuses it: cannot load"):
@@ -318,12 +276,58 @@ def test_a_file_that_its_runtime_refuses_is_not_published(trained, tmp_path, mon
     assert [line["target"] for line in copy.read_exports()] == ["onnx"] and not list(copy.mobile.glob("*"))
 
 
+def test_what_exists_is_replaced_only_by_force(trained, tmp_path):
+    directory, dataset = copied(trained, tmp_path)
+    exporting.export(directory, Export(targets=("onnx",)), dataset)
+    file, lines = directory.onnx / "copy.onnx", directory.exports.read_bytes()
+    file.write_bytes(b"somebody's own")
+    arguments = ["export", str(directory.path), "--to", "tflite-float32,onnx"]
+    result = CliRunner().invoke(cli, arguments)
+    assert result.exit_code == 1 and result.output == f"Error: {file} exists; --force replaces it\n"
+    assert file.read_bytes() == b"somebody's own" and not directory.mobile.exists()  # told before any work
+    assert directory.exports.read_bytes() == lines
+    result = CliRunner().invoke(cli, [*arguments, "--force"])
+    assert result.exit_code == 0 and golden.check(file).passed
+
+
+def test_what_a_target_has_no_kernel_for_is_told_before_any_work(tmp_path):
+    directory, columns = ModelDir(tmp_path / "alexnet"), {"image": (67, 67, 3), "units": 16}
+    model = cnn_app.create_model("alexnet", classes=5, **columns)
+    directory.path.mkdir()
+    model.save(directory.model)
+    card = Card(architecture="alexnet", columns=columns, labels=tuple("abcde"), image=(67, 67, 3))
+    directory.write_card(card)
+    options = Export(targets=("onnx", "tflite-int16x8"))
+    with pytest.raises(ExportError, match=r"int16x8 has no kernel for norm1 \(Local.*; take tflite-int8"):
+        exporting.export(directory, options, sources.load(Data(source="shapes")))
+    with pytest.raises(ExportError, match=r"norm1 \(Local.*\) cannot learn to round; leave out --qat-epochs"):
+        exporting.export(directory, Export(targets=("onnx",), qat_epochs=1), sources.load(Data(source="shapes")))
+    assert sorted(path.name for path in directory.path.iterdir()) == ["card.json", "model.keras"]
+
+
+def copied(trained, folder):
+    """A model directory of its own, with nothing exported."""
+    directory, dataset = trained
+    copy = ModelDir(folder / "copy")
+    copy.path.mkdir()
+    for file in (directory.model, directory.card):
+        (copy.path / file.name).write_bytes(file.read_bytes())
+    return copy, dataset
+
+
 def test_errors(trained, tmp_path):
     directory, dataset = trained
     with pytest.raises(ExportError, match="no export target named 'tflite'; known: onnx, onnx-int8, saved_model"):
         exporting.export(directory, Export(targets=("tflite",)), dataset)
-    with pytest.raises(ExportError, match="calibration pictures; give --data"):
-        write("tflite-int8", cnn_app.load_model(directory.path), tmp_path / "x.tflite", None)
+    for kind in ("tflite-int8", "onnx-int8"):
+        for pictures, text in (
+            (None, "calibration pictures; give --data"),
+            (np.zeros((2, 28, 28, 1), np.uint8), "uint8 of 32x32x1; received uint8 of 28x28x1"),
+            (np.zeros((2, 32, 32, 1), np.float32), "uint8 of 32x32x1; received float32 of 32x32x1"),
+        ):
+            with pytest.raises(ExportError, match=text):
+                write(kind, cnn_app.load_model(directory.path), tmp_path / "x", pictures)
+            assert not (tmp_path / "x").exists()
     for name, text in (
         ("x.tflite", "cannot load"),
         ("x.onnx", "cannot load"),

@@ -9,8 +9,7 @@ from keras import ops
 
 import cnn_app
 from cnn_app.artifacts import Card, ModelDir
-from cnn_app.errors import ExportError
-from cnn_app.export import qat, simulation, tflite
+from cnn_app.export import correction, qat, simulation, tflite
 from cnn_app.export.graph import deployable
 from cnn_app.layers import FakeQuant, FakeQuantKernel
 from cnn_app.recipe import Schedule
@@ -107,8 +106,7 @@ def test_folding_changes_nothing_and_the_file_computes_as_the_simulation(name, t
     assert not any(isinstance(layer, keras.layers.BatchNormalization) for layer in plain.layers)
     np.testing.assert_allclose(plain.predict_on_batch(pixels), wanted, atol=2e-5 * np.abs(wanted).max())
 
-    rounding = simulation.simulated(plain)
-    rounding(pixels, training=True)
+    rounding = simulation.simulated(plain, pixels)
     simulated = rounding.predict_on_batch(pixels)
     final = simulation.rangeful(plain, rounding)
     step = float(final.layers[-1].step())
@@ -129,10 +127,30 @@ def steps_apart(logs, logits, step):
     return np.abs((logs - np.take_along_axis(logs, best, 1)) - (logits - np.take_along_axis(logits, best, 1))) / step
 
 
-def test_what_cannot_learn_to_round_says_so_before_any_step():
+def test_what_has_no_simulation_is_named():
+    assert simulation.obstacle(simulation.folded(lively("resnet20")[0])) == ""
     model = cnn_app.create_model("alexnet", classes=3)
-    with pytest.raises(ExportError, match="norm1 .*cannot learn to round; leave out --qat-epochs"):
-        simulation.simulated(simulation.folded(deployable(model)))
+    assert simulation.obstacle(simulation.folded(deployable(model))) == "norm1 (LocalResponseNormalization)"
+
+
+@pytest.mark.parametrize("name", ["mobilenet_v2", "shufflenet_v2"])
+def test_corrected_biases_bring_every_layers_mean_back(name):
+    model, pixels = lively(name)
+    plain = simulation.folded(model)
+    rounding = simulation.simulated(plain, pixels)
+    layers = [layer.name for layer in plain.layers if isinstance(layer, simulation.KERNELS)]
+    outputs = [rounding.get_layer(f"{layer}_int8").output for layer in layers]
+    twins = keras.Model(rounding.input, outputs), keras.Model(plain.input, [plain.get_layer(n).output for n in layers])
+
+    def apart():
+        found, wanted = (twin.predict_on_batch(pixels) for twin in twins)
+        means = [np.abs((a - b).reshape(-1, a.shape[-1]).mean(0)).mean() for a, b in zip(found, wanted, strict=True)]
+        return np.array(means)
+
+    before = apart()
+    correction.correct(plain, rounding, pixels)
+    after = apart()
+    assert np.median(after / before) < 0.2 and after.max() < before.max()
 
 
 def test_the_schedule_goes_on_where_training_ended(tmp_path):

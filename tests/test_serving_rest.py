@@ -33,7 +33,7 @@ def http():
 def half(tmp_path_factory):
     """The address of TF Serving's half_plus_two."""
     base = tmp_path_factory.mktemp("half_plus_two")
-    served.half_plus_two(base, "00000123")
+    served.half_plus_two(base, 123)
     with served.running(f"half_plus_two={base}") as found:
         yield f"{found.rest}/v1/models/half_plus_two"
 

@@ -19,8 +19,9 @@ from cnn_app.export.targets import TARGETS
 @click.option("--author", default="", help="Written into the files, as are the next two.")
 @click.option("--license", default="", help="Such as Apache-2.0.")
 @click.option("--version", default="", help="Of the model.")
+@click.option("--force", is_flag=True, help="Replace files that exist.")
 @json_option
-def export(directory, targets, data, max_drop, calibration, qat_epochs, author, license, version, as_json):
+def export(directory, targets, data, max_drop, calibration, qat_epochs, author, license, version, force, as_json):
     """Write the model in DIR for other runtimes, each proven against Keras on held-out pictures.
 
     Without --data the pictures it was trained on are used: train for calibration, test for the proof.
@@ -40,6 +41,9 @@ def export(directory, targets, data, max_drop, calibration, qat_epochs, author, 
     options = Export(targets=targets, max_drop=max_drop, calibration=calibration, qat_epochs=qat_epochs, author=author,
                      license=license, version=version)  # fmt: skip
     with view.comparisons(as_json) as tell, view.training(qat_epochs) as watch:
-        run.export(model, options, dataset, tell, watch)
-    if any(line.get("metadata") is False for line in model.read_exports()):
+        run.export(model, options, dataset, tell, watch, force=force)
+    lines = model.read_exports()
+    if any(line.get("metadata") is False for line in lines):
         click.echo("TFLite files have no labels inside: pip install 'cnn-app[mobile]' and export again", err=True)
+    if any(line.get("warmup") is False for line in lines):
+        click.echo("SavedModels are not warmed up: pip install 'cnn-app[serve]' and export again", err=True)

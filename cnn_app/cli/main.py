@@ -22,6 +22,7 @@ COMMANDS = (
     "export",
     "verify",
     "benchmark",
+    "serving",
     "deliver",
     "fetch",
     "serve",
@@ -29,7 +30,7 @@ COMMANDS = (
     "quickstart",
     "doctor",
 )
-LIGHT = ("deliver", "fetch", "predict")  # they do without TensorFlow, or import it when they need it
+LIGHT = ("deliver", "fetch", "predict", "serving")  # they do without TensorFlow, or import it when they need it
 
 
 class Cli(click.Group):

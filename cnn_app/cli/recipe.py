@@ -34,7 +34,7 @@ def carry_out(recipe, store, *, data_dir=None, resume=False, overwrite=False, as
     train(job, directory.path, resume=resume, overwrite=overwrite, as_json=as_json)
     if recipe.export:
         with view.comparisons(as_json) as tell, view.training(recipe.export.qat_epochs) as watch:
-            exporting.export(directory, recipe.export, job.dataset, tell, watch)
+            exporting.export(directory, recipe.export, job.dataset, tell, watch, force=True)  # of a former model
     top1 = directory.read_card().metrics["test"]["top1"]
     if top1 < recipe.acceptance.top1:
         raise TrainingError(

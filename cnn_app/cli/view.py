@@ -33,6 +33,11 @@ def echo_json(value):
     click.echo(json.dumps(value, ensure_ascii=False, indent=2))
 
 
+def echo(value, text, as_json):
+    """One result, for a program or for a reader."""
+    echo_json(value) if as_json else click.echo(text)
+
+
 @contextmanager
 def reading():
     """A callback for pipeline.prepare that draws a bar."""

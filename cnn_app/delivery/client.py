@@ -22,10 +22,10 @@ from tuf.ngclient import Updater, UpdaterConfig
 from cnn_app.artifacts import replacing, write_bytes
 from cnn_app.delivery.entry import SUFFIX, Entry, Wanted, choose, of_target
 from cnn_app.delivery.fetcher import ResumingFetcher
-from cnn_app.delivery.lock import locked
 from cnn_app.delivery.refusals import told
 from cnn_app.errors import ArtifactError, DeliveryError
 from cnn_app.export import golden
+from cnn_app.lock import locked
 from cnn_app.runtimes.tflite import interpreter_class
 
 ROOT_LIMIT_BYTES = UpdaterConfig.root_max_length
@@ -52,7 +52,7 @@ def fetch(source: str, wanted: Wanted, *, root: str | os.PathLike[str], out: str
     trusted, state = _root(Path(root)), out.parent / f".{out.name}-tuf"
     with told(source):
         state.mkdir(parents=True, exist_ok=True)
-        with locked(state):
+        with locked(state, DeliveryError):
             fetcher = ResumingFetcher(state / "parts")
             updater = Updater(str(state), f"{base}/metadata/", None, f"{base}/targets/", fetcher, bootstrap=trusted)
             _refresh(updater, fetcher, state, source)

@@ -17,9 +17,9 @@ from securesystemslib.signer import Signer
 from tuf.api.metadata import Metadata, MetaFile, Root, Snapshot, TargetFile, Targets, Timestamp
 
 from cnn_app.artifacts import write_bytes
-from cnn_app.delivery.lock import locked
 from cnn_app.delivery.refusals import told
 from cnn_app.errors import DeliveryError
+from cnn_app.lock import locked
 
 EXPIRY_DAYS = {"root": 730, "targets": 365, "snapshot": 30, "timestamp": 30}
 VOUCHED = ("targets", "snapshot", "timestamp")  # each by the next, the last one by time
@@ -123,7 +123,7 @@ def refuse_expired(state: State, path: Path, now: datetime) -> None:
 @contextmanager
 def editing(path: Path, unverified: str = "") -> Iterator[State]:
     """The newest state, for one keeper at a time; whatever happens inside, no half-written file stays."""
-    with told(path), locked(existing(path)):
+    with told(path), locked(existing(path), DeliveryError):
         state = load(path, unverified)
         try:
             yield state

@@ -10,23 +10,39 @@ from keras import layers
 
 from cnn_app.architectures.blocks import window_padding
 from cnn_app.errors import ExportError
-from cnn_app.layers import GroupedConv2D, PadShortcut
+from cnn_app.layers import ChannelShuffle, GroupedConv2D, PadShortcut
 from cnn_app.runtimes.keras_model import inference
 
 CONVOLUTIONS = (layers.Conv2D, layers.DepthwiseConv2D, GroupedConv2D)
+CHANNELWISE = (layers.DepthwiseConv2D, layers.BatchNormalization)
 
 
 def deployable(model: keras.Model) -> keras.Model:
     """A float32 copy of `model` with native grouped convolutions, and padding inside of them where `same` says it.
 
     XNNPACK has no int8 AVERAGE_POOL_2D and no STRIDED_SLICE: with zeros counted the pool is a depthwise convolution
-    of constant weight, and the shortcut without parameters a 1x1 convolution of zeros and ones.
+    of constant weight, and the shortcut without parameters a 1x1 convolution of zeros and ones. Channels are shuffled
+    behind a depthwise convolution with a stride instead of in front, where there are four times as many values.
     """
     model = inference(model)
-    copy = keras.models.clone_model(model, clone_function=_swap)
+    late = _late_shuffles(model)
+    order = {layer.name: shuffle for shuffle, moved in late.items() for layer in moved}
+
+    def call(layer: keras.Layer, x, mask=None, training=None):
+        if layer.name in late:
+            return x
+        y = layer(x)
+        shuffle = order.get(layer.name)
+        return shuffles[shuffle](y) if shuffle and layer.name == late[shuffle][-1].name else y
+
+    shuffles = {name: _swap(model.get_layer(name)) for name in late}
+    copy = keras.models.clone_model(model, clone_function=_swap, call_function=call)
     for layer in model.layers:
         if layer.weights:
-            copy.get_layer(layer.name).set_weights(layer.get_weights())
+            weights = layer.get_weights()
+            if layer.name in order:
+                weights = [_unshuffled(weight, model.get_layer(order[layer.name]).groups) for weight in weights]
+            copy.get_layer(layer.name).set_weights(weights)
     return copy
 
 
@@ -44,7 +60,12 @@ def endpoint(model: keras.Model, *, batch: int | None, dtype: str):
 
 
 def save(model: keras.Model, path, *, batch: int | None, dtype: str) -> None:
-    """Write a SavedModel directory whose `serving_default` is `endpoint`.
+    """Write a SavedModel directory whose `serving_default` is `endpoint`."""
+    write(path, model, {"serving_default": endpoint(model, batch=batch, dtype=dtype)}, [])
+
+
+def write(path, model: keras.Model, signatures: dict, resources: list) -> None:
+    """Write a SavedModel directory of tf.functions that call `model` and use `resources`, such as tables.
 
     A bare module with the variables: keras.export.ExportArchive would write each of them twice.
     """
@@ -52,13 +73,22 @@ def save(model: keras.Model, path, *, batch: int | None, dtype: str) -> None:
 
     module = tf.Module()
     module.weights = [variable.value for variable in model.variables]
-    module.serve = endpoint(model, batch=batch, dtype=dtype)
+    module.resources = resources
     try:
-        tf.saved_model.save(module, str(path), signatures={"serving_default": module.serve})
+        tf.saved_model.save(module, str(path), signatures=signatures)
     except tf.errors.OpError as error:  # a full disk, in TensorFlow's words
         raise ExportError(
             f"cannot write the SavedModel: {error.message.rpartition('; ')[2].partition(' [Op')[0]}"
         ) from error
+
+
+def check_calibration(model: keras.Model, pictures: np.ndarray | None) -> None:
+    """Raise ExportError unless these are what the ranges of `model` can be set by."""
+    if pictures is None or len(pictures) == 0:
+        raise ExportError("a file of integers needs calibration pictures; give --data with real ones")
+    if pictures.dtype != np.uint8 or pictures.shape[1:] != model.input_shape[1:]:
+        wanted, given = ("x".join(map(str, shape[1:])) for shape in (model.input_shape, pictures.shape))
+        raise ExportError(f"calibration pictures are uint8 of {wanted}; received {pictures.dtype} of {given}")
 
 
 def _swap(layer: keras.Layer) -> keras.Layer:
@@ -78,6 +108,44 @@ def _swap(layer: keras.Layer) -> keras.Layer:
         return layers.Conv2D(layer.filters, 1, layer.stride, use_bias=False, kernel_initializer=identity,
                              trainable=False, name=layer.name)  # fmt: skip
     return layer.__class__.from_config(config)
+
+
+def _late_shuffles(model: keras.Model) -> dict[str, list[keras.Layer]]:
+    """Of every ChannelShuffle in front of a strided depthwise convolution: the layers that it can be moved behind."""
+    found, behind = {}, readers(model)
+    for layer in model.layers:
+        if isinstance(layer, ChannelShuffle):
+            passed, after = [], behind[layer.name]
+            while len(after) == 1 and isinstance(after[0], (layers.ZeroPadding2D, *CHANNELWISE)):
+                passed.append(after[0])
+                after = behind[after[0].name]
+            if any(isinstance(other, layers.DepthwiseConv2D) and other.strides != (1, 1) for other in passed):
+                found[layer.name] = passed
+    return found
+
+
+def _unshuffled(weight: np.ndarray, groups: int) -> np.ndarray:
+    """The weight of a layer behind a shuffle (..., channels[, 1]) as it stands in front of it."""
+    channels = max(weight.shape)
+    order = np.arange(channels).reshape(groups, channels // groups).T.ravel()  # shuffled[i] is plain[order[i]]
+    axis = weight.shape.index(channels)
+    plain = np.empty_like(weight)
+    plain[(slice(None),) * axis + (order,)] = weight
+    return plain
+
+
+def readers(model: keras.Model) -> dict[str, list[keras.Layer]]:
+    """Layer -> the layers of `model` behind it; its outbound nodes know those of other models, too."""
+    found: dict[str, list[keras.Layer]] = {layer.name: [] for layer in model.layers}
+    for layer in model.layers:
+        for before in producers(layer) if not isinstance(layer, layers.InputLayer) else ():
+            found[before.name].append(layer)
+    return found
+
+
+def producers(layer: keras.Layer) -> list[keras.Layer]:
+    """The layers whose outputs `layer` takes."""
+    return [tensor._keras_history.operation for tensor in keras.tree.flatten(layer.input)]
 
 
 def producer(layer: keras.Layer):

@@ -1,8 +1,9 @@
 """From float to integers within an accuracy budget: what is tried, from the cheapest to the surest.
 
-An int8 file is calibrated with some pictures, then with more, then the layers that suffer most stay in float, then the
-network is trained on with rounding where that is asked for, then its activations get 16 bits. A rung is only climbed
-when the one below it lost too much. Training stands before 16 bits: its file is int8 throughout, and as fast.
+An int8 file is calibrated with some pictures, then with more, then its biases are corrected, then the layers that
+suffer most stay in float, then the network is trained on with rounding where that is asked for, then its activations
+get 16 bits. A rung is only climbed when the one below it lost too much. Training stands before 16 bits: its file is
+int8 throughout, and as fast.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from cnn_app.export import qat, targets, tflite
+from cnn_app.export import correction, qat, simulation, targets, tflite
 from cnn_app.export.sensitivity import Calibrated, LayerError
 
 MOST_PICTURES = 1000  # of the second rung
@@ -33,7 +34,7 @@ class Attempt:
     write: Callable[[Path], None]
     float_layers: tuple[str, ...] = ()
     errors: Sequence[LayerError] = ()  # of all operators, where they had to be looked at
-    simulation: keras.Model | None = None  # that rounds as the file does, where it was trained so
+    simulation: keras.Model | None = None  # that rounds as the file does, where it was made from one
 
 
 def attempts(
@@ -54,6 +55,11 @@ def attempts(
         yield Attempt(name, f"{len(many)} pictures", lambda path: _write(name, model, path, many))
     if name != INT8:
         return
+    plain = simulation.folded(model)
+    if simulated := not simulation.obstacle(plain):
+        rounding = simulation.simulated(plain, many)
+        correction.correct(plain, rounding, many)
+        yield _simulated("biases corrected", plain, rounding)
     calibrated = Calibrated(model, many)
     worst = calibrated.errors()
     for count in KEPT:
@@ -61,11 +67,16 @@ def attempts(
             kept = worst[:count]
             layers = tuple(error.layer for error in kept)
             yield Attempt(name, f"{count} in float", partial(_write_mixed, calibrated, kept), layers, worst)
-    if tuning is not None:
-        trained = qat.train(model, many, tuning)
-        rung = f"{tuning.schedule.epochs} epochs of QAT"
-        yield Attempt(name, rung, partial(tflite.write_trained, trained), errors=worst, simulation=trained)
-    yield Attempt(INT16, f"{len(many)} pictures", lambda path: _write(INT16, model, path, many))
+    if tuning is not None and simulated:
+        qat.train(rounding, tuning)
+        yield _simulated(f"{tuning.schedule.epochs} epochs of QAT", plain, rounding)
+    if not tflite.obstacle(model, targets.target(INT16)):
+        yield Attempt(INT16, f"{len(many)} pictures", lambda path: _write(INT16, model, path, many))
+
+
+def _simulated(rung: str, plain: keras.Model, rounding: keras.Model) -> Attempt:
+    final = simulation.rangeful(plain, rounding)
+    return Attempt(INT8, rung, partial(tflite.write_trained, final), simulation=final)
 
 
 def _write(name: str, model: keras.Model, path: Path, pictures: np.ndarray | None) -> None:

@@ -9,7 +9,6 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from cnn_app.errors import ExportError
 from cnn_app.export import graph
 from cnn_app.export.targets import Target
 
@@ -24,18 +23,17 @@ def write(model: keras.Model, path: Path, target: Target, calibration: np.ndarra
     serve = graph.endpoint(model, batch=None, dtype="uint8")
     proto, _ = tf2onnx.convert.from_function(serve, input_signature=serve.input_signature, opset=OPSET)
     if target.calibrated:
+        graph.check_calibration(model, calibration)
         proto = quantized(proto, calibration)
     path.write_bytes(proto.SerializeToString())
 
 
-def quantized(proto, calibration: np.ndarray | None):
+def quantized(proto, calibration: np.ndarray):
     """`proto` with int8 weights, each channel by its own scale, and int8 activations between float operators (QDQ)."""
     import onnx
     from onnxruntime import quantization
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
-    if calibration is None or len(calibration) == 0:
-        raise ExportError("an int8 file needs calibration pictures; give --data with real ones")
     pictures = iter(calibration)
 
     class Reader(quantization.CalibrationDataReader):

@@ -6,19 +6,16 @@ import tempfile
 from dataclasses import dataclass, replace
 
 import keras
-import numpy as np
 
 from cnn_app.artifacts import Card, ModelDir
 from cnn_app.data.dataset import Dataset
 from cnn_app.errors import ExportError, TrainingError
-from cnn_app.export import simulation
 from cnn_app.layers import FakeQuant
 from cnn_app.recipe import Schedule
 from cnn_app.training import engine
 from cnn_app.training.regime import Phase, Regime
 
 SLOWER = 0.05  # of the learning rate that the network was trained with
-BATCH = 64  # of the pictures that start the ranges
 
 
 @dataclass(frozen=True)
@@ -38,16 +35,12 @@ def schedule(card: Card, epochs: int) -> Schedule:
     return replace(own, epochs=epochs, lr=own.lr * SLOWER, rate="cosine", warmup=0.0, patience=0)
 
 
-def train(model: keras.Model, pictures: np.ndarray, tuning: Tuning) -> keras.Model:
-    """`model`, as `graph.deployable` makes it, after training with rounding, ready for the converter.
+def train(rounding: keras.Model, tuning: Tuning) -> None:
+    """Train a model that `simulation.simulated` made, in place.
 
-    `pictures` (n, H, W, C), uint8, start the ranges; those follow the batches for the first half of the epochs and stay
-    then. The best epoch on the val split is kept, which may be that before the first step.
+    Its ranges follow the batches for the first half of the epochs and stay then. The best epoch on the val split is
+    kept, which may be that before the first step.
     """
-    plain = simulation.folded(model)
-    rounding = simulation.simulated(plain)
-    for start in range(0, len(pictures), BATCH):
-        rounding(pictures[start : start + BATCH], training=True)
     constant = frozenset(layer.name for layer in rounding.layers if layer.weights and not layer.trainable)
     ranges = frozenset(layer.name for layer in rounding.layers if isinstance(layer, FakeQuant))
     epochs = tuning.schedule.epochs
@@ -67,4 +60,3 @@ def train(model: keras.Model, pictures: np.ndarray, tuning: Tuning) -> keras.Mod
         except TrainingError as error:
             raise ExportError(f"quantization-aware training failed: {error}") from error
     rounding.set_weights(best)
-    return simulation.rangeful(plain, rounding)

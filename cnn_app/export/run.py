@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import keras
@@ -12,10 +14,9 @@ from cnn_app.artifacts import ModelDir, replacing, sha256
 from cnn_app.data import pipeline
 from cnn_app.data.dataset import Dataset, Split
 from cnn_app.errors import ExportError
-from cnn_app.export import golden, ladder, metadata, qat, sensitivity
+from cnn_app.export import golden, ladder, metadata, qat, sensitivity, simulation, tflite, warmup
 from cnn_app.export import targets as table
 from cnn_app.export.graph import deployable
-from cnn_app.export.tflite import min_runtime
 from cnn_app.export.verification import Comparison, compare
 from cnn_app.recipe import Export
 from cnn_app.runtimes import answers, open_model
@@ -25,23 +26,43 @@ from cnn_app.training.engine import Watch
 VERIFIED = 1000  # held-out pictures at most
 
 
+@dataclass(frozen=True)
+class _Bench:
+    """What every file of a model is held against."""
+
+    directory: ModelDir
+    options: Export
+    force: bool
+    about: metadata.About
+    pixels: np.ndarray  # of the held-out pictures, uint8 (n, H, W, C)
+    labels: np.ndarray
+    reference: np.ndarray  # the Keras model's probabilities (n, classes)
+    tell: Callable[[Comparison], None]
+
+
 def export(
     directory: ModelDir, options: Export, dataset: Dataset, tell: Callable[[Comparison], None] = lambda result: None,
-    watch: Watch | None = None,
+    watch: Watch | None = None, *, force: bool = False,
 ) -> list[Comparison]:  # fmt: skip
     """Write every target, compare it with the Keras model, and publish it if it keeps within `options.max_drop`.
 
-    `tell` hears of every file that was tried, `watch` of quantization-aware training.
-
-    Raises ExportError after the last target if any was refused; those that passed are published all the same.
+    `tell` hears of every file that was tried, `watch` of quantization-aware training. `force` replaces files.
+    Raises ExportError before any work where a target cannot be written, and after the last target if any was refused;
+    those that passed are published all the same.
     """
     for name in options.targets:
-        table.target(name)  # a misspelt one must not cost a conversion
+        _refuse_existing(table.place(directory, name), force)
     model = load(directory.path)
+    copy = deployable(model)
+    for name in options.targets:
+        if obstacle := tflite.obstacle(copy, table.target(name)):
+            raise ExportError(f"{name} has no kernel for {obstacle}; take tflite-int8, which leaves it in float")
+    if options.qat_epochs and (obstacle := simulation.obstacle(simulation.folded(copy))):
+        raise ExportError(f"{directory.path}: {obstacle} cannot learn to round; leave out --qat-epochs")
     held_out = dataset.splits["test"].take(pipeline.stratified(dataset.splits["test"], VERIFIED))
-    pixels, train = pixels_of(held_out), dataset.splits["train"]
-    reference = answers(KerasRuntime(model), held_out)
-    copy, refused, results, about = deployable(model), [], [], _about(directory, options)
+    train, refused, results = dataset.splits["train"], [], []
+    bench = _Bench(directory, options, force, _about(directory, options), pixels_of(held_out), held_out.labels,
+                   answers(KerasRuntime(model), held_out), tell)  # fmt: skip
     schedule = qat.schedule(directory.read_card(), options.qat_epochs) if options.qat_epochs else None
     tuning = qat.Tuning(dataset, schedule, watch or Watch()) if schedule else None
 
@@ -49,36 +70,10 @@ def export(
         return pixels_of(train.take(pipeline.stratified(train, count)))
 
     for name in options.targets:
-        tried = []
-        for attempt in ladder.attempts(name, copy, pictures, options.calibration, tuning):
-            target, place = table.target(attempt.target), table.place(directory, attempt.target)
-            try:
-                with replacing(place) as scratch:
-                    attempt.write(scratch)
-                    described = metadata.attach(scratch, about)
-                    result = compare(attempt.target, scratch, pixels, held_out.labels, reference, attempt.rung)
-                    tell(result)
-                    tried.append(result)
-                    _check(result, options.max_drop)
-                    if scratch.is_dir():
-                        golden.write(scratch, target, pixels, reference)
-            except _TooMuch:
-                continue
-            except ExportError as error:
-                refused.append(str(error))
-                break
-            if place.is_file():
-                golden.write(place, target, pixels, reference)
-            if attempt.errors:
-                sensitivity.write_report(place.with_suffix(".layers.csv"), attempt.errors)
-            results.append(result)
-            facts = {"metadata": described, "float_layers": attempt.float_layers}
-            if attempt.simulation is not None:
-                facts["simulation"] = _agreement(place, attempt.simulation, pixels)
-            _record(directory, place, result, facts)
-            break
-        else:
-            refused.append(_refusal(name, tried, options))
+        try:
+            results.append(_climb(name, ladder.attempts(name, copy, pictures, options.calibration, tuning), bench))
+        except ExportError as error:
+            refused.append(str(error))
     if refused:
         raise ExportError("; ".join(refused))
     return results
@@ -88,9 +83,42 @@ class _TooMuch(Exception):
     """A file lost more than the budget; the next rung is tried."""
 
 
-def _check(result: Comparison, max_drop: float) -> None:
-    if result.drop > max_drop + 1e-9:
-        raise _TooMuch
+def _climb(name: str, attempts: Iterable[ladder.Attempt], bench: _Bench) -> Comparison:
+    """Publish the first attempt that keeps within the budget."""
+    tried: list[Comparison] = []
+    for attempt in attempts:
+        with suppress(_TooMuch):
+            return _publish(attempt, bench, tried)
+    raise ExportError(_refusal(name, tried, bench.options))
+
+
+def _publish(attempt: ladder.Attempt, bench: _Bench, tried: list[Comparison]) -> Comparison:
+    target, place = table.target(attempt.target), table.place(bench.directory, attempt.target)
+    _refuse_existing(place, bench.force)
+    with replacing(place) as scratch:
+        attempt.write(scratch)
+        facts: dict = {"metadata": metadata.attach(scratch, bench.about), "float_layers": attempt.float_layers}
+        result = compare(attempt.target, scratch, bench.pixels, bench.labels, bench.reference, attempt.rung)
+        bench.tell(result)
+        tried.append(result)
+        if result.drop > bench.options.max_drop + 1e-9:
+            raise _TooMuch
+        if scratch.is_dir():
+            golden.write(scratch, target, bench.pixels, bench.reference)
+            facts["warmup"] = warmup.write(scratch, bench.pixels)
+    if place.is_file():
+        golden.write(place, target, bench.pixels, bench.reference)
+    if attempt.errors:
+        sensitivity.write_report(place.with_suffix(".layers.csv"), attempt.errors)
+    if attempt.simulation is not None:
+        facts["simulation"] = _agreement(place, attempt.simulation, bench.pixels)
+    _record(bench.directory, place, result, facts)
+    return result
+
+
+def _refuse_existing(place: Path, force: bool) -> None:
+    if place.exists() and not force:
+        raise ExportError(f"{place} exists; --force replaces it")
 
 
 def _refusal(name: str, tried: list[Comparison], options: Export) -> str:
@@ -116,7 +144,7 @@ def _record(directory: ModelDir, place: Path, result: Comparison, facts: dict) -
     line = {"path": str(place.relative_to(directory.path)), "sha256": sha256(place), "model": sha256(directory.model)}
     line |= facts
     if place.suffix == ".tflite":
-        line["min_runtime"] = min_runtime(place)
+        line["min_runtime"] = tflite.min_runtime(place)
     directory.add_exports([line | result.as_json()])
 
 

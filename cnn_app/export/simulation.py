@@ -12,8 +12,7 @@ import keras
 import numpy as np
 from keras import layers
 
-from cnn_app.errors import ExportError
-from cnn_app.export.graph import CONVOLUTIONS, producer
+from cnn_app.export.graph import CONVOLUTIONS, producer, producers, readers
 from cnn_app.layers import ChannelShuffle, ChannelSplit, FakeQuant, FakeQuantKernel
 
 KERNELS = (*CONVOLUTIONS, layers.Dense)
@@ -24,11 +23,13 @@ FUSED = ("relu", "relu6")  # into the operator in front of them
 FIXED = {"linear": (0.0, 255.0), "sigmoid": (0.0, 255 / 256), "tanh": (-1.0, 127 / 128)}  # linear: the pixels
 MARGIN = 1 / 256  # of shifted pixels' range, or they lie between two steps and one kernel rounds up, another down
 PIXELS = "pixels"  # the layer that stands for the quantized input
+BATCH = 64
 
 
 def folded(model: keras.Model) -> keras.Model:
     """`model`, as `graph.deployable` makes it, with batch normalization in its kernels as the converter folds it."""
-    norms = {producer(layer).name: layer for layer in model.layers if _is_foldable(layer)}
+    behind = readers(model)
+    norms = {producer(layer).name: layer for layer in model.layers if _is_foldable(layer, behind)}
     gone = {layer.name for layer in norms.values()}
     first = model.layers[1].name
 
@@ -62,8 +63,11 @@ def folded(model: keras.Model) -> keras.Model:
     return copy
 
 
-def simulated(plain: keras.Model) -> keras.Model:
-    """`plain`, as `folded` makes it, with integers' weights, and activations whose ranges are still to be learned."""
+def simulated(plain: keras.Model, pictures: np.ndarray) -> keras.Model:
+    """`plain`, as `folded` makes it, with integers' weights, and activations whose ranges `pictures` start.
+
+    pictures: uint8 (n, H, W, C). Training moves the ranges.
+    """
 
     def learned(name: str, members: int, fixed) -> FakeQuant:
         return FakeQuant(members, fixed=fixed, name=name)
@@ -71,9 +75,11 @@ def simulated(plain: keras.Model) -> keras.Model:
     model = _rounding(plain, learned, with_kernels=True)
     for layer in plain.layers:
         if layer.weights:
-            wrapped = model.get_layer(_wrapper(layer))
+            wrapped = model.get_layer(wrapper(layer))
             wrapped.set_weights(layer.get_weights())
             wrapped.trainable = layer.trainable
+    for start in range(0, len(pictures), BATCH):
+        model(pictures[start : start + BATCH], training=True)
     return model
 
 
@@ -86,22 +92,29 @@ def rangeful(plain: keras.Model, model: keras.Model) -> keras.Model:
     copy = _rounding(plain, known, with_kernels=False)
     for layer in plain.layers:
         if layer.weights:
-            copy.get_layer(layer.name).set_weights(list(map(np.asarray, model.get_layer(_wrapper(layer)).held())))
+            copy.get_layer(layer.name).set_weights(list(map(np.asarray, model.get_layer(wrapper(layer)).held())))
     return copy
+
+
+def obstacle(plain: keras.Model) -> str:
+    """A layer that has no simulation, if there is one."""
+    known = (*COMPUTED, *MOVED, layers.InputLayer)
+    strange = (layer for layer in plain.layers if not isinstance(layer, known) and not _activation(layer))
+    return next((f"{layer.name} ({type(layer).__name__})" for layer in strange), "")
 
 
 def _rounding(plain: keras.Model, quantizer: Callable[..., FakeQuant], with_kernels: bool) -> keras.Model:
     """A copy of `plain` with quantizer(name, members, fixed) at every tensor that gets a new scale."""
-    quantizers = {}
+    made = {}
     for members in _scales(plain):
         fixed = [known for name in members if (known := _fixed(plain.get_layer(name)))]
-        shared = quantizer(f"{members[0]}_range", len(members), fixed[0] if fixed else None)
-        quantizers |= {name: (shared, place) for place, name in enumerate(members)}
+        made[range_of(members)] = quantizer(range_of(members), len(members), fixed[0] if fixed else None)
+    quantizers = {name: (made[shared], place) for name, (shared, place) in scales(plain).items()}
 
     def call(layer: keras.Layer, x, mask=None):
         source = plain.get_layer(layer.name)
         if with_kernels and isinstance(source, KERNELS):
-            layer = FakeQuantKernel(layer, quantizers[_rounded_before(source)][0].step, name=_wrapper(source))
+            layer = FakeQuantKernel(layer, quantizers[_rounded_before(source)][0].step, name=wrapper(source))
         y = layer(x)
         if source.name not in quantizers:
             return y
@@ -111,15 +124,25 @@ def _rounding(plain: keras.Model, quantizer: Callable[..., FakeQuant], with_kern
     return keras.models.clone_model(plain, call_function=call)
 
 
-def _wrapper(layer: keras.Layer) -> str:
-    return f"{layer.name}_int8"
+def wrapper(layer: keras.Layer) -> str:
+    """The name that `layer` of the plain model has in the simulated one."""
+    return f"{layer.name}_int8" if isinstance(layer, KERNELS) else layer.name
+
+
+def range_of(members: list[str]) -> str:
+    return f"{members[0]}_range"
+
+
+def scales(plain: keras.Model) -> dict[str, tuple[str, int]]:
+    """Of every layer whose output is rounded: the FakeQuant layer behind it, and which of its members it is."""
+    return {name: (range_of(members), place) for members in _scales(plain) for place, name in enumerate(members)}
 
 
 def _rounded_before(layer: keras.Layer) -> str:
     """The name of the nearest layer in front whose output is rounded."""
     before = producer(layer)
     while isinstance(before, MOVED):
-        before = _producers(before)[0]
+        before = producers(before)[0]
     return before.name
 
 
@@ -128,22 +151,20 @@ def _scales(plain: keras.Model) -> Iterable[list[str]]:
     group = {layer.name: {layer.name} for layer in plain.layers}
     for layer in plain.layers:
         if isinstance(layer, MOVED):
-            for before in _producers(layer):
+            for before in producers(layer):
                 joined = group[layer.name] | group[before.name]
                 group |= dict.fromkeys(joined, joined)
-        elif not isinstance(layer, (*COMPUTED, layers.InputLayer)) and not _activation(layer):
-            raise ExportError(f"{layer.name} ({type(layer).__name__}) cannot learn to round; leave out --qat-epochs")
-    rounded_at = [layer.name for layer in plain.layers if _is_rounded(layer)]
+    behind = readers(plain)
+    rounded_at = [layer.name for layer in plain.layers if _is_rounded(layer, behind[layer.name])]
     distinct = {id(members): members for members in group.values()}
     found = ([name for name in rounded_at if name in members] for members in distinct.values())
     return [members for members in found if members]
 
 
-def _is_rounded(layer: keras.Layer) -> bool:
+def _is_rounded(layer: keras.Layer, behind: list[keras.Layer]) -> bool:
     """Whether its output gets a scale: not what only moves values, nor what an activation is fused into."""
     if isinstance(layer, (*MOVED, layers.InputLayer)):
         return False
-    behind = [node.operation for node in layer._outbound_nodes]
     return not (isinstance(layer, COMPUTED) and len(behind) == 1 and _activation(behind[0]) in FUSED)
 
 
@@ -156,15 +177,11 @@ def _fixed(layer: keras.Layer) -> tuple[float, float] | None:
     return None if isinstance(layer, KERNELS) else FIXED.get(_activation(layer))
 
 
-def _is_foldable(layer: keras.Layer) -> bool:
+def _is_foldable(layer: keras.Layer, behind: dict[str, list[keras.Layer]]) -> bool:
     if not isinstance(layer, layers.BatchNormalization):
         return False
     before = producer(layer)
-    return isinstance(before, KERNELS) and len(before._outbound_nodes) == 1 and _activation(before) in ("", "linear")
-
-
-def _producers(layer: keras.Layer) -> list[keras.Layer]:
-    return [tensor._keras_history.operation for tensor in keras.tree.flatten(layer.input)]
+    return isinstance(before, KERNELS) and len(behind[before.name]) == 1 and _activation(before) in ("", "linear")
 
 
 def _activation(layer: keras.Layer) -> str:

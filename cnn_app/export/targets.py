@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from cnn_app.artifacts import ModelDir
 from cnn_app.errors import ExportError, unknown
+from cnn_app.serving import store
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,8 +45,7 @@ def target(name: str) -> Target:
 def place(directory: ModelDir, name: str):
     """Where target `name` of a model directory belongs; a SavedModel gets the next version number."""
     if name == "saved_model":
-        versions = [int(entry.name) for entry in directory.serving.glob("*") if entry.name.isdigit()]
-        return directory.serving / str(max(versions, default=0) + 1)
+        return directory.serving / str(max(store.versions(directory.serving), default=0) + 1)
     if target(name).module == "onnx":
         return directory.onnx / f"{directory.name}{name.removeprefix('onnx')}.onnx"
     return directory.mobile / f"{directory.name}-{name.removeprefix('tflite-')}.tflite"

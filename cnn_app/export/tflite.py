@@ -11,15 +11,23 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from cnn_app.errors import ExportError
 from cnn_app.export import graph
 from cnn_app.export.targets import Target
+from cnn_app.layers import LocalResponseNormalization
 from cnn_app.quiet import native_silence
 
 OPERATORS = {  # that the activations of a type run in
     "int8": "TFLITE_BUILTINS_INT8",
     "int16": "EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8",
 }
+
+
+def obstacle(model: keras.Model, target: Target) -> str:
+    """A layer that TFLite has no kernel for in the target's types, if there is one."""
+    if target.activations != "int16":
+        return ""
+    strange = (layer.name for layer in model.layers if isinstance(layer, LocalResponseNormalization))
+    return next((f"{name} (LocalResponseNormalization)" for name in strange), "")
 
 
 def write(model: keras.Model, path: Path, target: Target, calibration: np.ndarray | None) -> None:
@@ -45,8 +53,8 @@ def converter(model: keras.Model, saved: str, target: Target, calibration: np.nd
     """TensorFlow's converter for `target`, of the model that is written into the folder `saved` for it."""
     import tensorflow as tf
 
-    if target.calibrated and (calibration is None or len(calibration) == 0):
-        raise ExportError(f"an {target.activations} file needs calibration pictures; give --data with real ones")
+    if target.calibrated:
+        graph.check_calibration(model, calibration)
     # A quantized file takes uint8 by its own quantized input; the others cast it.
     graph.save(model, saved, batch=1, dtype="float32" if target.calibrated else "uint8")
     made = tf.lite.TFLiteConverter.from_saved_model(saved)

@@ -60,7 +60,10 @@ def answers(runtime: Runtime, split: Split, batch: int = 64) -> np.ndarray:
 
 
 def labels_of(path: str | os.PathLike[str], classes: int) -> tuple[str, ...]:
-    """The labels on the card that lies beside an artifact; none where there is no card that fits."""
-    directory = model_dir_of(path)
-    labels = directory.read_card().labels if directory else ()
+    """The labels inside a SavedModel, or on the card beside an artifact; none where there are none that fit."""
+    inside, directory = Path(path) / "assets" / "labels.txt", model_dir_of(path)
+    if inside.is_file():
+        labels = tuple(inside.read_text(encoding="utf-8").removesuffix("\n").split("\n"))
+    else:
+        labels = directory.read_card().labels if directory else ()
     return labels if len(labels) == classes else ()

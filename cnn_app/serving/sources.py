@@ -26,16 +26,10 @@ class Source:
             return {self.number: self.path}
         found = store.versions(self.path) if self.path.is_dir() else []
         wanted = {*found[-1:], *self.labels().values()}
-        return {number: self.path / self._folder(number) for number in found if number in wanted}
+        return {number: self.path / str(number) for number in found if number in wanted}
 
     def labels(self) -> dict[str, int]:
         return {} if self.number is not None else store.labels(self.path)
-
-    def _folder(self, number: int) -> str:
-        """A version may have zeros in front."""
-        return next(
-            folder.name for folder in self.path.iterdir() if folder.name.isdecimal() and int(folder.name) == number
-        )
 
 
 def sources(places: Iterable[str]) -> list[Source]:

@@ -6,6 +6,8 @@ from dataclasses import asdict
 
 import click
 
+from cnn_app.cli.view import echo
+
 CHANNELS = click.Choice(["stable", "beta"])
 
 catalogue_argument = click.argument("catalogue", type=click.Path(file_okay=False))
@@ -29,12 +31,6 @@ def keys_option(command):
         return command(keys=Keys(folder and Path(folder), os.environ), **rest)
 
     return wrapped
-
-
-def echo(value, text, as_json):
-    from cnn_app.cli import view
-
-    view.echo_json(value) if as_json else click.echo(text)
 
 
 def echo_expiry(expires, as_json):

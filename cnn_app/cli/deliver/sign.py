@@ -1,7 +1,8 @@
 import click
 
-from cnn_app.cli.deliver.options import catalogue_argument, echo, echo_expiry, keys_option
+from cnn_app.cli.deliver.options import catalogue_argument, echo_expiry, keys_option
 from cnn_app.cli.options import json_option
+from cnn_app.cli.view import echo
 
 ROLES = click.Choice(["root", "targets", "snapshot", "timestamp"])
 

@@ -6,17 +6,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from cnn_app.errors import DeliveryError
+from cnn_app.errors import CnnAppError
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path, error: type[CnnAppError]) -> Iterator[None]:
+    """Raises `error` where another process is at work in the folder."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise DeliveryError(f"another process is at work in {folder}; try again when it has ended") from None
+            raise error(f"another process is at work in {folder}; try again when it has ended") from None
         yield
     finally:
         os.close(descriptor)

@@ -1,0 +1,179 @@
+"""What `export --to saved_model` hands to TF Serving, asked as that would: by its loader, signatures and records."""
+
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from c_session import Session
+from click.testing import CliRunner
+from PIL import Image
+
+import cnn_app
+from cnn_app.architectures import googlenet
+from cnn_app.artifacts import ModelDir
+from cnn_app.cli.main import cli
+from cnn_app.data import pictures
+from cnn_app.evaluation import data_for, predict
+from cnn_app.export import graph, metadata, saved_model, warmup
+from cnn_app.export import run as exporting
+from cnn_app.export.targets import target
+from cnn_app.recipe import Data, Export, Schedule
+from cnn_app.runtimes import open_model
+from cnn_app.runtimes.keras_model import KerasRuntime
+from cnn_app.training.run import plan, run
+from cnn_app.transfer.features import averaged, tapped
+
+SMALL = {"image": (64, 64, 3)}
+NETWORKS = {  # one with each kind of layer, then their siblings
+    "shufflenet_v1": SMALL | {"scale": 0.5},  # shuffles, and grouped windows of 1x1
+    "seresnext50_32x4d": SMALL | {"depths": (1, 1, 1, 1)},  # grouped windows of 3x3, squeeze and excitation
+    "googlenet": SMALL | {"modules": googlenet.GOOGLENET[:3]},  # local response normalization, branches
+    "lenet5": {},  # one channel, subsampling
+    "neocognitron": {},
+    "alexnet": {},
+    "vgg11_bn": SMALL,
+    "inception_bn": SMALL | {"modules": googlenet.INCEPTION_BN[1:4]},
+    "resnet18": SMALL,
+    "resnet20": {},
+    "mobilenet_v1": SMALL | {"width": 0.25},
+    "mobilenet_v2": SMALL | {"width": 0.35},
+    "shufflenet_v2": SMALL | {"scale": 0.5},
+}
+FAST = ("shufflenet_v1", "seresnext50_32x4d", "googlenet", "lenet5")
+LABELS = ("Gänseblümchen", "daisy", "rose", "tulip", "two words", "x", "y")
+ABOUT = dict(name="flowers", description="", labels=LABELS)
+
+
+def lively(name):
+    """A network whose answers differ from picture to picture."""
+    keras.utils.set_random_seed(0)
+    model = cnn_app.create_model(name, classes=len(LABELS), **NETWORKS[name])
+    pixels = np.random.default_rng(1).integers(0, 256, (16, *model.input_shape[1:]))
+    for _ in range(10):
+        model(pixels, training=True)
+    return model
+
+
+def written(model, path):
+    saved_model.write(graph.deployable(model), path, target("saved_model"), None)
+    image = model.input_shape[1:]
+    metadata.attach(path, metadata.About(image=image, **ABOUT))
+    return np.random.default_rng(0).integers(0, 256, (3, *image)).astype(np.uint8)
+
+
+def encoded(picture):
+    return tf.io.encode_png(picture).numpy()
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=() if n in FAST else pytest.mark.slow) for n in NETWORKS])
+def test_the_loader_of_tf_serving_answers_as_keras_does(name, tmp_path):
+    """Every signature, in a session of TensorFlow's C API, at two sizes of the batch."""
+    model = lively(name)
+    pixels = written(model, tmp_path / "1")
+    assert b"_XlaMustCompile" not in (tmp_path / "1" / "saved_model.pb").read_bytes()
+    expected = KerasRuntime(model).predict(pixels)
+    session = Session(tmp_path / "1")
+    for count in (3, 1):
+        inputs = {
+            "serving_default": {"image": pixels[:count]},
+            "float_pixels": {"image": pixels[:count].astype(np.float32)},
+            "image_bytes": {"image_bytes": [encoded(picture) for picture in pixels[:count]]},
+        }
+        for signature, given in inputs.items():
+            answer = session.run(signature, **given)
+            assert set(answer) == {"probabilities", "classes", "scores"}
+            np.testing.assert_allclose(answer["probabilities"], expected[:count], atol=1e-5)
+            best = np.argsort(-answer["probabilities"], axis=1, kind="stable")[:, :5]
+            np.testing.assert_array_equal(answer["scores"], np.take_along_axis(answer["probabilities"], best, 1))
+            assert [[LABELS[i].encode() for i in row] for row in best] == answer["classes"].tolist()
+    features = session.run("features", image=pixels)["features"]
+    np.testing.assert_allclose(features, averaged(np.asarray(tapped(model).predict_on_batch(pixels))), 1e-4, 1e-4)
+    session.close()
+
+
+def test_two_classes_have_two_scores(tmp_path):
+    """And labels that nobody wrote are numbers."""
+    model = cnn_app.create_model("perceptron")
+    saved_model.write(graph.deployable(model), tmp_path / "1", target("saved_model"), None)
+    session = Session(tmp_path / "1")
+    answer = session.run("serving_default", image=np.zeros((2, 32, 32, 1), np.uint8))
+    assert answer["scores"].shape == (2, 2) and set(answer["classes"].ravel()) == {b"0", b"1"}
+    session.close()
+
+
+@pytest.mark.parametrize("name", ["lenet5", "resnet20"])
+def test_encoded_pictures_are_seen_as_predict_sees_them(name, tmp_path):
+    """Colour, grey, see-through and damaged ones, of any size, in networks of one and of three channels."""
+    written(lively(name), tmp_path / "1")
+    random = np.random.default_rng(0)
+    files = []
+    for suffix, mode, size in (
+        ("jpg", "RGB", (50, 40)), ("jpg", "L", (20, 70)), ("png", "RGB", (33, 9)), ("png", "L", (200, 100)),
+        ("png", "RGBA", (61, 47)), ("png", "LA", (32, 32)), ("bmp", "RGB", (30, 50)), ("gif", "P", (40, 45)),
+    ):  # fmt: skip
+        files.append(tmp_path / f"{mode}.{suffix}")
+        pixels = random.integers(0, 256, (*size[::-1], len(mode)), dtype=np.uint8)
+        Image.fromarray(pixels.squeeze(-1) if len(mode) == 1 else pixels, None if mode == "P" else mode).save(files[-1])
+    named = [(str(file), file.read_bytes()) for file in files]
+    served = open_model(tmp_path / "1")._keep.signatures["image_bytes"]
+    answer = served(image_bytes=tf.constant([data for _, data in named]))
+    runtime = open_model(tmp_path / "1")
+    expected = np.concatenate([runtime.predict(pictures.load(data, name, runtime.image)[None]) for name, data in named])
+    np.testing.assert_allclose(answer["probabilities"], expected, atol=1e-6)
+    answers = zip(answer["classes"].numpy(), answer["scores"].numpy(), strict=True)
+    for (labels, scores), found in zip(answers, predict(tmp_path / "1", named), strict=True):
+        assert [label.decode() for label in labels] == [best["label"] for best in found["top"]]
+        np.testing.assert_allclose(scores, [best["probability"] for best in found["top"]], atol=1e-6)
+    with pytest.raises(tf.errors.InvalidArgumentError):
+        served(image_bytes=tf.constant([named[0][1], b"nothing"]))
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    directory = ModelDir(tmp_path_factory.mktemp("store") / "digits")
+    run(plan("lenet5", {}, Data(source="digits"), Schedule(epochs=1, batch=32, lr=0.003)), directory)
+    return directory
+
+
+def records(path):
+    from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
+
+    file = path / "assets.extra" / "tf_serving_warmup_requests"
+    return [PredictionLog.FromString(data) for data in tf.data.TFRecordDataset(str(file)).as_numpy_iterator()]
+
+
+def test_warm_up_requests_are_real_and_run(trained):
+    """Each as a server replays it; the pictures are held-out ones."""
+    pytest.importorskip("tensorflow_serving")
+    dataset = data_for(trained, None)
+    exporting.export(trained, Export(targets=("saved_model",)), dataset)
+    session, held_out, seen = Session(trained.serving / "1"), exporting.pixels_of(dataset.splits["test"]), []
+    for record in records(trained.serving / "1"):
+        assert record.WhichOneof("log_type") == "predict_log"
+        request = record.predict_log.request
+        inputs = {name: tf.make_ndarray(tensor) for name, tensor in request.inputs.items()}
+        name, value = inputs.popitem()
+        answer = session.run(
+            request.model_spec.signature_name, **{name: list(value) if value.dtype == object else value}
+        )
+        assert all(len(rows) == len(value) for rows in answer.values())
+        if value.dtype == np.uint8:
+            assert all((held_out == picture).all((1, 2, 3)).any() for picture in value)
+        seen.append((request.model_spec.signature_name, len(value)))
+    session.close()
+    assert sorted(seen) == sorted((name, count) for name in session.signatures if not name.startswith("__")
+                                  for count in (1, 8))  # fmt: skip
+    assert trained.read_exports()[-1]["warmup"] is True
+
+
+def test_without_the_package_export_says_so_and_goes_on(trained, monkeypatch):
+    monkeypatch.setitem(sys.modules, "tensorflow_serving.apis.prediction_log_pb2", None)
+    result = CliRunner().invoke(cli, ["export", str(trained.path), "--to", "saved_model"])
+    assert result.exit_code == 0
+    assert result.stderr.splitlines()[-1].endswith("pip install 'cnn-app[serve]' and export again")
+    last = trained.read_exports()[-1]
+    assert last["warmup"] is False and not (trained.path / last["path"] / "assets.extra" / warmup.FILE).exists()
+    assert Path(trained.path / last["path"] / "assets.extra" / "golden.npz").is_file()
