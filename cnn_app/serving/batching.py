@@ -91,10 +91,15 @@ class Batcher:
                 await self._answer(batch)
 
     def _take(self, key: tuple) -> list[_Job]:
-        """The oldest jobs of a group, as many as fit; what is left of it goes behind the other groups."""
+        """The oldest jobs of a group, as many as fit; what is left of it goes behind the other groups.
+
+        Powers of two, for TensorFlow keeps something for every size of batch that it has seen.
+        """
         jobs, rows = self._groups.pop(key), 0
         batch: list[_Job] = []
-        while jobs and (not batch or rows + jobs[0].rows <= self.how.rows):
+        there = min(sum(job.rows for job in jobs), self.how.rows)
+        most = 1 << max(there.bit_length() - 1, 0)
+        while jobs and (not batch or rows + jobs[0].rows <= most):
             job = jobs.popleft()
             self.waiting -= job.rows
             if not job.answer.done():  # its client may have gone
