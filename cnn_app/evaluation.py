@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
@@ -115,22 +114,3 @@ def predict(artifact: str | os.PathLike[str], named: Iterable[tuple[str, bytes]]
         probabilities = runtime.predict(pictures.load(data, name, runtime.image)[None])[0]
         labels = labels_of(artifact, len(probabilities)) or tuple(map(str, range(len(probabilities))))
         yield {"picture": name, "top": classification.top(probabilities, labels, k)}
-
-
-def named_pictures(places: Iterable[str], stdin) -> Iterable[tuple[str, bytes]]:
-    """Files, all pictures under folders, and `-` for the bytes on `stdin`, as (name, bytes)."""
-    for place in places:
-        if place == "-":
-            yield "-", stdin.read(pictures.MAX_BYTES + 1)
-            continue
-        path = Path(place)
-        found = sorted(p for p in path.rglob("*") if p.suffix.lower() in pictures.SUFFIXES) if path.is_dir() else [path]
-        if not found:
-            raise DataError(f"{place} has no pictures in it ({', '.join(pictures.SUFFIXES)})")
-        for file in found:
-            try:
-                if file.stat().st_size > pictures.MAX_BYTES:
-                    raise DataError(f"{file} is larger than {pictures.MAX_BYTES >> 20} MiB")
-                yield str(file), file.read_bytes()
-            except OSError as error:
-                raise DataError(f"cannot read {file}: {error.strerror}") from error

@@ -17,3 +17,21 @@ def fresh_keras():
     """No module leaves its graphs behind."""
     yield
     keras.backend.clear_session()
+
+
+@pytest.fixture(scope="session")
+def colours(tmp_path_factory):
+    """A model directory with two versions of a tiny classifier."""
+    import served
+
+    return served.model_dir(tmp_path_factory.mktemp("store") / "colours", 1, 2)
+
+
+@pytest.fixture(scope="session")
+def addresses(colours):
+    """A server of `colours`, with both versions by labels."""
+    import served
+
+    (colours / "serving" / "labels.json").write_text('{"stable": 1, "canary": 2}')
+    with served.running(colours) as found:
+        yield found

@@ -1,14 +1,12 @@
 """`cnn-app`: the group and its error handling."""
 
 import functools
-import os
-from contextlib import suppress
 from importlib import import_module
 
 import click
 
 from cnn_app.errors import CnnAppError
-from cnn_app.quiet import native_silence
+from cnn_app.quiet import quiet_tensorflow
 
 # To add a command: a module here with a function of its name, and its name in this list.
 COMMANDS = (
@@ -27,11 +25,12 @@ COMMANDS = (
     "serving",
     "deliver",
     "fetch",
+    "serve",
     "run",
     "quickstart",
     "doctor",
 )
-LIGHT = ("deliver", "fetch", "serving")  # they do without TensorFlow
+LIGHT = ("deliver", "fetch", "predict", "serving")  # they do without TensorFlow, or import it when they need it
 
 
 class Cli(click.Group):
@@ -51,7 +50,7 @@ def cli():
 
 
 def quietly(command: click.Command) -> click.Command:
-    """Import TensorFlow and let it look for devices without its notes, once the command really runs."""
+    """Import TensorFlow once the command really runs, and without its notes."""
     if isinstance(command, click.Group):
         for child in command.commands.values():
             quietly(child)
@@ -61,12 +60,7 @@ def quietly(command: click.Command) -> click.Command:
 
     @functools.wraps(callback)
     def run(**options):
-        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-        with native_silence(), suppress(ImportError):  # a command that needs it will say what is missing
-            import tensorflow as tf
-
-            tf.config.list_physical_devices()
-            tf.get_logger().setLevel("ERROR")
+        quiet_tensorflow()
         return callback(**options)
 
     command.callback = run

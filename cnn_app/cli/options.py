@@ -165,6 +165,19 @@ run_options = (
 )
 
 
+def api_key(path):
+    """The key of an endpoint: from the environment, or else the file at `path`; None if there is neither."""
+    import os
+    from pathlib import Path
+
+    from cnn_app.errors import ServingError
+
+    key = os.environ.get("CNN_APP_API_KEY") or (Path(path).read_text(errors="replace").strip() if path else None)
+    if key == "" or (key and not (key.isascii() and key.isprintable())):
+        raise ServingError(f"{path or 'CNN_APP_API_KEY'} holds no key; write one line of printable characters")
+    return key
+
+
 def training_options(command):
     """What `train` and `finetune` share beside data and schedule."""
     for option in reversed((image_option, out_option, *run_options, json_option)):

@@ -53,6 +53,20 @@ def reading():
 
 
 @contextmanager
+def counting(what, total):
+    """A function that passes things on and draws a bar of how many went by."""
+    with _bar() as bar:
+        task = bar.add_task(what, total=total, note="")
+
+        def count(things):
+            for thing in things:
+                bar.advance(task)
+                yield thing
+
+        yield count
+
+
+@contextmanager
 def training(epochs):
     """An engine.Watch that draws the current epoch and prints a line for each finished one."""
     from cnn_app.training.engine import Watch

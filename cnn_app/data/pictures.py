@@ -9,18 +9,18 @@ from __future__ import annotations
 import io
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import BinaryIO
 
+import numpy as np
 import tensorflow as tf
 
+from cnn_app.data.files import MAX_BYTES, SUFFIXES  # noqa: F401  SUFFIXES are asked for here
 from cnn_app.errors import DataError
 
 MAX_PIXELS = 64_000_000  # of a decoded picture; more is a mistake or an attack
-MAX_BYTES = 256 * 2**20  # of a file
 MIN_SIDE = 4  # pixels; less carries no picture
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif")
 LUMA = (0.299, 0.587, 0.114)  # of red, green and blue in grey (ITU-R BT.601)
 FORMATS = ("JPEG", "PNG", "BMP", "GIF")  # JPEG opens MPO too: a phone's JPEG with a second picture behind it
 
@@ -45,8 +45,11 @@ def to_size(pixels: tf.Tensor, image: tuple[int, int, int]) -> tf.Tensor:
     return tf.cast(tf.round(tf.clip_by_value(scaled, 0, 255)), tf.uint8)
 
 
-def problem(data: bytes | BinaryIO) -> str | None:
-    """Why `data` should not be decoded, read from its header alone; None if nothing speaks against it."""
+def problem(data: bytes | BinaryIO, most: int = MAX_PIXELS) -> str | None:
+    """Why `data` should not be decoded, read from its header alone; None if nothing speaks against it.
+
+    `most` are the pixels it may have.
+    """
     from PIL import Image
 
     stream = io.BytesIO(data) if isinstance(data, bytes) else data
@@ -61,11 +64,11 @@ def problem(data: bytes | BinaryIO) -> str | None:
             width, height = picture.size
             plain = picture.format != "BMP" or _is_plain(picture)
     except Image.DecompressionBombError:
-        return f"it has more than {MAX_PIXELS:,} pixels"
+        return f"it has more than {most:,} pixels"
     except (OSError, ValueError, SyntaxError):
         return "it is no JPEG, PNG, BMP or GIF"
-    if width * height > MAX_PIXELS:
-        return f"it has {width}x{height} pixels; more than {MAX_PIXELS:,} are refused"
+    if width * height > most:
+        return f"it has {width}x{height} pixels; more than {most:,} are refused"
     if min(width, height) < MIN_SIDE:
         return f"it has {width}x{height} pixels; at least {MIN_SIDE}x{MIN_SIDE} are needed"
     return None if plain else "it is a BMP with a palette, compression or unusual pixels; save it as PNG"
@@ -100,6 +103,22 @@ def load(data: bytes, name: str, image: tuple[int, int, int]):
         return to_size(decode(tf.constant(data)), image).numpy()
     except tf.errors.InvalidArgumentError as error:
         raise DataError(f"cannot read {name}: the picture is damaged or cut off") from error
+
+
+def decoder(image: tuple[int, int, int]) -> Callable[[bytes], np.ndarray]:
+    """`load` for pictures that `problem` has nothing against, as one graph; it may be called in threads."""
+
+    @tf.function(input_signature=[tf.TensorSpec((), tf.string)])
+    def decoded(data):
+        return to_size(decode(data), image)
+
+    def read_one(data: bytes) -> np.ndarray:
+        try:
+            return decoded(tf.constant(data)).numpy()
+        except tf.errors.InvalidArgumentError as error:
+            raise DataError("the picture is damaged or cut off") from error
+
+    return read_one
 
 
 def _is_plain(bmp) -> bool:

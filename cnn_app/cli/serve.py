@@ -1,0 +1,72 @@
+import click
+
+FILE = click.Path(exists=True, dir_okay=False)
+
+
+@click.command()
+@click.argument("models", nargs=-1, required=True, metavar="DIR...")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Others than this machine need a key and TLS.")
+@click.option("--port", type=click.IntRange(0, 65535), default=8501, show_default=True, help="Of REST and the page.")
+@click.option("--grpc-port", type=click.IntRange(-1, 65535), default=8500, show_default=True, help="-1: no gRPC.")
+@click.option("--api-key-file", type=FILE, help="Holds the key; CNN_APP_API_KEY in the environment comes first.")
+@click.option("--tls-cert", type=FILE, help="Certificate chain as PEM.")
+@click.option("--tls-key", type=FILE, help="Its private key as PEM.")
+@click.option(
+    "--batch", type=click.IntRange(0), default=64, show_default=True, help="Most pictures at once; 0: no batching."
+)
+@click.option(
+    "--batch-delay", type=click.FloatRange(0), default=5, show_default=True, help="Milliseconds to wait for more."
+)
+@click.option("--queue", type=click.IntRange(1), default=1024, show_default=True, help="Pictures that may wait.")
+@click.option("--max-body", type=click.IntRange(1), default=32, show_default=True, help="MiB of a request.")
+@click.option("--max-rows", type=click.IntRange(1), default=256, show_default=True, help="Pictures in a request.")
+@click.option(
+    "--max-pixels", type=click.IntRange(1), default=32, show_default=True, help="Millions, of an encoded picture."
+)
+@click.option(
+    "--timeout", type=click.FloatRange(0, min_open=True), default=30, show_default=True, help="Seconds for an answer."
+)
+@click.option(
+    "--poll", type=click.FloatRange(0.05), default=1, show_default=True, help="Seconds between looks for versions."
+)
+def serve(models, host, port, grpc_port, api_key_file, tls_cert, tls_key, batch, batch_delay, queue, max_body, max_rows,
+          max_pixels, timeout, poll):  # fmt: skip
+    """Answer as TF Serving does, by REST and gRPC, on this machine; / is a page to try it.
+
+    DIR is a model directory, a TF Serving base path, a .tflite or .onnx file, or a folder of several models;
+    NAME=DIR gives it another name.
+
+    \b
+    cnn-app serve saved_models/photos
+    cnn-app serve photos=saved_models/photos/mobile/photos-int8.tflite --grpc-port -1
+    """
+    from pathlib import Path
+
+    from cnn_app.cli.options import api_key
+    from cnn_app.errors import ServingError
+
+    try:
+        from cnn_app.serving import server
+    except ImportError as error:
+        raise ServingError(f"{error}; pip install 'cnn-app[serve]'") from error
+    from cnn_app.serving.batching import Batching
+    from cnn_app.serving.service import Limits
+    from cnn_app.serving.sources import sources
+
+    if bool(tls_cert) != bool(tls_key):
+        raise ServingError("TLS needs both --tls-cert and --tls-key")
+    settings = server.Settings(
+        host=host, port=port, grpc_port=None if grpc_port < 0 else grpc_port, key=api_key(api_key_file), poll_s=poll,
+        tls=(Path(tls_cert), Path(tls_key)) if tls_cert else None,
+        batching=Batching(batch, batch_delay / 1e3) if batch else Batching(rows=0, delay_s=0, workers=2),
+        limits=Limits(body_bytes=max_body * 2**20, pixels=max_pixels * 10**6, rows=max_rows, queue=queue,
+                      answer_s=timeout),
+    )  # fmt: skip
+    found = sources(models)
+
+    def tell(addresses):
+        for source in found:
+            click.echo(f"{source.name}: {addresses.rest}/v1/models/{source.name}")
+        click.echo(f"page at {addresses.rest}/" + (f", gRPC at {addresses.grpc}" if addresses.grpc else ""))
+
+    server.serve(found, settings, tell)

@@ -1,0 +1,39 @@
+"""Encoded pictures from where a person points: files, folders, standard input. Nothing heavy is imported for it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from cnn_app.errors import DataError
+
+MAX_BYTES = 256 * 2**20  # of a file
+SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif")
+
+
+def named_pictures(places: Iterable[str], stdin: BinaryIO) -> Iterator[tuple[str, bytes]]:
+    """Files, all pictures under folders, and `-` for the bytes on `stdin`, as (name, bytes)."""
+    for name in names(places):
+        yield name, stdin.read(MAX_BYTES + 1) if name == "-" else content(Path(name))
+
+
+def names(places: Iterable[str]) -> Iterator[str]:
+    for place in places:
+        path = Path(place)
+        if place == "-" or not path.is_dir():
+            yield place
+            continue
+        found = sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES)
+        if not found:
+            raise DataError(f"{place} has no pictures in it ({', '.join(SUFFIXES)})")
+        yield from map(str, found)
+
+
+def content(file: Path) -> bytes:
+    try:
+        if file.stat().st_size > MAX_BYTES:
+            raise DataError(f"{file} is larger than {MAX_BYTES >> 20} MiB")
+        return file.read_bytes()
+    except OSError as error:
+        raise DataError(f"cannot read {file}: {error.strerror}") from error

@@ -1,0 +1,92 @@
+"""What both doors, REST and gRPC, ask for, and the limits that hold behind each of them."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from cnn_app.data import pictures
+from cnn_app.errors import DataError
+from cnn_app.serving.metrics import Metrics
+from cnn_app.serving.models import Models, Version
+from cnn_app.serving.refusals import Refused, invalid
+from cnn_app.serving.signatures import PICTURES, Arrays, Signature
+
+
+@dataclass(frozen=True)
+class Limits:
+    body_bytes: int = 32 * 2**20  # of a request
+    pixels: int = 32_000_000  # of a picture, once decoded
+    rows: int = 256  # of its tensors
+    queue: int = 1024  # rows that may wait for one version
+    connections: int = 512
+    read_s: float = 10  # until a request has come in
+    answer_s: float = 30  # until it is answered
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What of which version: by number, by label, or the latest."""
+
+    model: str
+    number: int | None = None
+    label: str | None = None
+    signature: str = ""
+
+
+class Service:
+    def __init__(self, models: Models, limits: Limits, metrics: Metrics):
+        self.models, self.limits, self.metrics = models, limits, metrics
+
+    async def predict(
+        self, asked: Asked, api: str, arrays: Callable[[Signature], Arrays], method: str = "", heavy: bool = False
+    ) -> tuple[Version, Arrays]:
+        """The outputs for what `arrays` makes of a request, which is done in a thread if that is `heavy`."""
+        start, code = time.perf_counter(), "OK"
+        self.metrics.waiting.inc()
+        try:
+            async with asyncio.timeout(self.limits.answer_s), self._using(asked) as version:
+                assert version.engine and version.batcher
+                known = signature(version, asked.signature)
+                if method and known.method != method:
+                    what = "classification" if method.endswith("classify") else "regression"
+                    raise invalid(f"Expected {what} signature method_name to be {method}. Was: {known.method}")
+                inputs = await asyncio.to_thread(arrays, known) if heavy else arrays(known)
+                rows = known.check(inputs, self.limits.rows)
+                if known.name == PICTURES:
+                    self._look_at(inputs)
+                return version, await version.batcher(known.name, inputs, rows)
+        except TimeoutError as error:
+            code = "DEADLINE_EXCEEDED"
+            raise Refused(code, f"no answer within {self.limits.answer_s:g} seconds") from error
+        except Refused as refused:
+            code = refused.code
+            raise
+        except DataError as error:
+            code = "INVALID_ARGUMENT"
+            raise invalid(str(error)) from error
+        finally:
+            self.metrics.waiting.dec()
+            name = asked.model if asked.model in self.models.by_name else "unknown"
+            self.metrics.answered(name, api, code, time.perf_counter() - start)
+
+    def _using(self, asked: Asked):
+        return self.models.using(asked.model, asked.number, asked.label)
+
+    def _look_at(self, inputs: Arrays) -> None:
+        """Refuse encoded pictures by their headers, before anything decodes them."""
+        with pictures.quiet_sizes():
+            for place, data in enumerate(next(iter(inputs.values())).flat):
+                reason = pictures.problem(data, self.limits.pixels)
+                if reason:
+                    raise invalid(f"cannot read picture {place}: {reason}")
+
+
+def signature(version: Version, name: str) -> Signature:
+    assert version.engine
+    known = version.engine.signatures
+    if name not in known:
+        raise invalid(f'Serving signature name: "{name[:100]}" not found in signature def; known: {", ".join(known)}')
+    return known[name]

@@ -1,0 +1,86 @@
+"""SavedModel, .tflite and .onnx of one network: each is served by its own runtime, and answers as `predict` does."""
+
+from importlib import import_module
+
+import numpy as np
+import pytest
+import served
+import urllib3
+
+from cnn_app import evaluation, registry
+from cnn_app.artifacts import Card, ModelDir
+from cnn_app.errors import ServingError
+from cnn_app.export.graph import deployable
+from cnn_app.export.targets import TARGETS, place
+from cnn_app.runtimes import open_model
+from cnn_app.serving import Client
+from cnn_app.serving.sources import sources
+
+DIGITS = tuple(f"digit {i}" for i in range(10))
+KINDS = {"saved_model": "TensorFlow", "onnx": "ONNX Runtime", "tflite-int8": "LiteRT"}
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    """A model directory for each format."""
+    root, random = tmp_path_factory.mktemp("store"), np.random.default_rng(0)
+    model = registry.build("lenet5")
+    model.set_weights([random.normal(0, 0.2, weight.shape) for weight in model.get_weights()])
+    copy, pixels = deployable(model), random.integers(0, 256, (8, *model.input_shape[1:])).astype(np.uint8)
+    for name in KINDS:
+        directory = ModelDir(root / name)
+        directory.write_card(Card(architecture="lenet5", columns={}, labels=DIGITS, image=model.input_shape[1:]))
+        path = place(directory, name)
+        path.parent.mkdir(parents=True)
+        import_module(f"cnn_app.export.{TARGETS[name].module}").write(copy, path, TARGETS[name], pixels)
+    return root
+
+
+def test_every_engine_answers_as_its_file_does(store):
+    pictures = [served.png(one) for one in served.pixels(3, 20)]
+    with served.running(store) as found, urllib3.PoolManager() as http:
+        models = served.asked(http, "GET", f"{found.rest}/models.json")[1]
+        assert {row["name"]: row["engine"] for row in models} == KINDS
+        for name in KINDS:
+            path = store / name / "serving" / "1" if name == "saved_model" else place(ModelDir(store / name), name)
+            named = [(str(i), data) for i, data in enumerate(pictures)]
+            expected = [row["top"] for row in evaluation.predict(path, named)]
+            pixels = np.random.default_rng(1).integers(0, 256, (9, *open_model(path).image)).astype(np.uint8)
+            with Client(f"{found.rest}/{name}") as client:
+                for answer, row in zip(client.predict(pictures), expected, strict=True):
+                    assert [one["label"] for one in answer.top()] == [one["label"] for one in row]
+                    probabilities = [[one["probability"] for one in top] for top in (answer.top(), row)]
+                    np.testing.assert_allclose(*probabilities, rtol=1e-4, atol=1e-6)
+                answers = [answer.probabilities for answer in client.predict(list(pixels))]
+            np.testing.assert_allclose(answers, open_model(path).predict(pixels), rtol=1e-4, atol=1e-6)
+
+
+def test_what_serve_is_pointed_at(store, tmp_path):
+    def found(*places):
+        return [(one.name, one.path.relative_to(store).as_posix(), one.number) for one in sources(map(str, places))]
+
+    onnx, tflite = place(ModelDir(store / "onnx"), "onnx"), place(ModelDir(store / "tflite-int8"), "tflite-int8")
+    assert found(store / "onnx", store / "tflite-int8") == [
+        ("onnx", onnx.relative_to(store).as_posix(), 1),
+        ("tflite-int8", tflite.relative_to(store).as_posix(), 1),
+    ]
+    assert found(store / "saved_model", f"again={store / 'saved_model' / 'serving'}") == [
+        ("saved_model", "saved_model/serving", None), ("again", "saved_model/serving", None)]  # fmt: skip
+    assert found(f"one={store / 'saved_model' / 'serving' / '1'}", f"file={onnx}")[0] == (
+        "one",
+        "saved_model/serving/1",
+        1,
+    )
+    other = onnx.with_name("other.onnx")
+    other.write_bytes(onnx.read_bytes())
+    with pytest.raises(ServingError, match=r"several models \(onnx.onnx, other.onnx\); give one of them"):
+        found(store / "onnx")
+    other.unlink()
+    (tmp_path / "2").mkdir()
+    (tmp_path / "2" / "m.onnx").write_bytes(onnx.read_bytes())
+    with (
+        served.running(f"versioned={tmp_path}") as addresses,
+        Client(f"{addresses.rest}/versioned/versions/2") as client,
+    ):
+        assert client.predict(served.pixels(0, 0)) == []
+        assert client.predict([served.png(served.one_colour("red"))])[0].probabilities.shape == (10,)

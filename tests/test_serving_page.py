@@ -1,0 +1,165 @@
+"""The page in a real browser: pictures are dropped, pasted, chosen and drawn, and the right class appears."""
+
+import base64
+import shutil
+
+import pytest
+import served
+import urllib3
+
+CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
+needs_chromium = pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="no chromium and chromedriver")
+GIVE = """
+const bytes = Uint8Array.from(atob(arguments[0]), (c) => c.charCodeAt(0));
+const data = new DataTransfer();
+data.items.add(new File([bytes], arguments[1], {type: arguments[2]}));
+const target = document.getElementById("drop");
+if (arguments[3] === "drop") {
+  target.dispatchEvent(new DragEvent("dragover", {bubbles: true, cancelable: true, dataTransfer: data}));
+  target.dispatchEvent(new DragEvent("drop", {bubbles: true, cancelable: true, dataTransfer: data}));
+} else {
+  document.dispatchEvent(new ClipboardEvent("paste", {bubbles: true, clipboardData: data}));
+}
+"""
+
+
+@pytest.fixture(scope="module")
+def browser():
+    pytest.importorskip("selenium")
+    from selenium import webdriver
+
+    options = webdriver.ChromeOptions()
+    options.binary_location = CHROMIUM
+    for flag in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-proxy-server"):
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    driver = webdriver.Chrome(options, webdriver.ChromeService(DRIVER))
+    driver.set_window_size(1000, 900)
+    yield driver
+    driver.quit()
+
+
+@pytest.fixture
+def page(browser, addresses):
+    browser.get(addresses.rest)
+    wait(browser, lambda: find(browser, "#model").text)
+    return browser
+
+
+def find(page, selector):
+    return page.find_element("css selector", selector)
+
+
+def wait(page, what):
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    return WebDriverWait(page, 20, poll_frequency=0.02).until(lambda _: what())
+
+
+def give(page, data, how="drop", name="picture.png", kind="image/png"):
+    page.execute_script(GIVE, base64.b64encode(data).decode(), name, kind, how)
+
+
+def labels(page):
+    return page.execute_script("return [...document.querySelectorAll('#top .label')].map((one) => one.textContent)")
+
+
+def answered(page, label):
+    """Wait until `label` is the best one."""
+    wait(page, lambda: labels(page)[:1] == [label] and "ms" in find(page, "#status").text)
+
+
+@needs_chromium
+@pytest.mark.parametrize("how", ["drop", "paste"])
+def test_a_picture_that_is_given_gets_the_right_class(page, how):
+    for label in served.LABELS:
+        give(page, served.png(served.one_colour(label, 50)), how)
+        answered(page, label)
+    assert sorted(labels(page)) == sorted(served.LABELS)
+    assert find(page, "#status").text.startswith("colours, version 2: ")
+    shares = [one.text for one in page.find_elements("css selector", "#top .share")]
+    widths = [one.size["width"] for one in page.find_elements("css selector", "#top .bar")]
+    assert shares[0] == "96.4 %" and widths[0] > 10 * widths[1] > 0
+    assert find(page, "#shown").is_displayed() and not find(page, "#error").is_displayed()
+
+
+@needs_chromium
+def test_a_file_is_chosen_by_keyboard_and_another_version_is_asked(page, tmp_path):
+    from selenium.webdriver.common.keys import Keys
+    from selenium.webdriver.support.ui import Select
+
+    order = []
+    for _ in range(3):
+        page.switch_to.active_element.send_keys(Keys.TAB)
+        order.append(page.switch_to.active_element.get_attribute("id") or page.switch_to.active_element.tag_name)
+    assert order == ["model", "choose", "summary"]
+    (tmp_path / "blue.png").write_bytes(served.png(served.one_colour("blue")))
+    page.execute_script("document.getElementById('file').hidden = false")
+    find(page, "#file").send_keys(str(tmp_path / "blue.png"))
+    answered(page, "blue")
+    Select(find(page, "#model")).select_by_visible_text("colours, version 1 (stable), TensorFlow")
+    wait(page, lambda: find(page, "#status").text.startswith("colours, version 1: "))
+
+
+@needs_chromium
+def test_errors_are_shown_and_go_away(page):
+    give(page, b"no picture", name="notes.txt", kind="text/plain")
+    wait(page, lambda: find(page, "#error").is_displayed())
+    assert "400: cannot read picture 0: it is no JPEG, PNG, BMP or GIF" in find(page, "#error").text
+    give(page, served.png(served.one_colour("green")))
+    answered(page, "green")
+    assert not find(page, "#error").is_displayed()
+
+
+@needs_chromium
+def test_what_is_drawn_is_asked(page):
+    from selenium.webdriver import ActionChains
+
+    find(page, "#drawing summary").click()
+    find(page, "#dark").click()
+    canvas = find(page, "#canvas")
+    ActionChains(page).move_to_element(canvas).click_and_hold().move_by_offset(60, 40).release().perform()
+    wait(page, lambda: len(labels(page)) == 3)
+    ink = "return arguments[0].getContext('2d').getImageData(0, 0, 280, 280).data.filter((v) => v > 128).length"
+    drawn = page.execute_script(ink, canvas)
+    find(page, "#clear").click()
+    assert drawn > page.execute_script(ink, canvas) == 280 * 280  # what is left is the opacity
+
+
+@needs_chromium
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_it_fits_narrow_screens_in_both_colours_and_needs_no_network(page, scheme, addresses):
+    emulation = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
+    page.execute_cdp_cmd("Emulation.setEmulatedMedia", emulation)
+    page.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", {"width": 320, "height": 700, "deviceScaleFactor": 1,
+                                                                "mobile": True})  # fmt: skip
+    give(page, served.png(served.one_colour("red", 700)))
+    answered(page, "red")
+    assert page.execute_script("return document.documentElement.scrollWidth") <= 320
+    back = page.execute_script("return getComputedStyle(document.body).backgroundColor")
+    assert back == {"light": "rgb(255, 255, 255)", "dark": "rgb(20, 23, 27)"}[scheme]
+    page.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+    asked = page.execute_script("return performance.getEntriesByType('resource').map((entry) => entry.name)")
+    assert asked and all(name.startswith((addresses.rest, "blob:", "data:")) for name in asked)
+    assert not [line for line in page.get_log("browser") if "Content Security Policy" in line["message"]]
+
+
+@needs_chromium
+def test_it_asks_for_a_key_that_is_needed(browser, colours):
+    with served.running(colours, key="sesame") as found:
+        browser.get(found.rest)
+        wait(browser, lambda: find(browser, "#key").is_displayed())
+        assert "401: a key is needed" in find(browser, "#error").text
+        find(browser, "#key").send_keys("sesame\t")
+        wait(browser, lambda: "version 2" in find(browser, "#model").text)
+        give(browser, served.png(served.one_colour("blue")))
+        answered(browser, "blue")
+
+
+def test_the_page_says_what_it_may_load(addresses):
+    with urllib3.PoolManager() as http:
+        for place in ("/", "/page.css", "/page.js"):
+            response = http.request("GET", addresses.rest + place)
+            assert response.status == 200 and b"://" not in response.data.replace(b"http://www.w3.org", b"")
+            policy = response.headers["Content-Security-Policy"]
+            assert policy.startswith("default-src 'none'; script-src 'self'") and "unsafe" not in policy
