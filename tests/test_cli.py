@@ -264,7 +264,9 @@ cli(sys.argv[1:])
 """
 
 
-@pytest.mark.parametrize("target", ["saved_model", "tflite-float32", "onnx", None])
+@pytest.mark.parametrize(
+    "target", ["saved_model", "tflite-float32", pytest.param("onnx", marks=pytest.mark.slow), None]
+)
 def test_a_full_disk_is_one_line_and_leaves_nothing(trained, tmp_path, target):
     """No file may grow beyond 60 kB, which the operating system tells like a full disk."""
     store = tmp_path / "store"

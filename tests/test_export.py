@@ -79,6 +79,7 @@ EVERY_TARGET = ("lenet5", "resnet20", "mobilenet_v1")  # the last two in the slo
 SIBLINGS = (
     "resnet18",
     "resnet20",
+    "seresnext50_32x4d",
     "googlenet",
     "inception_bn",
     "mobilenet_v1",

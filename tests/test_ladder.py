@@ -111,6 +111,7 @@ def test_training_with_rounding_brings_an_int8_file_into_the_budget(trained, tmp
     assert cnn_app.load_model(directory.path).get_layer("logits") and card.digests == trained[0].read_card().digests
 
 
+@pytest.mark.slow
 def test_a_signal_ends_training_and_nothing_is_written(trained, tmp_path, monkeypatch):
     directory, dataset = uneven_copy(trained, tmp_path / "uneven", 300)
     monkeypatch.setattr(ladder, "KEPT", ())

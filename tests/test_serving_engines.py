@@ -1,5 +1,6 @@
 """SavedModel, .tflite and .onnx of one network: each is served by its own runtime, and answers as `predict` does."""
 
+from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
 
 import numpy as np
@@ -13,7 +14,7 @@ from cnn_app.errors import ServingError
 from cnn_app.export.graph import deployable
 from cnn_app.export.targets import TARGETS, place
 from cnn_app.runtimes import open_model
-from cnn_app.serving import Client
+from cnn_app.serving import Client, engines
 from cnn_app.serving.sources import sources
 
 DIGITS = tuple(f"digit {i}" for i in range(10))
@@ -53,6 +54,18 @@ def test_every_engine_answers_as_its_file_does(store):
                     np.testing.assert_allclose(*probabilities, rtol=1e-4, atol=1e-6)
                 answers = [answer.probabilities for answer in client.predict(list(pixels))]
             np.testing.assert_allclose(answers, open_model(path).predict(pixels), rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_several_threads_may_ask_an_engine(store, name):
+    path = store / name / "serving" / "1" if name == "saved_model" else place(ModelDir(store / name), name)
+    engine, runtime = engines.open_engine(path), open_model(path)
+    asked = np.random.default_rng(2).integers(0, 256, (64, 1, *runtime.image)).astype(np.uint8)
+    with ThreadPoolExecutor(4) as pool:
+        answers = list(pool.map(lambda pixels: engine.run("serving_default", {"image": pixels}), asked))
+    engine.close()
+    found = np.concatenate([answer["probabilities"] for answer in answers])
+    np.testing.assert_allclose(found, runtime.predict(asked[:, 0]), rtol=1e-4, atol=1e-6)
 
 
 def test_what_serve_is_pointed_at(store, tmp_path):

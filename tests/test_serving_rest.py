@@ -185,6 +185,12 @@ def test_encoded_pictures_are_answered_with_labels(addresses, http):
     assert found["predictions"][0]["scores"][0] == pytest.approx(max(found["predictions"][0]["probabilities"]))
 
 
+@pytest.mark.parametrize("host, status", [("[::1]:8501", 200), ("localhost", 200), ("127.0.0.1.evil.example", 403),
+                                          ("evil.example:8501", 403), ("[::1", 403)])  # fmt: skip
+def test_a_page_elsewhere_cannot_ask_by_a_name_of_its_own(half, http, host, status):
+    assert served.asked(http, "GET", half, headers={"Host": host})[0] == status
+
+
 def test_health_and_metrics(addresses, http):
     assert get(http, f"{addresses.rest}/healthz") == (200, {"status": "ready"})
     post(http, f"{addresses.rest}{COLOURS}:predict", {"instances": [IMAGE]})
@@ -205,7 +211,7 @@ def test_limits_of_body_and_time(colours, http):
                 sent.sendall(data)
                 return b"".join(iter(lambda: sent.recv(4096), b"")).decode()
 
-        head = f"POST {COLOURS}:predict HTTP/1.1\r\nHost: here\r\n"
+        head = f"POST {COLOURS}:predict HTTP/1.1\r\nHost: localhost\r\n"
         assert raw(f"{head}Content-Length: {2**30}\r\n\r\n{{".encode()).startswith("HTTP/1.1 413")
         assert raw(f"{head}Content-Length: 100\r\n\r\n{{".encode()).startswith("HTTP/1.1 408")
         assert raw(b"GET / HTTP/1.1\r\nHost: he") == ""  # a slow head gets no answer, and no place

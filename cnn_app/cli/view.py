@@ -117,7 +117,7 @@ def comparisons(as_json):
             first = results[0]
             title = f"{first.n} held-out pictures; Keras top-1 {first.keras_top1:.4f}; one picture on one thread"
             figures = [">top-1", ">drop", ">agreement", ">max |Δp|", ">MB", ">ms", ">delegates", "outside"]
-            table(["target", "calibrated", *figures], map(_comparison, results), title)
+            table(["target", "rung", *figures], map(_comparison, results), title)
 
 
 def coverage(delegates, outside):

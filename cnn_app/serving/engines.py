@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from typing import Protocol
 
@@ -17,7 +18,7 @@ FILES = (".onnx", ".tflite")
 
 
 class Engine(Protocol):
-    """Its `run` is called by one thread at a time."""
+    """Its `run` may be called by several threads."""
 
     kind: str
     signatures: dict[str, Signature]
@@ -65,7 +66,7 @@ class RuntimeEngine:
         from cnn_app.runtimes import open_model
 
         self.kind = {".tflite": "LiteRT", ".onnx": "ONNX Runtime"}[path.suffix]
-        self.runtime = open_model(path)
+        self.runtime, self.lock = open_model(path), threading.Lock()  # a TFLite interpreter has one set of tensors
         classes = self.runtime.predict(np.zeros((1, *self.runtime.image), np.uint8)).shape[1]
         self.signatures = {
             DEFAULT: Signature(
@@ -76,7 +77,8 @@ class RuntimeEngine:
         }
 
     def run(self, signature: str, inputs: Arrays) -> Arrays:
-        return {"probabilities": self.runtime.predict(inputs["image"])}
+        with self.lock:
+            return {"probabilities": self.runtime.predict(inputs["image"])}
 
     def close(self) -> None:
         """Nothing is held beyond the object."""

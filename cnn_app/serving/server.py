@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import grpc
 import uvicorn
@@ -98,7 +99,7 @@ class Server:
 
     def _web(self, service: Service) -> uvicorn.Server:
         settings, app = self.settings, rest.application(service)
-        guarded = KeyGuard(app, allows(settings.key)) if settings.key else app
+        guarded = KeyGuard(app, allows(settings.key)) if settings.key else HostGuard(app)
         cert, key = settings.tls or (None, None)
         config = uvicorn.Config(
             guarded, log_level="warning", access_log=False, lifespan="off", ws="none", server_header=False,
@@ -156,6 +157,31 @@ class KeyGuard:
                 response = rest.error("a key is needed: Authorization: Bearer KEY", 401)
                 return await response(scope, receive, send)
         await self.app(scope, receive, send)
+
+
+class HostGuard:
+    """ASGI: only requests to a name of this machine; a page elsewhere may have given its own name our address."""
+
+    def __init__(self, app: ASGIApp):
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            given = next((value for name, value in scope["headers"] if name == b"host"), b"").decode("latin-1")
+            if given and host_of(given) not in LOOPBACK:
+                response = rest.error(
+                    f"this server is not {given[:100]}; ask 127.0.0.1, or serve with a key and TLS", 403
+                )
+                return await response(scope, receive, send)
+        await self.app(scope, receive, send)
+
+
+def host_of(given: str) -> str:
+    """The name in a Host header, without its port."""
+    try:
+        return urlsplit(f"//{given}").hostname or ""
+    except ValueError:
+        return ""
 
 
 def allows(key: str) -> Callable[[str], bool]:
