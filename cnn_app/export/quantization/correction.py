@@ -13,7 +13,7 @@ from keras import ops
 from cnn_app.export import graph
 from cnn_app.export.quantization import simulation
 
-PICTURES, BATCH = 64, 16
+PICTURES = 64
 
 
 def correct(plain: keras.Model, rounding: keras.Model, pictures: np.ndarray) -> None:
@@ -22,7 +22,7 @@ def correct(plain: keras.Model, rounding: keras.Model, pictures: np.ndarray) -> 
     Layer by layer, each behind the corrected ones in front of it, in one pass: what nobody reads any more is dropped.
     """
     chosen = pictures[np.linspace(0, len(pictures) - 1, min(PICTURES, len(pictures))).round().astype(int)]
-    batches = [chosen[start : start + BATCH] for start in range(0, len(chosen), BATCH)]
+    batches = [chosen[start : start + simulation.BATCH] for start in range(0, len(chosen), simulation.BATCH)]
     wanted, places = _means(plain, batches), simulation.scales(plain)
     values = {plain.layers[0].name: [ops.convert_to_tensor(batch) for batch in batches]}
     waiting = {name: len(behind) for name, behind in graph.readers(plain).items()}

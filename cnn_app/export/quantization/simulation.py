@@ -23,7 +23,7 @@ FUSED = ("relu", "relu6")  # into the operator in front of them
 FIXED = {"linear": (0.0, 255.0), "sigmoid": (0.0, 255 / 256), "tanh": (-1.0, 127 / 128)}  # linear: the pixels
 MARGIN = 1 / 256  # of shifted pixels' range, or they lie between two steps and one kernel rounds up, another down
 PIXELS = "pixels"  # the layer that stands for the quantized input
-BATCH = 64
+BATCH = 16  # a network that runs eagerly keeps every activation
 
 
 def folded(model: keras.Model) -> keras.Model:
