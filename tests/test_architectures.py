@@ -223,6 +223,8 @@ SIBLINGS = (
     "44",
     "56",
     "seresnet50",
+    "resnet50",
+    "resnext50_32x4d",
 )  # others stand for them by default
 
 

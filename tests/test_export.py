@@ -83,6 +83,7 @@ SIBLINGS = (
     "googlenet",
     "inception_bn",
     "mobilenet_v1",
+    "mobilenet_v2",
     "shufflenet_v2",
 )  # their layers are in the others, too
 

@@ -123,7 +123,7 @@ def randomise(model):
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=pytest.mark.slow if name == "vgg16" else ()) for name in applications()]
+    "name", [pytest.param(name, marks=() if name == "mobilenet_v2" else pytest.mark.slow) for name in applications()]
 )
 def test_keras_applications(name, tmp_path):
     build, columns = applications()[name]
