@@ -8,11 +8,9 @@ from typing import Protocol
 
 import numpy as np
 
-from cnn_app.artifacts import model_dir_of
 from cnn_app.errors import ArtifactError, ServingError
 from cnn_app.serving.signatures import DEFAULT, PICTURES, Arrays, Signature, Spec
 
-LABELS = Path("assets", "labels.txt")
 TOP = 5  # classes that are named for each picture
 FILES = (".onnx", ".tflite")
 
@@ -120,9 +118,10 @@ def open_engine(path: Path) -> Engine:
     sizes = None if PICTURES in engine.signatures else picture_sizes(engine)
     if sizes is None:
         return engine
+    from cnn_app.runtimes import labels_of
+
     *image, classes = sizes
-    labels = labels_of(path)
-    return PictureEngine(engine, (image[0], image[1], image[2]), labels if len(labels) == classes else ())
+    return PictureEngine(engine, (image[0], image[1], image[2]), labels_of(path, classes))
 
 
 def the_file(path: Path) -> Path:
@@ -132,14 +131,6 @@ def the_file(path: Path) -> Path:
         return found[0]
     names = ", ".join(file.name for file in found)
     raise ServingError(f"{path} holds {f'several models ({names}); give one of them' if found else 'no model'}")
-
-
-def labels_of(path: Path) -> tuple[str, ...]:
-    """Those in the version's assets, else those on the card of the model it lies in."""
-    if (path / LABELS).is_file():
-        return tuple((path / LABELS).read_text().splitlines())
-    directory = model_dir_of(path)
-    return directory.read_card().labels if directory else ()
 
 
 def signature(name: str, definition) -> Signature:

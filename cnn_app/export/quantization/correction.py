@@ -46,8 +46,7 @@ def correct(plain: keras.Model, rounding: keras.Model, pictures: np.ndarray) -> 
 def _means(plain: keras.Model, batches: list[np.ndarray]) -> dict[str, np.ndarray]:
     """Layer with a bias -> the mean of each of its channels."""
     corrected = [layer for layer in plain.layers if isinstance(layer, simulation.KERNELS) and layer.use_bias]
-    means = [ops.mean(layer.output, axis=tuple(range(len(layer.output.shape) - 1))) for layer in corrected]
-    model = keras.Model(plain.input, means)
+    model = keras.Model(plain.input, [_by_channel(layer.output) for layer in corrected])
     sums = [[len(batch) * np.asarray(mean) for mean in model(batch)] for batch in batches]
     pictures = sum(map(len, batches))
     return {
@@ -56,8 +55,12 @@ def _means(plain: keras.Model, batches: list[np.ndarray]) -> dict[str, np.ndarra
 
 
 def _mean(found: list) -> np.ndarray:
-    sums = [len(y) * np.asarray(ops.mean(y, axis=tuple(range(len(y.shape) - 1)))) for y in found]
+    sums = [len(y) * np.asarray(_by_channel(y)) for y in found]
     return np.sum(sums, 0) / sum(map(len, found))
+
+
+def _by_channel(y):
+    return ops.mean(y, axis=tuple(range(len(y.shape) - 1)))
 
 
 def _inputs(layer: keras.Layer, values: dict[str, list]) -> list:

@@ -11,7 +11,7 @@ from cnn_app.artifacts import Card, ModelDir
 from cnn_app.data.dataset import Dataset
 from cnn_app.errors import ExportError, TrainingError
 from cnn_app.layers import FakeQuant
-from cnn_app.recipe import Schedule
+from cnn_app.recipe import Schedule, parse
 from cnn_app.training import engine
 from cnn_app.training.regime import Phase, Regime
 
@@ -30,8 +30,7 @@ class Tuning:
 def schedule(card: Card, epochs: int) -> Schedule:
     """The network's own schedule, from where it ended: a small learning rate that falls to zero."""
     known = {name: value for name, value in card.recipe.items() if name in Schedule.__dataclass_fields__}
-    known |= {"augment": tuple(known.get("augment", Schedule.augment))}
-    own = Schedule(**known)
+    own = parse(Schedule, known, "the recipe of the card")
     return replace(own, epochs=epochs, lr=own.lr * SLOWER, rate="cosine", warmup=0.0, patience=0)
 
 

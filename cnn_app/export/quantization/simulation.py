@@ -105,11 +105,11 @@ def obstacle(plain: keras.Model) -> str:
 
 def _rounding(plain: keras.Model, quantizer: Callable[..., FakeQuant], with_kernels: bool) -> keras.Model:
     """A copy of `plain` with quantizer(name, members, fixed) at every tensor that gets a new scale."""
-    made = {}
+    quantizers = {}
     for members in _scales(plain):
         fixed = [known for name in members if (known := _fixed(plain.get_layer(name)))]
-        made[range_of(members)] = quantizer(range_of(members), len(members), fixed[0] if fixed else None)
-    quantizers = {name: (made[shared], place) for name, (shared, place) in scales(plain).items()}
+        shared = quantizer(range_of(members), len(members), fixed[0] if fixed else None)
+        quantizers |= {name: (shared, place) for place, name in enumerate(members)}
 
     def call(layer: keras.Layer, x, mask=None):
         source = plain.get_layer(layer.name)
