@@ -1,4 +1,4 @@
-"""How many pictures a second the input pipeline delivers, and how many a training step takes.
+"""How many images a second the input pipeline delivers, and how many a training step takes.
 
 JPEGs of 500x375 are drawn into a temporary folder of classes; they are in the page cache, so no disk is measured.
 """
@@ -17,12 +17,12 @@ from cnn_app.cli.view import table
 
 CLASSES = 4
 WIDTH, HEIGHT = 500, 375
-GRAIN, QUALITY = 10, 90  # of the noise on a drawn picture, and of its JPEG: photographs' bytes a pixel
+GRAIN, QUALITY = 10, 90  # of the noise on a drawn image, and of its JPEG: photographs' bytes a pixel
 STEP = "training step"
 
 
 def draw(folder: Path, count: int) -> int:
-    """Write `count` pictures into class folders; how many bytes they have on average."""
+    """Write `count` images into class folders; how many bytes they have on average."""
     from PIL import Image
 
     random = np.random.default_rng(0)
@@ -37,7 +37,7 @@ def draw(folder: Path, count: int) -> int:
 
 
 def competitors(folder: Path, name: str, side: int, batch: int) -> tuple[dict, dict]:
-    """The calls to time, and how many pictures each of them handles."""
+    """The calls to time, and how many images each of them handles."""
     import cnn_app
     from cnn_app.data import folder as source
     from cnn_app.data import pipeline
@@ -73,7 +73,7 @@ def competitors(folder: Path, name: str, side: int, batch: int) -> tuple[dict, d
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pictures", type=int, default=400)
+    parser.add_argument("--images", type=int, default=400)
     parser.add_argument("--model", default="resnet18")
     parser.add_argument("--side", type=int, default=224)
     parser.add_argument("--batch", type=int, default=16)
@@ -81,16 +81,16 @@ def main() -> None:
     options = parser.parse_args()
     measure.quiet_tensorflow()
     with tempfile.TemporaryDirectory() as folder:
-        size = draw(Path(folder), options.pictures)
-        calls, pictures = competitors(Path(folder), options.model, options.side, options.batch)
+        size = draw(Path(folder), options.images)
+        calls, images = competitors(Path(folder), options.model, options.side, options.batch)
         times = measure.medians(measure.alternately(calls, options.rounds))
-    rates = {name: pictures[name] / time * 1e3 for name, time in times.items()}
+    rates = {name: images[name] / time * 1e3 for name, time in times.items()}
     rows = [(name, f"{rate:,.0f}", f"{rate / rates[STEP]:.1f}") for name, rate in rates.items()]
     title = (
-        f"{options.pictures} JPEGs of {WIDTH}x{HEIGHT}, {size / 1e3:.0f} kB each; "
+        f"{options.images} JPEGs of {WIDTH}x{HEIGHT}, {size / 1e3:.0f} kB each; "
         f"{options.model} at {options.side}x{options.side}, batch {options.batch}"
     )
-    table(["", ">pictures/s", ">times the training step's"], rows, title)
+    table(["", ">images/s", ">times the training step's"], rows, title)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ PEER = "peer"
 
 
 def smooth_noise(count: int, side: int) -> np.ndarray:
-    """Pictures with soft shapes of every colour: noise of 8x8, enlarged. uint8 (count, side, side, 3)."""
+    """Images with soft shapes of every colour: noise of 8x8, enlarged. uint8 (count, side, side, 3)."""
     import tensorflow as tf
 
     noise = np.random.default_rng(0).uniform(0, 255, (count, 8, 8, 3))
@@ -34,21 +34,21 @@ def write_all(folder: Path, side: int, calibration: int) -> dict[str, Path]:
     from cnn_app.export.graph import deployable
     from cnn_app.export.targets import target
 
-    pictures, files = smooth_noise(calibration, side), {}
+    images, files = smooth_noise(calibration, side), {}
     for name in NETWORKS:
         model = deployable(cnn_app.create_model(name, image=(side, side, 3)))
         for kind in KINDS:
             path = folder / f"{name}-{kind}.tflite"
-            tflite.write(model, path, target(kind), pictures if target(kind).calibrated else None)
+            tflite.write(model, path, target(kind), images if target(kind).calibrated else None)
             files[f"{name} {kind}"] = path
     return files
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--peer", type=Path, help="a TFLite file to compare with; one picture in")
+    parser.add_argument("--peer", type=Path, help="a TFLite file to compare with; one image in")
     parser.add_argument("--side", type=int, default=224)
-    parser.add_argument("--calibration", type=int, default=20, help="pictures")
+    parser.add_argument("--calibration", type=int, default=20, help="images")
     parser.add_argument("--rounds", type=int, default=100)
     options = parser.parse_args()
     if options.peer and not options.peer.is_file():
@@ -61,7 +61,7 @@ def main() -> None:
         files |= {PEER: options.peer} if options.peer else {}
         runtimes = {name: tflite.open_model(path, threads=1) for name, path in files.items()}
         sizes = {name: path.stat().st_size for name, path in files.items()}
-    calls = {name: _one_picture(runtime) for name, runtime in runtimes.items()}
+    calls = {name: _one_image(runtime) for name, runtime in runtimes.items()}
     times = measure.alternately(calls, options.rounds)
     middle, rows = measure.medians(times), []
     for name, runtime in runtimes.items():
@@ -72,12 +72,12 @@ def main() -> None:
             delegates, ", ".join(f"{count} {kind}" for kind, count in outside.items()),
         ))  # fmt: skip
     columns = ["file", ">ms", ">p90", ">bytes", ">ms / peer", ">bytes / peer", ">delegates", "outside them"]
-    table(columns, rows, f"one picture of {options.side}x{options.side} on one thread, median of {options.rounds}")
+    table(columns, rows, f"one image of {options.side}x{options.side} on one thread, median of {options.rounds}")
 
 
-def _one_picture(runtime):
-    picture = smooth_noise(1, runtime.image[0])
-    return lambda: runtime.predict_one(picture)
+def _one_image(runtime):
+    image = smooth_noise(1, runtime.image[0])
+    return lambda: runtime.predict_one(image)
 
 
 if __name__ == "__main__":

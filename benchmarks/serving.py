@@ -22,10 +22,10 @@ from PIL import Image
 
 from cnn_app.serving import wire
 
-IMAGE, CLASSES, PICTURES = (96, 96, 3), 10, 64
+IMAGE, CLASSES, IMAGES = (96, 96, 3), 10, 64
 RUN = "from cnn_app.cli.main import cli; cli()"
 TURNS = 6  # of each server
-TOLERANCE = 1e-3  # of a probability; pictures differ by far more
+TOLERANCE = 1e-3  # of a probability; images differ by far more
 
 
 @dataclass
@@ -50,7 +50,7 @@ class Result:
 
 
 def export(base: Path):
-    """A SavedModel whose answers to the pictures are far apart; pictures and answers."""
+    """A SavedModel whose answers to the images are far apart; images and answers."""
     import cnn_app
     from cnn_app.export import graph
     from cnn_app.runtimes import open_model
@@ -58,19 +58,19 @@ def export(base: Path):
     model = cnn_app.create_model("mobilenet_v2", classes=CLASSES, image=IMAGE, width=0.35)
     kernel, bias = model.layers[-1].get_weights()
     random = np.random.default_rng(0)
-    pictures = np.stack([picture(random) for _ in range(PICTURES)])
+    images = np.stack([image(random) for _ in range(IMAGES)])
     model.layers[-1].set_weights([kernel * 30, bias])
-    logits = np.asarray(model.predict_on_batch(pictures))
+    logits = np.asarray(model.predict_on_batch(images))
     model.layers[-1].set_weights([kernel * 30 * 2 / logits.std(0), bias - logits.mean(0) * 2 / logits.std(0)])
     base.mkdir(parents=True)
     graph.save(graph.deployable(model), base / "1", batch=None, dtype="uint8")
-    answers = open_model(base / "1").predict(pictures)
-    apart = np.abs(answers[:, None] - answers[None]).max(-1) + np.eye(PICTURES)
-    assert apart.min() > 4 * TOLERANCE, "two pictures have the same answer"
-    return pictures, answers
+    answers = open_model(base / "1").predict(images)
+    apart = np.abs(answers[:, None] - answers[None]).max(-1) + np.eye(IMAGES)
+    assert apart.min() > 4 * TOLERANCE, "two images have the same answer"
+    return images, answers
 
 
-def picture(random) -> np.ndarray:
+def image(random) -> np.ndarray:
     """A few coloured rectangles."""
     found = np.full(IMAGE, random.integers(0, 256, 3), np.uint8)
     for _ in range(6):
@@ -94,10 +94,10 @@ class Server:
         self.process.wait()
 
 
-async def by_grpc(server: Server, pictures, count: int):
-    """`count` functions that ask for a picture by its number, each with its own connection, and those that close it."""
+async def by_grpc(server: Server, images, count: int):
+    """`count` functions that ask for an image by its number, each with its own connection, and those that close it."""
     requests = []
-    for pixels in pictures:
+    for pixels in images:
         request = wire.CLASSES["PredictRequest"]()
         request.model_spec.name = "bench"
         wire.fill(request.inputs["image"], pixels[None])
@@ -115,12 +115,12 @@ async def by_grpc(server: Server, pictures, count: int):
     return [asker(i) for i in range(count)]
 
 
-async def by_rest(server: Server, pictures, count: int):
+async def by_rest(server: Server, images, count: int):
     """The same by HTTP, with PNGs that the server decodes."""
     address, _, path = server.rest.partition("/")
     host, _, port = address.partition(":")
     requests = []
-    for pixels in pictures:
+    for pixels in images:
         out = io.BytesIO()
         Image.fromarray(pixels).save(out, "PNG")
         value = {"b64": base64.b64encode(out.getvalue()).decode()}
@@ -164,20 +164,20 @@ async def turn(askers, answers, seconds: float, result: Result) -> None:
                 continue
             result.seconds.append(time.perf_counter() - start)
             result.wrong += bool(np.abs(found - answers[number]).max() > TOLERANCE)
-            number = (number + 7) % PICTURES
+            number = (number + 7) % IMAGES
 
     start = time.perf_counter()
-    await asyncio.gather(*(client(ask, i % PICTURES) for i, ask in enumerate(askers)))
+    await asyncio.gather(*(client(ask, i % IMAGES) for i, ask in enumerate(askers)))
     result.busy_s += time.perf_counter() - start
 
 
-async def compare(base: Path, pictures, answers, door: str, clients: int, seconds: float) -> None:
+async def compare(base: Path, images, answers, door: str, clients: int, seconds: float) -> None:
     servers = {"batching": Server(base), "one by one": Server(base, "--batch", "0")}
     results = {name: Result() for name in servers}
     try:
         for _ in range(TURNS):
             for name, server in servers.items():
-                askers = await DOORS[door](server, pictures, clients)  # a server closes what is idle for a turn
+                askers = await DOORS[door](server, images, clients)  # a server closes what is idle for a turn
                 await turn([ask for ask, _ in askers], answers, seconds / TURNS, results[name])
                 await asyncio.gather(*(close() for _, close in askers))
                 results[name].rss.append(server.rss())
@@ -199,11 +199,11 @@ def main() -> None:
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         base = Path(folder, "serving")
-        pictures, answers = export(base)
+        images, answers = export(base)
         print("| door | answers/s | ratio | p50 ms | p99 ms | p99/p50 | errors | wrong | answers | memory |")
         print("|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|")
         for door in given.door or DOORS:
-            asyncio.run(compare(base, pictures, answers, door, given.clients, given.seconds))
+            asyncio.run(compare(base, images, answers, door, given.clients, given.seconds))
 
 
 if __name__ == "__main__":

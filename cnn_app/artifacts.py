@@ -38,7 +38,7 @@ class Card:
     image: tuple[int, int, int]  # height, width, channels
     task: str = "classification"
     resize: str = "bilinear, antialiased, to height x width"
-    data: dict = field(default_factory=dict)  # source, directory, fingerprint, number of pictures in each split
+    data: dict = field(default_factory=dict)  # source, directory, fingerprint, number of images in each split
     metrics: dict = field(default_factory=dict)  # of the kept checkpoint
     recipe: dict = field(default_factory=dict)  # the schedule it was trained with
     versions: dict = field(default_factory=dict)  # of the packages that trained it

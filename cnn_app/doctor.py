@@ -138,7 +138,7 @@ def driver_says(driver: ctypes.CDLL) -> str:
 
 
 def check_targets() -> list[dict]:
-    """Every export target, with a small network of random weights, far from even answers, and random pictures."""
+    """Every export target, with a small network of random weights, far from even answers, and random images."""
     random = np.random.default_rng(0)
     try:
         model = registry.build("lenet5")

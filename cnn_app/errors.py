@@ -3,7 +3,7 @@
 CnnAppError
 ├── UnknownName      a model, column, head, target or layer that is not there
 ├── ModelError       a network that cannot be built, or a file that is no model of ours
-├── DataError        pictures, folders and data sets
+├── DataError        images, folders and data sets
 ├── RecipeError      a TOML recipe that says something we do not know
 ├── TrainingError    a run that cannot start or go on
 ├── ArtifactError    the model store: missing, damaged or unwritable files

@@ -1,4 +1,4 @@
-"""Any artifact against labelled pictures, and its answers to unlabelled ones."""
+"""Any artifact against labelled images, and its answers to unlabelled ones."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from cnn_app import data as sources
 from cnn_app.artifacts import ModelDir
-from cnn_app.data import pictures, pipeline
+from cnn_app.data import images, pipeline
 from cnn_app.data.dataset import Dataset
 from cnn_app.errors import DataError
 from cnn_app.recipe import Data
@@ -34,7 +34,7 @@ def evaluate(
     artifacts: Iterable[str | os.PathLike[str]], data: Data, split: str = "test", tta: tuple[str, ...] = (),
     progress: pipeline.Progress | None = None,
 ) -> Measured:  # fmt: skip
-    """Measure artifacts, and their ensemble, on one split of `data`; `tta` averages over views of each picture."""
+    """Measure artifacts, and their ensemble, on one split of `data`; `tta` averages over views of each image."""
     loaded = sources.load(data)
     labels: tuple[str, ...] = ()
     prepared: dict[tuple[int, ...], Dataset] = {}  # by size: models that see alike share one reading
@@ -61,7 +61,7 @@ def evaluate(
 
 @dataclass(frozen=True)
 class Views:
-    """Windows of a picture of `size`, each `image` large, and whether each is also looked at from behind."""
+    """Windows of an image of `size`, each `image` large, and whether each is also looked at from behind."""
 
     size: tuple[int, int]
     image: tuple[int, int]
@@ -77,7 +77,7 @@ class Views:
 
 
 def views_of(image: tuple[int, ...], tta: tuple[str, ...]) -> Views:
-    """The whole picture; with "crop" the corners and the centre of one 8/7 as large, 224 of 256; with "flip" mirrored.
+    """The whole image; with "crop" the corners and the centre of one 8/7 as large, 224 of 256; with "flip" mirrored.
 
     Both together are AlexNet's ten views (Krizhevsky et al. 2012, section 4.1).
     """
@@ -91,7 +91,7 @@ def views_of(image: tuple[int, ...], tta: tuple[str, ...]) -> Views:
 
 
 def data_for(directory: ModelDir, data: Data | None, progress: pipeline.Progress | None = None) -> Dataset:
-    """The pictures for a model: those given, or those it was trained on, in the model's size and label order."""
+    """The images for a model: those given, or those it was trained on, in the model's size and label order."""
     card = directory.read_card()
     if data is None:
         data = trained_on(directory)
@@ -108,9 +108,9 @@ def trained_on(directory: ModelDir) -> Data:
 
 
 def predict(artifact: str | os.PathLike[str], named: Iterable[tuple[str, bytes]], k: int = 5) -> Iterable[dict]:
-    """For each (name, encoded picture) its k most probable labels: {"picture", "top": [{"label", "probability"}]}."""
+    """For each (name, encoded image) its k most probable labels: {"image", "top": [{"label", "probability"}]}."""
     runtime = open_model(artifact)
     for name, data in named:
-        probabilities = runtime.predict(pictures.load(data, name, runtime.image)[None])[0]
+        probabilities = runtime.predict(images.load(data, name, runtime.image)[None])[0]
         labels = labels_of(artifact, len(probabilities)) or tuple(map(str, range(len(probabilities))))
-        yield {"picture": name, "top": classification.top(probabilities, labels, k)}
+        yield {"image": name, "top": classification.top(probabilities, labels, k)}

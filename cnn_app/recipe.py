@@ -24,7 +24,7 @@ ON_BAD_IMAGE = ("error", "skip")
 
 @dataclass(frozen=True, kw_only=True)
 class Data:
-    """Which pictures: `digits`, `shapes`, `tfds:NAME` or a folder."""
+    """Which images: `digits`, `shapes`, `tfds:NAME` or a folder."""
 
     source: str
     directory: str | None = None  # where prepared TFDS sets lie
@@ -50,7 +50,7 @@ class Schedule:
     weight_decay: float = 0.01  # decoupled; biases and normalization are left alone
     label_smoothing: float = 0.0
     augment: tuple[str, ...] = ("crop",)
-    class_weights: str = "none"  # of the loss; "balanced": inverse to the number of training pictures
+    class_weights: str = "none"  # of the loss; "balanced": inverse to the number of training images
     patience: int = 0  # epochs without a better val top-1 or loss after which a run ends; 0: never
     seed: int = 0
 
@@ -89,8 +89,8 @@ class Export:
     """What is shipped, and how much accuracy it may cost."""
 
     targets: tuple[str, ...]
-    max_drop: float = 1.0  # points of top-1 on held-out pictures
-    calibration: int = 200  # pictures that set the int8 ranges
+    max_drop: float = 1.0  # points of top-1 on held-out images
+    calibration: int = 200  # images that set the int8 ranges
     qat_epochs: int = 0  # of training with rounding, where calibration does not keep an int8 file within max_drop
     author: str = ""  # these three are written into the files
     license: str = ""

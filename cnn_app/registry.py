@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import fnmatch
+import types
+import typing
 from dataclasses import dataclass, fields, replace
 from functools import cache
 from importlib import import_module
@@ -31,19 +33,40 @@ FAMILIES = (
 )
 
 
+FIXED = {"paper", "year", "task", "input"}  # what a row is, and no column
+
+
 @dataclass(frozen=True, kw_only=True)
 class Variant:
     """One row of a family's table. Sub-classes add the family's own columns."""
 
     paper: str  # arXiv id, or authors and year where there is none
     year: int
-    task: str = "classification"
-    image: tuple[int, int, int] = (224, 224, 3)  # height, width, channels
+    task: str = "classification"  # a module of cnn_app.tasks, and of cnn_app.heads
+    input: str = "image"  # a module of cnn_app.inputs
     classes: int = 1000
+    dropout: float = 0.0  # in front of the last layer
+
+    def problem(self) -> str | None:
+        """Why this row cannot be built; None if it can."""
+        return None if self.classes >= 1 else f"needs at least one class, received {self.classes}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageVariant(Variant):
+    """A row of a family that sees images."""
+
+    image: tuple[int, int, int] = (224, 224, 3)  # height, width, channels
     min_size: int = 32  # the smallest height and width whose last feature map is not empty
     pixel_mean: float | tuple[float, ...] = 127.5  # the first layer computes (pixel - mean) / std
     pixel_std: float | tuple[float, ...] = 127.5
-    dropout: float = 0.0  # in front of the last fully connected layer
+
+    def problem(self) -> str | None:
+        height, width, channels = self.image
+        if min(height, width) < self.min_size or channels < 1:
+            received = "x".join(map(str, self.image))
+            return f"needs images of at least {self.min_size}x{self.min_size}, received {received}"
+        return super().problem()
 
 
 @cache
@@ -69,19 +92,18 @@ def family(name: str) -> ModuleType:
 
 
 def spec(name: str, **columns) -> Variant:
-    """The row of variant `name`, with `columns` replaced; each is checked against the row's own."""
+    """The row of variant `name`, with `columns` replaced; each is checked against the row's own and its type."""
     row = family(name).VARIANTS[name]
-    known = {field.name for field in fields(row)} - {"paper", "year", "task"}
-    for column in columns:
+    known = {field.name for field in fields(row)} - FIXED
+    types_of = typing.get_type_hints(type(row))
+    for column, value in columns.items():
         if column not in known:
             raise unknown(f"column of {name}", column, known)
+        if not _is_a(value, types_of[column]):
+            raise ModelError(f"{name}: {column} is {_told(types_of[column])}, received {value!r}")
     row = replace(row, **columns)
-    if row.classes < 1:
-        raise ModelError(f"{name}: a classifier needs at least one class, received {row.classes}")
-    height, width, channels = row.image
-    if min(height, width) < row.min_size or channels < 1:
-        received = "x".join(map(str, row.image))
-        raise ModelError(f"{name} needs pictures of at least {row.min_size}x{row.min_size}, received {received}")
+    if problem := row.problem():
+        raise ModelError(f"{name} {problem}")
     return row
 
 
@@ -91,3 +113,32 @@ def build(name: str, **columns) -> keras.Model:
     model = family(name).build(row)
     model.name = name
     return model
+
+
+def _is_a(value, kind) -> bool:
+    """Whether `value` has the annotated type of a column; an integer will do for a float."""
+    if typing.get_origin(kind) in (typing.Union, types.UnionType):
+        return any(_is_a(value, option) for option in typing.get_args(kind))
+    if typing.get_origin(kind) is tuple:
+        kinds = typing.get_args(kind)
+        if not isinstance(value, tuple | list):
+            return False
+        if kinds[-1] is Ellipsis:
+            return all(_is_a(item, kinds[0]) for item in value)
+        return len(value) == len(kinds) and all(map(_is_a, value, kinds))
+    if kind is type(None):
+        return value is None
+    if kind in (int, float):
+        return isinstance(value, int | float if kind is float else int) and not isinstance(value, bool)
+    return isinstance(value, kind)
+
+
+def _told(kind) -> str:
+    """A type in words."""
+    if typing.get_origin(kind) in (typing.Union, types.UnionType):
+        return " or ".join(map(_told, typing.get_args(kind)))
+    if typing.get_origin(kind) is tuple:
+        kinds = typing.get_args(kind)
+        return "a list" if kinds[-1] is Ellipsis else f"a list of {len(kinds)}"
+    names = {type(None): "nothing", bool: "true or false", int: "a whole number", float: "a number", str: "a word"}
+    return names.get(kind, getattr(kind, "__name__", str(kind)))

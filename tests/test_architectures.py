@@ -14,7 +14,7 @@ from cnn_app import registry
 from cnn_app.analysis.complexity import complexity, multiply_adds
 from cnn_app.analysis.receptive_field import views
 from cnn_app.architectures import alexnet, lenet
-from cnn_app.architectures.figures import FIGURES
+from cnn_app.architectures.reference import REFERENCE
 from cnn_app.errors import ModelError, UnknownName
 
 FAMILY = {row["id"]: row for row in json.loads((Path(__file__).parent / "golden" / "family.json").read_text())}
@@ -107,7 +107,7 @@ def test_counts_equal_the_golden_numbers(golden):
     )
     output = model.output["logits"] if isinstance(model.output, dict) else model.output
     if not columns:
-        assert (counted.trainable, counted.macs) == FIGURES[name][:2]
+        assert (counted.trainable, counted.macs) == REFERENCE[name][:2]
     assert list(model.input_shape[1:]) == row["image"] and list(output.shape[1:]) == row["output"]
 
 

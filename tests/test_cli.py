@@ -1,4 +1,4 @@
-"""The commands as a user meets them: help, the way from pictures to answers, and one-line errors."""
+"""The commands as a user meets them: help, the way from images to answers, and one-line errors."""
 
 import json
 import subprocess
@@ -34,7 +34,7 @@ def error(*arguments):
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """Three classes of plain colours with noise, JPEG, PNG and BMP of several sizes."""
-    root, rng = tmp_path_factory.mktemp("pictures"), np.random.default_rng(0)
+    root, rng = tmp_path_factory.mktemp("images"), np.random.default_rng(0)
     for label, colour in COLOURS.items():
         (root / label).mkdir()
         for i in range(40):
@@ -67,12 +67,12 @@ ARTIFACTS = [
 
 @pytest.mark.parametrize("artifact", ARTIFACTS)
 def test_predict_gives_the_same_labels_from_every_format(trained, folder, artifact):
-    picture = folder / "green" / "001.png"
-    answers = json.loads(call("predict", trained / artifact, picture, "--json"))
-    assert answers[0]["picture"] == str(picture) and answers[0]["top"][0]["label"] == "green"
+    image = folder / "green" / "001.png"
+    answers = json.loads(call("predict", trained / artifact, image, "--json"))
+    assert answers[0]["image"] == str(image) and answers[0]["top"][0]["label"] == "green"
     assert {row["label"] for row in answers[0]["top"]} == set(COLOURS)
-    piped = json.loads(call("predict", trained / artifact, "-", "--json", stdin=picture.read_bytes()))
-    assert piped[0]["top"] == answers[0]["top"] and piped[0]["picture"] == "-"
+    piped = json.loads(call("predict", trained / artifact, "-", "--json", stdin=image.read_bytes()))
+    assert piped[0]["top"] == answers[0]["top"] and piped[0]["image"] == "-"
 
 
 def test_predict_takes_a_folder(trained, folder):
@@ -107,7 +107,7 @@ def test_finetune_reaches_another_class_list(trained, tmp_path):
 def test_dry_run_and_overfit_batch_write_nothing(folder, tmp_path):
     common = ("train", "lenet5", "--data", folder, "--out", tmp_path / "out")
     assert json.loads(call(*common, "--dry-run", "--json"))["classes"] == 3
-    assert "by heart" in call(*common, "--overfit-batch", "--lr", 0.003)
+    assert "at once" in call(*common, "--overfit-batch", "--lr", 0.003)
     assert not (tmp_path / "out").exists()
 
 
@@ -168,24 +168,24 @@ def test_models_filters_by_cost():
 def test_every_variant_has_figures_and_the_readme_table_is_current():
     from cnn_app import registry
     from cnn_app.analysis.summary import markdown
-    from cnn_app.architectures.figures import FIGURES
+    from cnn_app.architectures.reference import REFERENCE
 
-    assert set(FIGURES) == set(registry.names())
+    assert set(REFERENCE) == set(registry.names())
     assert markdown() in (Path(__file__).parents[1] / "README.md").read_text()
 
 
-def break_picture(folder, tmp_path, content, name="999.jpg"):
+def break_image(folder, tmp_path, content, name="999.jpg"):
     """A copy of the folder with one bad file."""
     import shutil
 
-    copy = tmp_path / "pictures"
+    copy = tmp_path / "images"
     shutil.copytree(folder, copy)
     (copy / "red" / name).write_bytes(content)
     return copy
 
 
 BAD = {
-    "text": b"this is no picture",
+    "text": b"this is no image",
     "empty": b"",
     "one pixel": lambda: encoded(Image.new("RGB", (1, 1))),
     "huge": lambda: encoded(Image.new("1", (20_000, 20_000)), "PNG"),
@@ -193,18 +193,18 @@ BAD = {
 }
 
 
-def encoded(picture, kind="JPEG"):
+def encoded(image, kind="JPEG"):
     import io
 
     stream = io.BytesIO()
-    picture.save(stream, kind)
+    image.save(stream, kind)
     return stream.getvalue()
 
 
 @pytest.mark.parametrize("kind", BAD)
-def test_a_bad_picture_is_named_or_skipped(folder, tmp_path, kind, trained):
+def test_a_bad_image_is_named_or_skipped(folder, tmp_path, kind, trained):
     content = BAD[kind]() if callable(BAD[kind]) else BAD[kind]
-    copy = break_picture(folder, tmp_path, content)
+    copy = break_image(folder, tmp_path, content)
     arguments = ("train", "lenet5", "--data", copy, "--out", tmp_path / "out", "--epochs", 1)
     assert "red/999.jpg" in error(*arguments) and not (tmp_path / "out").exists()
     result = CliRunner().invoke(cli, [str(a) for a in (*arguments, "--on-bad-image", "skip")])

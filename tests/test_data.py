@@ -10,18 +10,18 @@ from PIL import Image, ImageEnhance, ImageOps
 
 from cnn_app import data as sources
 from cnn_app.cli.main import cli
-from cnn_app.data import augment, pictures, pipeline, randaugment
+from cnn_app.data import augment, images, pipeline, randaugment
 from cnn_app.data.check import check
 from cnn_app.data.dataset import SPLITS, Dataset, by_hash, complete, from_array, split_of
 from cnn_app.errors import DataError
 from cnn_app.recipe import Data
 
 CLASSES = ("bird", "cat", "dog")
-STEP = 40  # of red from class to class in the pictures of `tree`
+STEP = 40  # of red from class to class in the images of `tree`
 
 
 def tree(root, **counts):
-    """train_cat=3 draws train/cat/0.png to 2.png, cat=3 without the split; red tells the class, green the picture."""
+    """train_cat=3 draws train/cat/0.png to 2.png, cat=3 without the split; red tells the class, green the image."""
     for place, count in counts.items():
         folder = root.joinpath(*place.split("_"))
         folder.mkdir(parents=True, exist_ok=True)
@@ -60,9 +60,9 @@ def test_digits():
     for name, split in dataset.splits.items():
         assert set(split.labels) == set(range(10)), name
         assert split.array.shape == (len(split), 8, 8, 1) and split.array.dtype == np.uint8
-        assert [split_of(picture) for picture in split.names] == [name] * len(split)
+        assert [split_of(image) for image in split.names] == [name] * len(split)
         np.testing.assert_array_equal(split.read(tf.constant(5, tf.int64)), split.array[5])
-    # the first row of the first picture is 0 0 5 13 9 1 0 0 of 16, a zero
+    # the first row of the first image is 0 0 5 13 9 1 0 0 of 16, a zero
     first = found["train"].index("digit-0000")
     assert dataset.splits["train"].labels[first] == 0
     assert dataset.splits["train"].array[first, 0, :, 0].tolist() == [0, 0, 80, 207, 143, 16, 0, 0]
@@ -74,9 +74,7 @@ def test_shapes_are_the_same_every_time():
     for name, split in one.splits.items():
         assert split.array.shape == (len(split), 64, 64, 3) and set(split.labels) == set(range(5))
         np.testing.assert_array_equal(split.array, two.splits[name].array)
-        assert all(
-            picture.startswith(one.classes[label]) for picture, label in zip(split.names, split.labels, strict=True)
-        )
+        assert all(image.startswith(one.classes[label]) for image, label in zip(split.names, split.labels, strict=True))
 
 
 def test_a_folder_with_three_splits(tmp_path):
@@ -111,10 +109,10 @@ def test_val_is_divided_off_train_where_only_test_is_there(tmp_path):
 
 
 def test_which_split_a_name_falls_into_never_changes():
-    """A change here moves test pictures into the training of every model that exists."""
+    """A change here moves test images into the training of every model that exists."""
     fixed = {"0.png": "test", "1.png": "train", "2.png": "val", "3.png": "train", "cat.jpg": "test", "ü.png": "train"}
     assert {name: split_of(name) for name in fixed} == fixed
-    counted = [split_of(f"picture {number}") for number in range(10_000)]
+    counted = [split_of(f"image {number}") for number in range(10_000)]
     assert abs(counted.count("val") - 1500) < 110 and abs(counted.count("test") - 1500) < 110  # three sigma
 
 
@@ -137,7 +135,7 @@ def test_shares_that_are_not_wanted_go_to_train():
     }
 
 
-def test_only_pictures_count(tmp_path):
+def test_only_images_count(tmp_path):
     tree(tmp_path, cat=20, dog=20)
     (tmp_path / ".hidden").mkdir()
     (tmp_path / "readme.txt").write_text("text")
@@ -152,14 +150,14 @@ def test_only_pictures_count(tmp_path):
     "counts, message",
     [
         ({"train_cat": 2, "train_dog": 2, "val_cat": 1, "val_bird": 1}, "val has the class 'bird', which train lacks"),
-        ({"cat": 2, "dog": 0}, "the class folder 'dog' has no pictures"),
-        ({"train_cat": 2, "train_dog": 2, "val_cat": 1, "val_dog": 0}, "the class folder 'dog' has no pictures"),
+        ({"cat": 2, "dog": 0}, "the class folder 'dog' has no images"),
+        ({"train_cat": 2, "train_dog": 2, "val_cat": 1, "val_dog": 0}, "the class folder 'dog' has no images"),
         ({}, "is empty: it needs a folder for each class"),
         ({"train_cat": 2, "train_dog": 2, "val": 0}, "val is empty: it needs a folder for each class"),
         ({"cat": 9}, "has one class only .cat."),
         ({"val_cat": 2, "val_dog": 2}, "has val but no train/"),
         ({"val_cat": 2, "test_cat": 2}, "has val, test but no train/"),
-        ({"cat": 1, "dog": 1}, "no picture falls into train"),
+        ({"cat": 1, "dog": 1}, "no image falls into train"),
     ],
     ids="extra-class empty-class empty-class-in-val empty empty-val one-class no-train no-train-2 few".split(),
 )
@@ -171,7 +169,7 @@ def test_folders_that_are_no_data(tmp_path, counts, message):
 
 def test_a_class_that_train_would_lack(tmp_path):
     tree(tmp_path, cat=20, dog=1)  # 0.png falls into test
-    with pytest.raises(DataError, match="train has no picture of dog; add pictures of it or remove the class"):
+    with pytest.raises(DataError, match="train has no image of dog; add images of it or remove the class"):
         load(tmp_path)
 
 
@@ -247,9 +245,9 @@ def test_take():
 
 TRUNCATED = bytes(png(size=(64, 64)))[:-20]
 BAD = {
-    "text": (b"this is no picture", "it is no JPEG, PNG, BMP or GIF"),
+    "text": (b"this is no image", "it is no JPEG, PNG, BMP or GIF"),
     "empty": (b"", "the file is empty"),
-    "truncated": (TRUNCATED, "the picture is damaged or cut off"),
+    "truncated": (TRUNCATED, "the image is damaged or cut off"),
     "tiny": (png(size=(1, 1)), "it has 1x1 pixels"),
     "huge": (png("1", (20_000, 20_000)), "64,000,000 pixels"),
 }
@@ -257,7 +255,7 @@ memory_or_stream = pytest.mark.parametrize("share", [0.25, 0], ids=["memory", "s
 
 
 @pytest.mark.parametrize("kind", BAD)
-def test_a_bad_picture_is_named(tmp_path, kind):
+def test_a_bad_image_is_named(tmp_path, kind):
     data, reason = BAD[kind]
     tree(tmp_path, train_cat=3, train_dog=3, val_cat=1, val_dog=1)
     (tmp_path / "train" / "dog" / "1.png").write_bytes(data)
@@ -266,7 +264,7 @@ def test_a_bad_picture_is_named(tmp_path, kind):
     assert reason in str(caught.value) and "\n" not in str(caught.value)
 
 
-def test_a_bad_picture_is_named_where_the_folder_is_divided_by_hash(tmp_path):
+def test_a_bad_image_is_named_where_the_folder_is_divided_by_hash(tmp_path):
     tree(tmp_path, cat=20, dog=20)
     for name in ("3.png", "2.png", "0.png"):  # one in each split
         (tmp_path / "dog" / name).write_bytes(b"")
@@ -275,7 +273,7 @@ def test_a_bad_picture_is_named_where_the_folder_is_divided_by_hash(tmp_path):
 
 
 @memory_or_stream
-def test_bad_pictures_are_left_out_and_listed(tmp_path, monkeypatch, share):
+def test_bad_images_are_left_out_and_listed(tmp_path, monkeypatch, share):
     monkeypatch.setattr(pipeline, "MEMORY_SHARE", share)
     tree(tmp_path, train_cat=12, train_dog=12, val_cat=2, val_dog=2)
     for number, (data, _) in enumerate(BAD.values()):
@@ -294,27 +292,27 @@ def test_bad_pictures_are_left_out_and_listed(tmp_path, monkeypatch, share):
 
 
 def aligned(dataset):
-    """Every picture's red is its class and its green its number, in order and shuffled; no picture is lost."""
+    """Every image's red is its class and its green its number, in order and shuffled; no image is lost."""
     for split in dataset.splits.values():
         found = []
-        for images, labels in pipeline.batches(split, 4).as_numpy_iterator():
-            assert images.dtype == np.uint8 and images.shape == (len(labels), 8, 8, 3)
-            assert (images == images[:, :1, :1]).all()
-            found += [(*image[0, 0, :2].tolist(), label) for image, label in zip(images, labels, strict=True)]
+        for pixels, labels in pipeline.batches(split, 4).as_numpy_iterator():
+            assert pixels.dtype == np.uint8 and pixels.shape == (len(labels), 8, 8, 3)
+            assert (pixels == pixels[:, :1, :1]).all()
+            found += [(*image[0, 0, :2].tolist(), label) for image, label in zip(pixels, labels, strict=True)]
         assert [green for _, green, _ in found] == [int(name.split("/")[-1][:-4]) for name in split.names]
         assert [label for *_, label in found] == split.labels.tolist()
         assert all(red == STEP * CLASSES.index(dataset.classes[label]) for red, _, label in found)
         shuffled = []
-        for images, labels in pipeline.training_batches(
+        for pixels, labels in pipeline.training_batches(
             split, 1, len(dataset.classes), seed=1, epoch=0, augment=("flip", "crop")
         ).as_numpy_iterator():
             assert labels.shape == (1, len(dataset.classes)) and labels.dtype == np.float32 and labels.sum() == 1
-            shuffled.append((*images[0, 0, 0, :2].tolist(), labels.argmax()))
+            shuffled.append((*pixels[0, 0, 0, :2].tolist(), labels.argmax()))
         assert sorted(shuffled) == sorted(found)
 
 
 @memory_or_stream
-def test_pictures_and_labels_stay_together(tmp_path, monkeypatch, share):
+def test_images_and_labels_stay_together(tmp_path, monkeypatch, share):
     monkeypatch.setattr(pipeline, "MEMORY_SHARE", share)
     tree(tmp_path, train_cat=9, train_dog=7, val_cat=2, val_dog=3)
     calls = []
@@ -327,8 +325,8 @@ def test_pictures_and_labels_stay_together(tmp_path, monkeypatch, share):
 @pytest.mark.parametrize(
     "bad, message",
     [
-        (["val/cat", "val/dog", "train/cat/0.png"], "not one picture of val can be read, such as val/cat/0.png: "),
-        (["train/cat"], "not one picture of the class 'cat' in train can be read"),
+        (["val/cat", "val/dog", "train/cat/0.png"], "not one image of val can be read, such as val/cat/0.png: "),
+        (["train/cat"], "not one image of the class 'cat' in train can be read"),
     ],
 )
 def test_skipping_may_leave_nothing(tmp_path, bad, message):
@@ -346,12 +344,12 @@ def test_arrays_of_the_right_size_are_not_touched():
     assert same.splits == dataset.splits
     one = larger.splits["val"].array[7]
     assert one.shape == (12, 10, 3)
-    np.testing.assert_array_equal(one, pictures.to_size(tf.constant(dataset.splits["val"].array[7]), (12, 10, 3)))
+    np.testing.assert_array_equal(one, images.to_size(tf.constant(dataset.splits["val"].array[7]), (12, 10, 3)))
 
 
 @pytest.fixture(scope="module")
 def both(tmp_path_factory):
-    """The same 41 noisy pictures of many sizes, kept in memory and streamed from their files."""
+    """The same 41 noisy images of many sizes, kept in memory and streamed from their files."""
     root = tmp_path_factory.mktemp("noise")
     for number in range(41):
         for split in ("train", "val"):
@@ -412,7 +410,7 @@ def test_epochs_and_seeds_differ(both):
 
 
 @pytest.mark.parametrize("size, steps", [(8, 5), (41, 1), (42, 1), (1, 41)])
-def test_full_batches_only_and_no_picture_twice(both, size, steps):
+def test_full_batches_only_and_no_image_twice(both, size, steps):
     split = both[0]
     assert pipeline.steps_per_epoch(split, size) == steps
     batches = list(pipeline.training_batches(split, size, 3, seed=0, epoch=3).as_numpy_iterator())
@@ -438,7 +436,7 @@ def test_stratified(count):
 
 
 @pytest.mark.parametrize("shape", [(64, 16, 24, 3), (64, 9, 17, 1)])
-def test_flip_is_the_picture_or_its_mirror_image(shape):
+def test_flip_is_the_image_or_its_mirror_image(shape):
     images = noise(shape)
     out = augment.augmented(tf.constant(images), (3, 4), ("flip",)).numpy()
     kept, turned = (out == images).all((1, 2, 3)), (out == images[:, :, ::-1]).all((1, 2, 3))
@@ -464,7 +462,7 @@ def test_crop_moves_by_up_to_an_eighth(shape):
         ]
         for i in range(number)
     ]
-    assert all(len(place) == 1 for place in places)  # each is one crop of its own picture
+    assert all(len(place) == 1 for place in places)  # each is one crop of its own image
     assert {place[0] for place in places} == {
         (down, right) for down in range(2 * reach[0] + 1) for right in range(2 * reach[1] + 1)
     }
@@ -568,7 +566,7 @@ def test_check_of_no_data(tmp_path, counts, message):
 @pytest.mark.parametrize(
     ("counts", "text"),
     [
-        ({"train_cat": 2, "train_dog": 0}, "the class folder 'dog' has no pictures"),
+        ({"train_cat": 2, "train_dog": 0}, "the class folder 'dog' has no images"),
         ({"train_cat": 2}, "one class only"),
         ({"train_cat": 2, "train_dog": 2, "val_cat": 1, "val_dog": 1, "val_fox": 1}, "'fox', which train lacks"),
     ],
@@ -592,15 +590,15 @@ def test_check_says_what_training_would_refuse_the_folder_for(tmp_path, counts, 
 def test_operations_of_randaugment_are_pillows(name, theirs):
     """Within rounding; grey is a plain mean here and luma there, and Pillow paints borders without blending."""
     smooth = np.add.outer(np.arange(40) * 3, np.arange(56) * 2)[..., None] + np.array([0, 12, 24])
-    picture = smooth.astype(np.uint8)
+    image = smooth.astype(np.uint8)
     operation = getattr(randaugment, name)
-    ours = randaugment.finished(operation(tf.constant(picture), 1.0), tf.constant(picture)).numpy().astype(int)
-    difference = np.abs(ours - np.asarray(theirs(Image.fromarray(picture))).astype(int))
+    ours = randaugment.finished(operation(tf.constant(image), 1.0), tf.constant(image)).numpy().astype(int)
+    difference = np.abs(ours - np.asarray(theirs(Image.fromarray(image))).astype(int))
     assert np.quantile(difference, 0.9) <= (8 if name == "colour" else 1)
-    assert not np.array_equal(ours, picture)
+    assert not np.array_equal(ours, image)
 
 
-def test_randaugment_changes_each_picture_by_its_seed_alone():
+def test_randaugment_changes_each_image_by_its_seed_alone():
     images = tf.constant(noise((24, 20, 28, 3)))
     first, again, other = (augment.augmented(images, (1, k), ("randaugment",)).numpy() for k in (2, 2, 3))
     np.testing.assert_array_equal(first, again)
@@ -609,8 +607,8 @@ def test_randaugment_changes_each_picture_by_its_seed_alone():
 
 
 @pytest.mark.parametrize("kinds", [("mixup",), ("cutmix",), ("mixup", "cutmix")])
-def test_mixed_pictures_and_labels_by_hand(kinds):
-    """Pictures of constant value: what a picture shows is what its label says."""
+def test_mixed_images_and_labels_by_hand(kinds):
+    """Images of constant value: what an image shows is what its label says."""
     number = 64
     values = np.arange(number) * 3
     images = np.broadcast_to(values[:, None, None, None], (number, 16, 16, 1)).astype(np.uint8)

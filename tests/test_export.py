@@ -54,7 +54,7 @@ MAX_DIFFERENCE = {
 
 
 @pytest.fixture(scope="module")
-def pictures():
+def images():
     return np.random.default_rng(0).integers(0, 256, (12, 64, 64, 3)).astype(np.uint8)
 
 
@@ -65,7 +65,7 @@ def write(name, model, path, calibration):
 
 
 def lively(name, columns):
-    """A network whose batch normalization has seen pictures, so that its answers differ from each other."""
+    """A network whose batch normalization has seen images, so that its answers differ from each other."""
     keras.utils.set_random_seed(0)
     model = cnn_app.create_model(name, classes=5, **columns)
     pixels = np.random.default_rng(1).integers(0, 256, (16, *model.input_shape[1:]))
@@ -91,10 +91,10 @@ SIBLINGS = (
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=pytest.mark.slow if name in SIBLINGS else ()) for name in NETWORKS]
 )
-def test_every_target_answers_as_keras_does(name, tmp_path, pictures):
+def test_every_target_answers_as_keras_does(name, tmp_path, images):
     model = lively(name, NETWORKS[name])
     height, width, channels = model.input_shape[1:]
-    pixels = pictures[:, :height, :width, :channels]
+    pixels = images[:, :height, :width, :channels]
     expected = KerasRuntime(model).predict(pixels)
     copy = graph.deployable(model)
     for kind in TARGETS if name in EVERY_TARGET else CORE:
@@ -113,15 +113,15 @@ def test_every_target_answers_as_keras_does(name, tmp_path, pictures):
             assert next(found.version for found in proto.opset_import if found.domain == "") == 17
 
 
-def test_dilated_and_grouped_windows_export_like_others(tmp_path, pictures):
+def test_dilated_and_grouped_windows_export_like_others(tmp_path, images):
     model = lively("resnext50_32x4d", {"image": (64, 64, 3), "depths": (1, 1, 2, 1), "output_stride": 8})
-    expected, copy = KerasRuntime(model).predict(pictures), graph.deployable(model)
+    expected, copy = KerasRuntime(model).predict(images), graph.deployable(model)
     for kind in ("tflite-int8", "onnx"):
         path = place(ModelDir(tmp_path), kind)
         path.parent.mkdir()
-        write(kind, copy, path, pictures)
+        write(kind, copy, path, images)
         runtime = open_model(path)
-        np.testing.assert_allclose(runtime.predict(pictures), expected, atol=MAX_DIFFERENCE[kind])
+        np.testing.assert_allclose(runtime.predict(images), expected, atol=MAX_DIFFERENCE[kind])
         assert kind == "onnx" or runtime.coverage() == (1, {"QUANTIZE": 1})
 
 
@@ -186,16 +186,16 @@ def test_a_drop_beyond_the_budget_is_refused_and_nothing_is_left(trained, tmp_pa
 
 
 def test_golden_answers_travel_with_every_file(trained, tmp_path):
-    """Eight pictures, what the file said, and what Keras said; a file that was changed or stands alone is told."""
+    """Eight images, what the file said, and what Keras said; a file that was changed or stands alone is told."""
     directory, dataset = trained
     for line in directory.read_exports():
         path = directory.path / line["path"]
         check = golden.check(path)
         assert check.passed and check.n == 8 and check.agreement == 1 and check.untouched
         stored = golden.read(golden.place(path))
-        assert stored["pictures"].dtype == np.uint8 and stored["pictures"].shape == (8, 32, 32, 1)
+        assert stored["images"].dtype == np.uint8 and stored["images"].shape == (8, 32, 32, 1)
         np.testing.assert_allclose(stored["scores"], stored["reference"], atol=0.15 if "int8" in line["path"] else 1e-4)
-        expected = KerasRuntime(cnn_app.load_model(directory.path)).predict(stored["pictures"])
+        expected = KerasRuntime(cnn_app.load_model(directory.path)).predict(stored["images"])
         np.testing.assert_allclose(stored["reference"], expected, atol=1e-6)
     file = tmp_path / "digits-int8.tflite"
     file.write_bytes((directory.mobile / file.name).read_bytes())
@@ -232,7 +232,7 @@ def test_the_self_test_needs_numpy_and_an_interpreter_only(trained):
     blocked = "import sys; sys.modules |= dict.fromkeys(('tensorflow', 'keras', 'cnn_app')); import runpy; "
     blocked += f"sys.argv = ['selftest.py', {str(file)!r}]; runpy.run_path({str(script)!r}, run_name='__main__')"
     done = subprocess.run([sys.executable, "-c", blocked], capture_output=True, text=True)
-    assert done.returncode == 0 and "8 pictures, largest difference 0.0e+00, same answers, passed" in done.stdout
+    assert done.returncode == 0 and "8 images, largest difference 0.0e+00, same answers, passed" in done.stdout
     assert len(script.read_text().splitlines()) < 45
 
 
@@ -322,13 +322,13 @@ def test_errors(trained, tmp_path):
     with pytest.raises(ExportError, match="no export target named 'tflite'; known: onnx, onnx-int8, saved_model"):
         exporting.export(directory, Export(targets=("tflite",)), dataset)
     for kind in ("tflite-int8", "onnx-int8"):
-        for pictures, text in (
-            (None, "calibration pictures; give --data"),
+        for images, text in (
+            (None, "calibration images; give --data"),
             (np.zeros((2, 28, 28, 1), np.uint8), "uint8 of 32x32x1; received uint8 of 28x28x1"),
             (np.zeros((2, 32, 32, 1), np.float32), "uint8 of 32x32x1; received float32 of 32x32x1"),
         ):
             with pytest.raises(ExportError, match=text):
-                write(kind, cnn_app.load_model(directory.path), tmp_path / "x", pictures)
+                write(kind, cnn_app.load_model(directory.path), tmp_path / "x", images)
             assert not (tmp_path / "x").exists()
     for name, text in (
         ("x.tflite", "cannot load"),

@@ -55,7 +55,7 @@ def call(*arguments):
 
 
 def test_activations_of_a_layer_are_written_as_they_are(models, folder, tmp_path):
-    """Maps of a stage for every picture, in the order of names and labels; a test that is val comes once."""
+    """Maps of a stage for every image, in the order of names and labels; a test that is val comes once."""
     out = tmp_path / "maps.npz"
     printed = json.loads(
         call("features", models / "one", "--data", folder, "--layer", "stage2", "--out", out, "--json")
@@ -70,19 +70,19 @@ def test_activations_of_a_layer_are_written_as_they_are(models, folder, tmp_path
     model = cnn_app.load_model(models / "one")
     tap = features.tapped(model, "stage2")
     assert tap.output is model.get_layer("stage2_unit1_out").output
-    with Image.open(folder / stored["names"][230]) as picture:
-        pixels = np.asarray(picture.convert("RGB").resize((16, 16), Image.BILINEAR))
+    with Image.open(folder / stored["names"][230]) as image:
+        pixels = np.asarray(image.convert("RGB").resize((16, 16), Image.BILINEAR))
     np.testing.assert_allclose(stored["features"][230], tap.predict_on_batch(pixels[None])[0], atol=0.05)
 
 
 def test_a_linear_classifier_with_its_map_and_neighbours(models, folder, tmp_path):
     query = next((folder / "val" / "d0").iterdir())
     arguments = ("features", models / "one", "--data", folder, "--linear", "logistic", "--nearest", query)
-    pictures = ("--project", tmp_path / "map.png", "--projection", "pca", "--sheet", tmp_path / "sheet.png")
-    result = json.loads(call(*arguments, *pictures, "--json"))
+    images = ("--project", tmp_path / "map.png", "--projection", "pca", "--sheet", tmp_path / "sheet.png")
+    result = json.loads(call(*arguments, *images, "--json"))
     assert result["linear"]["n"] == 60 and result["linear"]["top1"] > 0.7 and result["linear"]["split"] == "val"
     nearest = result["nearest"]
-    assert nearest[0]["cosine"] == pytest.approx(1, abs=1e-5) and query.name in nearest[0]["picture"]
+    assert nearest[0]["cosine"] == pytest.approx(1, abs=1e-5) and query.name in nearest[0]["image"]
     cosines = [row["cosine"] for row in nearest]
     assert cosines == sorted(cosines, reverse=True) and nearest[1]["label"] == "d0"
     for name in ("map.png", "sheet.png"):
@@ -103,7 +103,7 @@ def test_a_softmax_with_the_linear_classifier_decides_alike():
         weights, bias = linear.as_head(found)
         assert weights.shape == (6, classes) and (found.predict(vectors) == labels).mean() > 0.9
         np.testing.assert_array_equal((vectors @ weights + bias).argmax(1), found.predict(vectors))
-    with pytest.raises(DataError, match="two training pictures of every class, received 1 of class 1"):
+    with pytest.raises(DataError, match="two training images of every class, received 1 of class 1"):
         linear.fit(vectors[:9], np.array([0] * 8 + [1]), 2)
 
 
@@ -161,7 +161,7 @@ def test_an_average_is_the_mean_of_the_weights(models, tmp_path):
     assert not Path(tmp_path / "none").exists()
 
 
-def test_features_of_pictures_that_are_not_held_in_memory(models, monkeypatch):
+def test_features_of_images_that_are_not_held_in_memory(models, monkeypatch):
     """Read again from their source, they give the same vectors."""
     tap = features.tapped(cnn_app.load_model(models / "one"))
     held = evaluation.data_for(ModelDir(models / "one"), DIGITS)

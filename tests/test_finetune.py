@@ -73,7 +73,7 @@ def test_everything_up_to_a_stage_is_frozen_then_freed(source, tmp_path):
     assert [{name.split("_")[0] for name in convolutions if same[name]} for same in seen] == [
         {"stem", "stage1"}, {"stem"}
     ]  # fmt: skip
-    lines = freezing.describe(job.model, job.regime)
+    lines = freezing.describe(job.model, job.freeze)
     own = {layer.name: layer.count_params() for layer in job.model.layers if not layer.name.endswith("_bn")}
     late = sum(count for name, count in own.items() if name.startswith(("stage2", "stage3", "logits")))
     assert lines[0].startswith(

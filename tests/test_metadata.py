@@ -23,7 +23,7 @@ ABOUT = About(
 
 @pytest.fixture(scope="module")
 def network():
-    """A network whose batch normalization has seen pictures, and pictures."""
+    """A network whose batch normalization has seen images, and images."""
     model = cnn_app.create_model("mobilenet_v2", width=0.35, image=(64, 64, 3), classes=5)
     pixels = np.random.default_rng(0).integers(0, 256, (24, 64, 64, 3)).astype(np.uint8)
     for _ in range(20):
@@ -46,7 +46,7 @@ def written(network, kind, path):
     ],
 )
 def test_mediapipe_shows_the_labels_and_gives_the_same_scores(network, tmp_path, kind):
-    """The code that Android and iOS run, on every picture, to the bit; and the file's own zip."""
+    """The code that Android and iOS run, on every image, to the bit; and the file's own zip."""
     mediapipe = pytest.importorskip("mediapipe", exc_type=ImportError)
     path, pixels = tmp_path / "flowers.tflite", network[1]
     before = written(network, kind, path)
@@ -56,8 +56,8 @@ def test_mediapipe_shows_the_labels_and_gives_the_same_scores(network, tmp_path,
     vision = mediapipe.tasks.vision
     options = vision.ImageClassifierOptions(base_options=base, max_results=5)
     with vision.ImageClassifier.create_from_options(options) as classifier:
-        for picture, expected in zip(pixels, before, strict=True):
-            image = mediapipe.Image(image_format=mediapipe.ImageFormat.SRGB, data=picture)
+        for image, expected in zip(pixels, before, strict=True):
+            image = mediapipe.Image(image_format=mediapipe.ImageFormat.SRGB, data=image)
             found = {c.category_name: c.score for c in classifier.classify(image).classifications[0].categories}
             assert list(found.values()) == sorted(found.values(), reverse=True)
             np.testing.assert_allclose([found[label] for label in ABOUT.labels], expected, atol=1e-6)

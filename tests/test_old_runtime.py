@@ -44,7 +44,7 @@ def test_the_old_interpreter_gives_the_golden_answers(bare, tmp_path, name):
     size = 32 if name in ("resnet20", "lenet5") else 64
     model = cnn_app.create_model(name, classes=5, image=(size, size, 3), **PHONES[name])
     pixels = np.random.default_rng(1).integers(0, 256, (16, size, size, 3)).astype(np.uint8)
-    for _ in range(20):  # batch normalization that has seen pictures
+    for _ in range(20):  # batch normalization that has seen images
         model(pixels, training=True)
     copy, reference, files = graph.deployable(model), KerasRuntime(model).predict(pixels), []
     for kind, target in TARGETS.items():

@@ -85,7 +85,7 @@ def test_kernels_round_by_output_channel_and_biases_to_products(inner, kernel, e
 
 
 def lively(name, seed=0):
-    """A small network with statistics as training leaves them, and pictures for it."""
+    """A small network with statistics as training leaves them, and images for it."""
     keras.utils.set_random_seed(seed)
     model = cnn_app.create_model(name, classes=10, **NETWORKS[name])
     draw = np.random.default_rng(seed)

@@ -15,7 +15,7 @@ import cnn_app
 from cnn_app.architectures import googlenet
 from cnn_app.artifacts import ModelDir
 from cnn_app.cli.main import cli
-from cnn_app.data import pictures
+from cnn_app.data import images
 from cnn_app.evaluation import data_for, predict
 from cnn_app.export import graph, metadata, saved_model, warmup
 from cnn_app.export import run as exporting
@@ -48,7 +48,7 @@ ABOUT = dict(name="flowers", description="", labels=LABELS)
 
 
 def lively(name):
-    """A network whose answers differ from picture to picture."""
+    """A network whose answers differ from image to image."""
     keras.utils.set_random_seed(0)
     model = cnn_app.create_model(name, classes=len(LABELS), **NETWORKS[name])
     pixels = np.random.default_rng(1).integers(0, 256, (16, *model.input_shape[1:]))
@@ -64,8 +64,8 @@ def written(model, path):
     return np.random.default_rng(0).integers(0, 256, (3, *image)).astype(np.uint8)
 
 
-def encoded(picture):
-    return tf.io.encode_png(picture).numpy()
+def encoded(image):
+    return tf.io.encode_png(image).numpy()
 
 
 @pytest.mark.parametrize("name", [pytest.param(n, marks=() if n in FAST else pytest.mark.slow) for n in NETWORKS])
@@ -80,7 +80,7 @@ def test_the_loader_of_tf_serving_answers_as_keras_does(name, tmp_path):
         inputs = {
             "serving_default": {"image": pixels[:count]},
             "float_pixels": {"image": pixels[:count].astype(np.float32)},
-            "image_bytes": {"image_bytes": [encoded(picture) for picture in pixels[:count]]},
+            "image_bytes": {"image_bytes": [encoded(image) for image in pixels[:count]]},
         }
         for signature, given in inputs.items():
             answer = session.run(signature, **given)
@@ -105,7 +105,7 @@ def test_two_classes_have_two_scores(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["lenet5", "resnet20"])
-def test_encoded_pictures_are_seen_as_predict_sees_them(name, tmp_path):
+def test_encoded_images_are_seen_as_predict_sees_them(name, tmp_path):
     """Colour, grey, see-through and damaged ones, of any size, in networks of one and of three channels."""
     written(lively(name), tmp_path / "1")
     random = np.random.default_rng(0)
@@ -121,7 +121,7 @@ def test_encoded_pictures_are_seen_as_predict_sees_them(name, tmp_path):
     served = open_model(tmp_path / "1")._keep.signatures["image_bytes"]
     answer = served(image_bytes=tf.constant([data for _, data in named]))
     runtime = open_model(tmp_path / "1")
-    expected = np.concatenate([runtime.predict(pictures.load(data, name, runtime.image)[None]) for name, data in named])
+    expected = np.concatenate([runtime.predict(images.load(data, name, runtime.image)[None]) for name, data in named])
     np.testing.assert_allclose(answer["probabilities"], expected, atol=1e-6)
     answers = zip(answer["classes"].numpy(), answer["scores"].numpy(), strict=True)
     for (labels, scores), found in zip(answers, predict(tmp_path / "1", named), strict=True):
@@ -146,7 +146,7 @@ def records(path):
 
 
 def test_warm_up_requests_are_real_and_run(trained):
-    """Each as a server replays it; the pictures are held-out ones."""
+    """Each as a server replays it; the images are held-out ones."""
     pytest.importorskip("tensorflow_serving")
     dataset = data_for(trained, None)
     exporting.export(trained, Export(targets=("saved_model",)), dataset)
@@ -161,7 +161,7 @@ def test_warm_up_requests_are_real_and_run(trained):
         )
         assert all(len(rows) == len(value) for rows in answer.values())
         if value.dtype == np.uint8:
-            assert all((held_out == picture).all((1, 2, 3)).any() for picture in value)
+            assert all((held_out == image).all((1, 2, 3)).any() for image in value)
         seen.append((request.model_spec.signature_name, len(value)))
     session.close()
     assert sorted(seen) == sorted((name, count) for name in session.signatures if not name.startswith("__")

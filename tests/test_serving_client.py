@@ -34,11 +34,11 @@ def endpoint(addresses, request):
     return f"{getattr(addresses, {'http': 'rest', 'grpc': 'grpc'}[request.param])}/colours"
 
 
-def test_many_pictures_in_parallel_keep_their_order(endpoint):
+def test_many_images_in_parallel_keep_their_order(endpoint):
     pixels = served.pixels(7, 100)
-    pictures = [served.png(one) if i % 2 else one for i, one in enumerate(pixels)]
+    images = [served.png(one) if i % 2 else one for i, one in enumerate(pixels)]
     with Client(endpoint, parallel=16) as client:
-        answers = client.predict(iter(pictures))
+        answers = client.predict(iter(images))
     np.testing.assert_allclose([one.probabilities for one in answers], served.probabilities(pixels), rtol=1e-5)
     best = np.argsort(-served.probabilities(pixels), 1)
     assert [one.top(1)[0]["label"] for one in answers[1::2]] == [served.LABELS[i] for i in best[1::2, 0]]
@@ -48,9 +48,9 @@ def test_many_pictures_in_parallel_keep_their_order(endpoint):
 def test_answers_come_one_by_one_and_an_error_ends_them(endpoint):
     good = served.png(served.one_colour("red"))
     with Client(f"{endpoint}/labels/stable", parallel=1) as client:
-        answers = client.answers([good, b"no picture", good])
+        answers = client.answers([good, b"no image", good])
         assert next(answers).labels[0] == "red"
-        with pytest.raises(ServingError, match="(400|INVALID_ARGUMENT): cannot read picture 0: it is no JPEG"):
+        with pytest.raises(ServingError, match="(400|INVALID_ARGUMENT): cannot read image 0: it is no JPEG"):
             next(answers)
 
 
@@ -142,19 +142,19 @@ def busy_grpc(*codes):
     (busy_grpc, "UNAVAILABLE", "OK", ["INVALID_ARGUMENT", "NOT_FOUND", "INTERNAL", "RESOURCE_EXHAUSTED"]),
 ], ids=SCHEMES)  # fmt: skip
 def test_only_busy_servers_are_asked_again(server, again, done, never):
-    picture = served.one_colour("red")
+    image = served.one_colour("red")
     with server(again, again, done) as (endpoint, asked), Client(endpoint) as client:
-        assert client.predict([picture])[0].top() == [
+        assert client.predict([image])[0].top() == [
             {"label": "1", "probability": 0.75}, {"label": "0", "probability": 0.25}]  # fmt: skip
         assert len(asked) == 3
     with server(*[again] * 5) as (endpoint, asked), Client(endpoint) as client:
         with pytest.raises(ServingError, match=f"answers {again}: because"):
-            client.predict([picture])
+            client.predict([image])
         assert len(asked) == 5
     with server(*never) as (endpoint, asked), Client(endpoint) as client:
         for count, code in enumerate(never, 1):
             with pytest.raises(ServingError, match=f"answers {code}: because"):
-                client.predict([picture])
+                client.predict([image])
             assert len(asked) == count
 
 
@@ -189,19 +189,19 @@ def tls(tmp_path_factory):
 
 def test_key_and_tls(colours, tls):
     cert, _ = tls
-    picture = served.one_colour("green")
+    image = served.one_colour("green")
     with served.running(colours, key=KEY, tls=tls) as found:
         for address in (found.rest, found.grpc):
             assert address.startswith(("https://", "grpcs://"))
             with Client(f"{address}/colours", KEY, ca=cert) as client:
-                assert client.predict([picture])[0].probabilities.argmax() == 1
+                assert client.predict([image])[0].probabilities.argmax() == 1
             for wrong in (None, KEY[:-1], KEY + "x", ""):
                 with Client(f"{address}/colours", wrong, ca=cert) as client:
                     with pytest.raises(ServingError, match="(401|UNAUTHENTICATED): a key is needed"):
-                        client.predict([picture])
+                        client.predict([image])
             with Client(f"{address}/colours", KEY, timeout=3) as client:  # who vouches for it?
                 with pytest.raises(ServingError, match="(?i)certificate|failed to connect"):
-                    client.predict([picture])
+                    client.predict([image])
 
 
 def test_an_open_server_needs_key_and_tls(tls):
@@ -227,7 +227,7 @@ def test_predict_asks_an_endpoint_without_tensorflow(endpoint, tmp_path):
     assert done.returncode == 0, done.stderr
     answers = json.loads(done.stdout)
     names = [f"{label}.png" for label in (*sorted(served.LABELS), "red")]
-    assert [row["picture"] for row in answers] == [str(tmp_path / name) for name in names]
+    assert [row["image"] for row in answers] == [str(tmp_path / name) for name in names]
     assert [row["top"][0]["label"] + ".png" for row in answers] == names
     printed = CliRunner().invoke(cli, ["predict", *arguments, "--top", "1"]).stdout
     assert printed.splitlines()[0] == f"{tmp_path / 'blue.png'}: blue 0.964"

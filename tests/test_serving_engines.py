@@ -38,17 +38,17 @@ def store(tmp_path_factory):
 
 
 def test_every_engine_answers_as_its_file_does(store):
-    pictures = [served.png(one) for one in served.pixels(3, 20)]
+    images = [served.png(one) for one in served.pixels(3, 20)]
     with served.running(store) as found, urllib3.PoolManager() as http:
         models = served.asked(http, "GET", f"{found.rest}/models.json")[1]
         assert {row["name"]: row["engine"] for row in models} == KINDS
         for name in KINDS:
             path = store / name / "serving" / "1" if name == "saved_model" else place(ModelDir(store / name), name)
-            named = [(str(i), data) for i, data in enumerate(pictures)]
+            named = [(str(i), data) for i, data in enumerate(images)]
             expected = [row["top"] for row in evaluation.predict(path, named)]
             pixels = np.random.default_rng(1).integers(0, 256, (9, *open_model(path).image)).astype(np.uint8)
             with Client(f"{found.rest}/{name}") as client:
-                for answer, row in zip(client.predict(pictures), expected, strict=True):
+                for answer, row in zip(client.predict(images), expected, strict=True):
                     assert [one["label"] for one in answer.top()] == [one["label"] for one in row]
                     probabilities = [[one["probability"] for one in top] for top in (answer.top(), row)]
                     np.testing.assert_allclose(*probabilities, rtol=1e-4, atol=1e-6)

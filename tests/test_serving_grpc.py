@@ -56,7 +56,7 @@ def test_predict(predictions, where, version):
     assert tf.make_ndarray(response.outputs["version"]).tolist() == [version] * 3
 
 
-def test_encoded_pictures_and_a_filter_of_outputs(predictions):
+def test_encoded_images_and_a_filter_of_outputs(predictions):
     asked = request([served.png(served.one_colour("blue"))], "image_bytes", signature="image_bytes")
     asked.output_filter.append("classes")
     response = predictions.Predict(asked, timeout=30)
@@ -118,13 +118,13 @@ IMAGE = served.pixels(0)
     (request(IMAGE, version=9), "NOT_FOUND", "available versions: 1, 2"),
     (request(IMAGE, label="none"), "INVALID_ARGUMENT", "Unrecognized servable version label"),
     (request(IMAGE, signature="none"), "INVALID_ARGUMENT", "not found in signature def"),
-    (request(IMAGE, "picture"), "INVALID_ARGUMENT", "keys must be equal to: image"),
+    (request(IMAGE, "image"), "INVALID_ARGUMENT", "keys must be equal to: image"),
     (request(IMAGE.astype(np.float32)), "INVALID_ARGUMENT", "input image is float32, not of expected type: uint8"),
     (request(IMAGE[0]), "INVALID_ARGUMENT", "shape (8, 8, 3); expected uint8 (n, 8, 8, 3)"),
     (request(IMAGE[:0]), "INVALID_ARGUMENT", "the request has 0 rows"),
     (request(vast()), "INVALID_ARGUMENT", "input image claims 192,000,000 values"),
     (request(torn()), "INVALID_ARGUMENT", "input image is no tensor"),
-    (request([b"no picture"], "image_bytes", signature="image_bytes"), "INVALID_ARGUMENT", "no JPEG, PNG, BMP or GIF"),
+    (request([b"no image"], "image_bytes", signature="image_bytes"), "INVALID_ARGUMENT", "no JPEG, PNG, BMP or GIF"),
     (request([served.bomb()], "image_bytes", signature="image_bytes"), "INVALID_ARGUMENT", "more than 32,000,000"),
 ])  # fmt: skip
 def test_bad_requests_get_tf_servings_codes(predictions, asked, code, message):

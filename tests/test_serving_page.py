@@ -1,4 +1,4 @@
-"""The page in a real browser: pictures are dropped, pasted, chosen and drawn, and the right class appears."""
+"""The page in a real browser: images are dropped, pasted, chosen and drawn, and the right class appears."""
 
 import base64
 import shutil
@@ -56,7 +56,7 @@ def wait(page, what):
     return WebDriverWait(page, 20, poll_frequency=0.02).until(lambda _: what())
 
 
-def give(page, data, how="drop", name="picture.png", kind="image/png"):
+def give(page, data, how="drop", name="image.png", kind="image/png"):
     page.execute_script(GIVE, base64.b64encode(data).decode(), name, kind, how)
 
 
@@ -71,7 +71,7 @@ def answered(page, label):
 
 @needs_chromium
 @pytest.mark.parametrize("how", ["drop", "paste"])
-def test_a_picture_that_is_given_gets_the_right_class(page, how):
+def test_a_image_that_is_given_gets_the_right_class(page, how):
     for label in served.LABELS:
         give(page, served.png(served.one_colour(label, 50)), how)
         answered(page, label)
@@ -103,9 +103,9 @@ def test_a_file_is_chosen_by_keyboard_and_another_version_is_asked(page, tmp_pat
 
 @needs_chromium
 def test_errors_are_shown_and_go_away(page):
-    give(page, b"no picture", name="notes.txt", kind="text/plain")
+    give(page, b"no image", name="notes.txt", kind="text/plain")
     wait(page, lambda: find(page, "#error").is_displayed())
-    assert "400: cannot read picture 0: it is no JPEG, PNG, BMP or GIF" in find(page, "#error").text
+    assert "400: cannot read image 0: it is no JPEG, PNG, BMP or GIF" in find(page, "#error").text
     give(page, served.png(served.one_colour("green")))
     answered(page, "green")
     assert not find(page, "#error").is_displayed()

@@ -34,7 +34,7 @@ def load(rest, clients=6):
                     if status != 200:
                         failed.append(found)
                     elif not np.allclose([row["probabilities"] for row in found["predictions"]], truth, rtol=1e-4):
-                        failed.append("an answer to another picture")
+                        failed.append("an answer to another image")
                     else:
                         seen.update(row["version"] for row in found["predictions"])
                     news.notify_all()
@@ -123,19 +123,19 @@ class Process:
 @pytest.mark.slow
 def test_a_killed_server_is_missed_and_comes_back(tmp_path):
     path = served.model_dir(tmp_path / "colours", 1)
-    picture = served.png(served.one_colour("red"))
+    image = served.png(served.one_colour("red"))
     first = Process(path, "--port", 0, "--grpc-port", 0)
     grpc = first.lines[1].split("gRPC at ")[1]
     clients = [Client(f"{address}/colours", timeout=5) for address in (first.rest, grpc)]
     for client in clients:
-        assert client.predict([picture])[0].labels[0] == "red"
+        assert client.predict([image])[0].labels[0] == "red"
     assert first.end(signal.SIGKILL)[0] == -signal.SIGKILL
     for client in clients:
         with pytest.raises(ServingError, match="cannot reach|UNAVAILABLE"):
-            client.predict([picture])
+            client.predict([image])
     again = Process(path, "--port", first.rest.rpartition(":")[2], "--grpc-port", grpc.rpartition(":")[2])
     for client in clients:
-        assert client.predict([picture])[0].labels[0] == "red"
+        assert client.predict([image])[0].labels[0] == "red"
         client.close()
     code, _, log = again.end(signal.SIGTERM)
     assert code == 0 and "Traceback" not in log

@@ -120,7 +120,7 @@ def deep(levels):
     ({"instances": []}, "No values in 'instances'"),
     ({"signature_name": 100}, "'signature_name' key must be a string value"),
     ({"signature_name": "none", "instances": [1]}, 'Serving signature name: "none" not found in signature def'),
-    ({"instances": [{"picture": IMAGE}]}, "keys must be equal to: image"),
+    ({"instances": [{"image": IMAGE}]}, "keys must be equal to: image"),
     ({"inputs": {"image": [IMAGE], "other": 1}}, "the unknown other; keys must be equal to: image"),
     ({"instances": [{"image": IMAGE}, IMAGE]}, "Expecting object but got list at item 1"),
     ({"instances": [IMAGE, {"image": IMAGE}]}, "Expecting value/list but got object at item 1"),
@@ -138,7 +138,7 @@ def deep(levels):
     ({"signature_name": "image_bytes", "instances": [{"b64": "%%%"}]}, "Unable to base64 decode"),
     ({"signature_name": "image_bytes", "instances": [{"b64": 1}]}, "keys must be equal to: image_bytes"),
     ({"signature_name": "image_bytes", "instances": [1]}, "not of expected type: string"),
-    ({"signature_name": "image_bytes", "instances": [served.b64(b"no picture")]}, "no JPEG, PNG, BMP or GIF"),
+    ({"signature_name": "image_bytes", "instances": [served.b64(b"no image")]}, "no JPEG, PNG, BMP or GIF"),
     ({"signature_name": "image_bytes", "instances": [served.b64(b"")]}, "the file is empty"),
     ({"signature_name": "image_bytes", "instances": [served.b64(served.bomb())]}, "it has more than 32,000,000 pixels"),
     ({"signature_name": "image_bytes", "instances": [served.b64(served.png(served.one_colour("red", 64))[:-40])]},
@@ -178,7 +178,7 @@ def test_labels_versions_and_rows_go_where_they_should(addresses, http):
         np.testing.assert_allclose(got, served.probabilities(pixels), rtol=1e-5)
 
 
-def test_encoded_pictures_are_answered_with_labels(addresses, http):
+def test_encoded_images_are_answered_with_labels(addresses, http):
     bodies = [served.b64(served.png(served.one_colour(label, 20))) for label in served.LABELS]
     _, found = post(http, f"{addresses.rest}{COLOURS}:predict", {"signature_name": "image_bytes", "instances": bodies})
     assert [row["classes"][0] for row in found["predictions"]] == list(served.LABELS)
@@ -219,8 +219,8 @@ def test_limits_of_body_and_time(colours, http):
         status, answer = post(http, url, iter([b" " * 30_000] * 2), **{"Transfer-Encoding": "chunked"})
         assert status == 413 and "more than the 50,000 bytes" in answer["error"]
         assert post(http, url, {"instances": [IMAGE]}) == (504, {"error": "no answer within 0.3 seconds"})
-        picture = served.b64(served.png(served.one_colour("red", 64)))
-        status, answer = post(http, url, {"signature_name": "image_bytes", "instances": [picture]})
+        image = served.b64(served.png(served.one_colour("red", 64)))
+        status, answer = post(http, url, {"signature_name": "image_bytes", "instances": [image]})
         assert status == 400 and "64x64 pixels; more than 1,000 are refused" in answer["error"]
         assert get(http, f"{found.rest}{COLOURS}")[0] == 200
 

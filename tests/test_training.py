@@ -16,7 +16,7 @@ from cnn_app.artifacts import ModelDir
 from cnn_app.errors import CnnAppError, TrainingError
 from cnn_app.recipe import Data, Schedule
 from cnn_app.tasks import classification
-from cnn_app.training import engine, rates
+from cnn_app.training import engine, optimizers
 from cnn_app.training.run import dry_run, overfit, plan, run
 
 SCHEDULE = Schedule(epochs=3, batch=128, lr=0.003, augment=("flip", "crop"), seed=5)
@@ -121,7 +121,7 @@ def test_dry_run_and_overfit_batch(tmp_path):
     looked = dry_run(planned)
     assert looked["steps_per_epoch"] == 9 and looked["steps"] == 27 and np.isfinite(looked["first_loss"])
     assert overfit(job(Schedule(batch=16, lr=0.003)))["top1"] == 1.0
-    with pytest.raises(TrainingError, match="by heart"):
+    with pytest.raises(TrainingError, match="at once"):
         overfit(job(Schedule(batch=64, lr=0.0)))
 
 
@@ -129,7 +129,7 @@ def test_decay_leaves_biases_and_normalization_alone():
     """With no gradient, decoupled decay multiplies a kernel by 1 - lr * decay and nothing else."""
     model = cnn_app.create_model("resnet20", image=(8, 8, 3))
     for name in ("adamw", "sgd"):
-        optimizer = rates.optimizer(Schedule(optimizer=name, lr=0.1, weight_decay=0.5))
+        optimizer = optimizers.optimizer(Schedule(optimizer=name, lr=0.1, weight_decay=0.5))
         model.compile(optimizer, "mse")
         before = [np.asarray(variable) for variable in model.trainable_variables]
         optimizer.apply([np.zeros(variable.shape, "float32") for variable in before], model.trainable_variables)
@@ -140,18 +140,18 @@ def test_decay_leaves_biases_and_normalization_alone():
 
 def test_learning_rates_by_hand():
     cosine = Schedule(epochs=10, lr=1.0, warmup=2)
-    values = [rates.learning_rate(cosine, step, 10) for step in range(100)]
+    values = [optimizers.learning_rate(cosine, step, 10) for step in range(100)]
     assert values[0] == pytest.approx(1 / 21) and max(values) == 1.0 == values[20]
     assert values[60] == pytest.approx(0.5) and values[-1] < 1e-3
     plateau = Schedule(epochs=10, lr=1.0, warmup=0, rate="plateau")
-    assert [rates.learning_rate(plateau, 50, 10, n) for n in (0, 1, 2)] == pytest.approx([1, 0.1, 0.01])
-    assert rates.learning_rate(Schedule(lr=0.5, warmup=0, rate="constant"), 99, 10) == 0.5
+    assert [optimizers.learning_rate(plateau, 50, 10, n) for n in (0, 1, 2)] == pytest.approx([1, 0.1, 0.01])
+    assert optimizers.learning_rate(Schedule(lr=0.5, warmup=0, rate="constant"), 99, 10) == 0.5
 
 
 def test_rates_by_layer_by_hand():
     """With no gradient a kernel shrinks by its layer's rate times the decay; Adam's first step is the rate itself."""
     model = cnn_app.create_model("resnet20", image=(8, 8, 3))
-    optimizer = rates.optimizer(Schedule(lr=0.1, weight_decay=0.0), {"stem_conv": 0.25})
+    optimizer = optimizers.optimizer(Schedule(lr=0.1, weight_decay=0.0), {"stem_conv": 0.25})
     model.compile(optimizer, "mse")
     before = [np.asarray(variable) for variable in model.trainable_variables]
     optimizer.apply([np.ones(variable.shape, "float32") for variable in before], model.trainable_variables)
@@ -161,7 +161,7 @@ def test_rates_by_layer_by_hand():
 
 
 def test_class_weights_by_hand():
-    """Six pictures of one class and two of another count alike in sum."""
+    """Six images of one class and two of another count alike in sum."""
     labels = np.array([0] * 6 + [1] * 2)
     weights = classification.class_weights(labels, "ab", "balanced")
     np.testing.assert_allclose(weights, [8 / 12, 8 / 4])

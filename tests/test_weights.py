@@ -17,8 +17,8 @@ from cnn_app.analysis.complexity import complexity
 from cnn_app.errors import CnnAppError, ModelError
 from cnn_app.export import graph
 from cnn_app.transfer import copy_weights, load_weights
-from cnn_app.transfer.pretrained import naming, published, traits
-from cnn_app.transfer.pretrained.naming import Traits
+from cnn_app.transfer.pretrained import conventions, naming, published
+from cnn_app.transfer.pretrained.naming import Conventions
 
 RNG = np.random.default_rng(0)
 TORCH_MEAN, TORCH_STD = np.array([0.485, 0.456, 0.406]) * 255, np.array([0.229, 0.224, 0.225]) * 255
@@ -181,7 +181,7 @@ def test_padding_that_is_tensorflows_goes_back_into_the_convolution():
     model = cnn_app.create_model("mobilenet_v2", width=0.35, image=(64, 64, 3), classes=3)
     pixels = RNG.integers(0, 256, (2, 64, 64, 3)).astype(np.float32)
     for padding, layers in (("same", 0), ("symmetric", 5)):
-        traits.apply(model, Traits(padding=padding))
+        conventions.apply(model, Conventions(padding=padding))
         copy = graph.deployable(model)
         assert sum(isinstance(layer, keras.layers.ZeroPadding2D) for layer in copy.layers) == layers
         np.testing.assert_allclose(copy.predict_on_batch(pixels), model.predict_on_batch(pixels), atol=1e-5)
@@ -190,9 +190,9 @@ def test_padding_that_is_tensorflows_goes_back_into_the_convolution():
 @pytest.mark.slow
 def test_moved_strides_cost_what_version_15_costs():
     model = cnn_app.create_model("resnet50")
-    traits.apply(model, Traits(stride_on=3))
+    conventions.apply(model, Conventions(stride_on=3))
     assert complexity(model).macs == 4_089_184_256
-    traits.apply(model, Traits(stride_on=1))
+    conventions.apply(model, Conventions(stride_on=1))
     assert complexity(model).macs == 3_857_973_248
 
 
@@ -227,8 +227,8 @@ def test_models_of_ours_are_all_accounted_for_too(tmp_path):
 
 def test_a_copy_computes_as_its_source_also_at_another_size():
     source = cnn_app.create_model("mobilenet_v2", width=0.35, image=(64, 64, 3), classes=3)
-    traits.apply(
-        source, Traits(mean=(1.0, 2.0, 3.0), std=(4.0, 5.0, 6.0), epsilon=0.5, padding="symmetric", act="relu")
+    conventions.apply(
+        source, Conventions(mean=(1.0, 2.0, 3.0), std=(4.0, 5.0, 6.0), epsilon=0.5, padding="symmetric", act="relu")
     )
     for size in (64, 96):
         target = cnn_app.create_model("mobilenet_v2", width=0.35, image=(size, size, 3), classes=3)

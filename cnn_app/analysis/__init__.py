@@ -1,1 +1,1 @@
-"""Complexity, receptive fields, guidelines and pictures of networks."""
+"""Complexity, receptive fields, guidelines and images of networks."""

@@ -1,7 +1,7 @@
 """What a network costs, counted layer by layer.
 
 A multiply-add is one kernel tap for one output element: convolutions (zero padding counted), transposed
-convolutions and fully connected layers, without biases, for one picture. Scaling and normalization do not count.
+convolutions and fully connected layers, without biases, for one image. Scaling and normalization do not count.
 """
 
 import math
@@ -36,7 +36,7 @@ def complexity(model: keras.Model) -> Complexity:
 
 
 def multiply_adds(layer: keras.Layer) -> int:
-    """Multiply-adds of one layer for one picture."""
+    """Multiply-adds of one layer for one image."""
     if isinstance(layer, layers.Conv2DTranspose):
         return math.prod(layer.kernel.shape) * math.prod(layer.input.shape[1:-1])
     if isinstance(layer, KERNEL_PER_POSITION):

@@ -1,4 +1,4 @@
-"""Pictures of deep features: a data set as points of the plane, and a picture with its neighbours."""
+"""Images of deep features: a data set as points of the plane, and an image with its neighbours."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from cnn_app.artifacts import replacing
-from cnn_app.data import pictures
+from cnn_app.data import images
 from cnn_app.data.dataset import Dataset
 from cnn_app.errors import DataError
 
@@ -37,7 +37,7 @@ def draw_map(
     if method == "tsne":
         axes.set(xticks=[], yticks=[])  # its distances have no unit
     if len(classes) <= LEGEND:
-        figure.legend(loc="outside right upper", title="class (pictures)")
+        figure.legend(loc="outside right upper", title="class (images)")
     with replacing(path) as scratch:
         figure.savefig(scratch, dpi=120, format="png")
 
@@ -46,18 +46,18 @@ def draw_sheet(
     query: str | os.PathLike[str], dataset: Dataset, image: tuple[int, int, int], neighbours: Sequence[dict],
     path: str | os.PathLike[str],
 ) -> None:  # fmt: skip
-    """A contact sheet as a PNG: the picture at `query` in a frame, then its `neighbours` in the prepared data set."""
+    """A contact sheet as a PNG: the image at `query` in a frame, then its `neighbours` in the prepared data set."""
     from matplotlib.figure import Figure
 
-    cells = [(pictures.read(query, image), _short(os.fspath(query)))]
+    cells = [(images.read(query, image), _short(os.fspath(query)))]
     for row in neighbours:
         split = dataset.splits[row["split"]]
-        place = list(split.names).index(row["picture"])
+        place = list(split.names).index(row["image"])
         pixels = split.read(place).numpy() if split.array is None else split.array[place]
-        cells.append((pixels, f"{row['label']}  {row['cosine']:.3f}\n{_short(row['picture'])}"))
+        cells.append((pixels, f"{row['label']}  {row['cosine']:.3f}\n{_short(row['image'])}"))
     lines = -(-len(cells) // COLUMNS)
     figure = Figure((2.2 * COLUMNS, 2.6 * lines + 0.4), layout="constrained")
-    figure.suptitle("The picture in the red frame, and its nearest neighbours by the cosine of their features")
+    figure.suptitle("The image in the red frame, and its nearest neighbours by the cosine of their features")
     for place, (pixels, caption) in enumerate(cells, start=1):
         axes = figure.add_subplot(lines, COLUMNS, place)
         axes.imshow(pixels[..., 0] if pixels.shape[-1] == 1 else pixels, cmap="gray", vmin=0, vmax=255)
@@ -74,7 +74,7 @@ def _plane(vectors: np.ndarray, method: str, seed: int) -> tuple[np.ndarray, tup
     from sklearn.manifold import TSNE
 
     if len(vectors) < 4:
-        raise DataError(f"a map needs at least four pictures, received {len(vectors)}")
+        raise DataError(f"a map needs at least four images, received {len(vectors)}")
     if method == "pca":
         pca = PCA(2, random_state=seed)
         points = pca.fit_transform(vectors)

@@ -24,8 +24,8 @@ class Row:
     shape: tuple[int, ...]  # of the output, without the batch
     parameters: int  # with moving statistics
     macs: int
-    activation_bytes: int  # of the outputs in float32, for one picture
-    receptive_field: int | None  # pixels along a side; None: the whole picture
+    activation_bytes: int  # of the outputs in float32, for one image
+    receptive_field: int | None  # pixels along a side; None: the whole image
     stride: int | None  # pixels between neighbours of the output
 
 

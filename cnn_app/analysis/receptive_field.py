@@ -17,7 +17,7 @@ from cnn_app.layers import GroupedConv2D, PadShortcut, TableConv2D
 
 @dataclass(frozen=True)
 class View:
-    """What a position sees; `size` is None once it sees the whole picture."""
+    """What a position sees; `size` is None once it sees the whole image."""
 
     stride: int = 1
     first: int = 0
@@ -44,7 +44,7 @@ def views(model: keras.Model) -> dict[str, View]:
 
 
 def _united(inputs: list[View]) -> View:
-    """What a sum or concatenation sees; a gate over the whole picture makes that the whole picture."""
+    """What a sum or concatenation sees; a gate over the whole image makes that the whole image."""
     if not inputs:
         return View()
     stride = max(view.stride for view in inputs)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cnn_app import registry
-from cnn_app.architectures.figures import FIGURES
+from cnn_app.architectures.reference import REFERENCE
 from cnn_app.errors import UnknownName, unknown
 
 
@@ -41,7 +41,7 @@ def markdown() -> str:
 
 
 def _row(name: str) -> dict:
-    spec, figures = registry.spec(name), FIGURES[name]
+    spec, figures = registry.spec(name), REFERENCE[name]
     return {
         "name": name, "year": spec.year, "paper": spec.paper, "task": spec.task, "image": list(spec.image),
         "classes": spec.classes, "parameters": figures.parameters, "macs": figures.macs, "top1": figures.top1,

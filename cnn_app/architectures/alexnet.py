@@ -21,11 +21,11 @@ from keras import layers
 from cnn_app.architectures.blocks import image_input, logits, squeeze_excite
 from cnn_app.errors import ModelError
 from cnn_app.layers import GroupedConv2D, LocalResponseNormalization
-from cnn_app.registry import Variant
+from cnn_app.registry import ImageVariant
 
 
 @dataclass(frozen=True, kw_only=True)
-class AlexNet(Variant):
+class AlexNet(ImageVariant):
     paper: str = "Krizhevsky et al. 2012"
     year: int = 2012
     image: tuple[int, int, int] = (227, 227, 3)
@@ -117,4 +117,4 @@ def _fits(x, kernel, name):
     """Columns may ask for more than the row's `min_size` promises."""
     if min(x.shape[1:3]) < kernel:
         received = "x".join(map(str, x.shape[1:3]))
-        raise ModelError(f"{name} needs maps of at least {kernel}x{kernel}, received {received}; take larger pictures")
+        raise ModelError(f"{name} needs maps of at least {kernel}x{kernel}, received {received}; take larger images")

@@ -7,12 +7,12 @@ from keras import layers
 
 from cnn_app.errors import ModelError
 from cnn_app.layers import FusedBatchNormalization, GroupedConv2D
-from cnn_app.registry import Variant
+from cnn_app.registry import ImageVariant
 
 BN_MOMENTUM = 0.9  # the Caffe and PyTorch default; Keras's 0.99 lags behind in short runs
 
 
-def image_input(spec: Variant):
+def image_input(spec: ImageVariant):
     """Pixels in [0, 255] of shape (N, *spec.image), and the same scaled to (pixel - mean) / std."""
     pixels = keras.Input(spec.image, name="image")
     mean, std = spec.pixel_mean, spec.pixel_std
@@ -25,13 +25,13 @@ def image_input(spec: Variant):
     return pixels, layers.Rescaling(scale, offset, name="rescale")(pixels)
 
 
-def classifier(x, spec: Variant):
+def classifier(x, spec: ImageVariant):
     """Global average pooling, dropout, and logits of shape (N, spec.classes)."""
     x = layers.GlobalAveragePooling2D(name="pool")(x)
     return logits(x, spec)
 
 
-def logits(x, spec: Variant):
+def logits(x, spec: ImageVariant):
     """The last fully connected layer on (N, C), behind `spec.dropout`."""
     if spec.dropout:
         x = layers.Dropout(spec.dropout, name="dropout")(x)

@@ -6,7 +6,7 @@ Ioffe and Szegedy, arXiv:1502.03167, Figure 5: two 3x3 for a 5x5, modules of str
 Hu et al.,         arXiv:1709.01507: squeeze-and-excitation behind each concatenation.
 
 The papers leave open: local response normalization has the numbers of Caffe's GoogLeNet, LRN below. Pools of stride 2
-are padded behind, which on even maps (pictures of a multiple of 32) is Caffe's rounding up; on odd ones they keep the
+are padded behind, which on even maps (images of a multiple of 32) is Caffe's rounding up; on odd ones they keep the
 size of a convolution beside them. Average pools count the zeros around the map.
 The pool projections of BN-Inception's 4c and 4d have 128 channels as in the Caffe models; Figure 5 prints 96.
 
@@ -22,7 +22,7 @@ from keras import layers
 from cnn_app.architectures.blocks import classifier, conv, conv_bn, image_input, squeeze_excite
 from cnn_app.errors import ModelError
 from cnn_app.layers import LocalResponseNormalization
-from cnn_app.registry import Variant
+from cnn_app.registry import ImageVariant
 
 # Name, 1x1, 3x3 reduce, 3x3, 5x5 reduce, 5x5, pool, its projection (0: none, and the module has stride 2)
 GOOGLENET = (
@@ -54,7 +54,7 @@ AUXILIARY_DROPOUT = 0.7
 
 
 @dataclass(frozen=True, kw_only=True)
-class GoogLeNet(Variant):
+class GoogLeNet(ImageVariant):
     paper: str = "1409.4842"
     year: int = 2014
     modules: tuple[tuple, ...] = GOOGLENET
@@ -137,7 +137,7 @@ def auxiliary(x, spec: GoogLeNet, *, name):
     if spec.torchvision:
         x = layers.AdaptiveAveragePooling2D(4, name=f"{name}_pool")(x)
     elif min(x.shape[1:3]) < 5:
-        raise ModelError(f"auxiliary classifiers need pictures of at least 65x65, received "
+        raise ModelError(f"auxiliary classifiers need images of at least 65x65, received "
                          f"{spec.image[0]}x{spec.image[1]}; use aux=False or larger ones")  # fmt: skip
     else:
         x = layers.AveragePooling2D(5, 3, name=f"{name}_pool")(x)

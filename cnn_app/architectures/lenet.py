@@ -17,7 +17,7 @@ from keras import layers
 from cnn_app.architectures.blocks import image_input, logits, squeeze_excite
 from cnn_app.errors import ModelError
 from cnn_app.layers import ChannelScale, TableConv2D
-from cnn_app.registry import Variant
+from cnn_app.registry import ImageVariant
 
 SUBSAMPLING = ("average", "trainable")
 # Table I: the maps of S2 that each map of C3 sees: three neighbours, four, two and two, all
@@ -30,7 +30,7 @@ C3_TABLE = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class LeNet(Variant):
+class LeNet(ImageVariant):
     maps: tuple[int, int, int] = (6, 16, 120)  # C1, C3, C5
     units: int = 84  # F6
     c3_table: bool = False  # connect C3 by Table I

@@ -1,6 +1,6 @@
 """MobileNet: depthwise separable convolutions in the place of dense ones.
 
-Howard et al., arXiv:1704.04861, Table 1; `width` and the picture's size are its two multipliers (section 3.3, 3.4).
+Howard et al., arXiv:1704.04861, Table 1; `width` and the image's size are its two multipliers (section 3.3, 3.4).
 
 ReLU6, padding `same` and at least 8 channels in every layer are those of the authors' released code; the paper says
 ReLU and nothing of the rest. Table 1 prints stride 2 for the last depthwise layer, whose output stays 7x7: it is 1.
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import keras
 
 from cnn_app.architectures.blocks import atrous, classifier, conv_bn, depthwise_bn, image_input, squeeze_excite
-from cnn_app.registry import Variant
+from cnn_app.registry import ImageVariant
 
 STEM = 32
 # Table 1: stride of the depthwise, output channels of the pointwise convolution
@@ -21,7 +21,7 @@ UNITS = ((1, 64), (2, 128), (1, 128), (2, 256), (1, 256), (2, 512), *[(1, 512)] 
 
 
 @dataclass(frozen=True, kw_only=True)
-class MobileNetV1(Variant):
+class MobileNetV1(ImageVariant):
     paper: str = "1704.04861"
     year: int = 2017
     width: float = 1.0

@@ -19,14 +19,14 @@ from cnn_app.architectures.blocks import (
     image_input,
     squeeze_excite,
 )
-from cnn_app.registry import Variant
+from cnn_app.registry import ImageVariant
 
 # Table 2: expansion t, channels c, repeats n, stride s of the first
 STAGES = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))
 
 
 @dataclass(frozen=True, kw_only=True)
-class MobileNetV2(Variant):
+class MobileNetV2(ImageVariant):
     paper: str = "1801.04381"
     year: int = 2018
     width: float = 1.0

@@ -18,13 +18,13 @@ import keras
 from keras import layers
 
 from cnn_app.architectures.blocks import classifier, conv, image_input, pad, squeeze_excite
-from cnn_app.registry import Variant
+from cnn_app.registry import ImageVariant
 
 CELL = 5  # positions along a side that a cell sees
 
 
 @dataclass(frozen=True, kw_only=True)
-class Neocognitron(Variant):
+class Neocognitron(ImageVariant):
     planes: tuple[int, ...] = (24, 24, 24)  # of each module
     se_reduction: int | None = None
 

@@ -16,11 +16,11 @@ from keras import layers
 
 from cnn_app.architectures.blocks import image_input, squeeze_excite
 from cnn_app.errors import ModelError
-from cnn_app.registry import Variant
+from cnn_app.registry import ImageVariant
 
 
 @dataclass(frozen=True, kw_only=True)
-class Perceptron(Variant):
+class Perceptron(ImageVariant):
     se_reduction: int | None = None
 
 
@@ -42,5 +42,5 @@ def build(spec: Perceptron) -> keras.Model:
 
 
 def features(spec: Perceptron, x) -> dict:
-    """`retina`: the picture itself, as the unit sees it."""
+    """`retina`: the image itself, as the unit sees it."""
     return {"retina": squeeze_excite(x, spec.se_reduction, name="retina_se") if spec.se_reduction else x}

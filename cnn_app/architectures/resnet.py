@@ -16,13 +16,13 @@ from keras import layers
 from cnn_app.architectures.blocks import atrous, classifier, conv_bn, image_input, pad, squeeze_excite
 from cnn_app.errors import ModelError
 from cnn_app.layers import PadShortcut
-from cnn_app.registry import Variant
+from cnn_app.registry import ImageVariant
 
 SHORTCUTS = ("projection", "pad", "none")  # option B, option A, a plain network
 
 
 @dataclass(frozen=True, kw_only=True)
-class ResNet(Variant):
+class ResNet(ImageVariant):
     paper: str = "1512.03385"
     year: int = 2015
     depths: tuple[int, ...]  # residual units in each stage

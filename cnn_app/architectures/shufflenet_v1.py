@@ -18,14 +18,14 @@ from keras import layers
 from cnn_app.architectures.blocks import classifier, conv_bn, depthwise_bn, image_input, pad, squeeze_excite
 from cnn_app.errors import ModelError
 from cnn_app.layers import ChannelShuffle, JoinChannels
-from cnn_app.registry import Variant
+from cnn_app.registry import ImageVariant
 
 WIDTHS = {1: 144, 2: 200, 3: 240, 4: 272, 8: 384}  # Table 1: output channels of stage 2; they double with each stage
 REPEATS = (4, 8, 4)
 
 
 @dataclass(frozen=True, kw_only=True)
-class ShuffleNetV1(Variant):
+class ShuffleNetV1(ImageVariant):
     paper: str = "1707.01083"
     year: int = 2017
     groups: int = 3

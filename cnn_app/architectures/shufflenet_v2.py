@@ -15,7 +15,7 @@ from keras import layers
 from cnn_app.architectures.blocks import classifier, conv_bn, depthwise_bn, image_input, pad, squeeze_excite
 from cnn_app.errors import ModelError
 from cnn_app.layers import ChannelShuffle, ChannelSplit
-from cnn_app.registry import Variant
+from cnn_app.registry import ImageVariant
 
 STEM = 24
 WIDTHS = {  # Table 5: output channels of stages 2 to 4 and of the last convolution
@@ -28,7 +28,7 @@ REPEATS = (4, 8, 4)
 
 
 @dataclass(frozen=True, kw_only=True)
-class ShuffleNetV2(Variant):
+class ShuffleNetV2(ImageVariant):
     paper: str = "1807.11164"
     year: int = 2018
     scale: float = 1.0

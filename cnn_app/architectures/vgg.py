@@ -14,11 +14,11 @@ import keras
 from keras import layers
 
 from cnn_app.architectures.blocks import conv, conv_bn, image_input, logits, squeeze_excite
-from cnn_app.registry import Variant
+from cnn_app.registry import ImageVariant
 
 
 @dataclass(frozen=True, kw_only=True)
-class VGG(Variant):
+class VGG(ImageVariant):
     paper: str = "1409.1556"
     year: int = 2014
     dropout: float = 0.5  # behind fc6 and fc7

@@ -11,7 +11,7 @@ from cnn_app.cli.options import data_options, json_option, out_option
 def average(models, out, data, as_json):
     """Average the weights of models of one network, such as runs that went on from the same weights, into one.
 
-    All are measured on the test pictures of --data, or of those that the first was trained on.
+    All are measured on the test images of --data, or of those that the first was trained on.
 
     \b
     cnn-app average saved_models/seed0 saved_models/seed1 --out saved_models/photos

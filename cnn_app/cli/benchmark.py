@@ -22,7 +22,7 @@ class Counts(click.ParamType):
 @click.option("--threads", type=Counts(), default="1", show_default=True, help="How many threads; several with commas.")
 @json_option
 def benchmark(artifacts, threads, as_json):
-    """Time one picture in each ARTIFACT: a directory, .keras, .tflite, .onnx or SavedModel.
+    """Time one image in each ARTIFACT: a directory, .keras, .tflite, .onnx or SavedModel.
 
     All run in processes of their own that take turns, so that what else the machine does hits all alike.
 

@@ -5,7 +5,7 @@ from cnn_app.cli.options import json_option
 
 @click.group()
 def data():
-    """Look at pictures before training on them."""
+    """Look at images before training on them."""
 
 
 @data.command()

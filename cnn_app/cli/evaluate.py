@@ -8,13 +8,13 @@ from cnn_app.recipe import TTA
 @click.argument("artifacts", nargs=-1, required=True, type=click.Path(exists=True), metavar="MODEL...")
 @data_options()
 @click.option("--split", type=click.Choice(["train", "val", "test"]), default="test", show_default=True,
-              help="Which pictures; a folder without test/ has val/ stand in for it.")  # fmt: skip
+              help="Which images; a folder without test/ has val/ stand in for it.")  # fmt: skip
 @click.option("--tta", type=Words(TTA), default="none", show_default=True,
-              help=f"Average over views of each picture: {', '.join(TTA)}.")  # fmt: skip
+              help=f"Average over views of each image: {', '.join(TTA)}.")  # fmt: skip
 @click.option("--confusion", type=click.Path(dir_okay=False), help="Draw the confusion matrix into this PNG.")
 @json_option
 def evaluate(artifacts, data, split, tta, confusion, as_json):
-    """Measure each MODEL (a directory, .keras, .tflite, .onnx or SavedModel) on labelled pictures.
+    """Measure each MODEL (a directory, .keras, .tflite, .onnx or SavedModel) on labelled images.
 
     Several are also measured together, as the mean of their probabilities.
 
@@ -39,4 +39,4 @@ def evaluate(artifacts, data, split, tta, confusion, as_json):
     view.reports(measured.reports | ({"ensemble": report} if measured.ensemble else {}))
     counts = report.confusion.sum(1)
     classes = zip(report.per_class.items(), counts[counts > 0], strict=True)
-    view.table(["class", ">recall", ">pictures"], [(name, f"{recall:.4f}", n) for (name, recall), n in classes])
+    view.table(["class", ">recall", ">images"], [(name, f"{recall:.4f}", n) for (name, recall), n in classes])

@@ -11,9 +11,9 @@ from cnn_app.export.targets import TARGETS
 )
 @data_options(required=False)
 @click.option("--max-drop", type=click.FloatRange(0, 100), default=1.0, show_default=True,
-              help="Points of top-1 on held-out pictures that a file may lose.")  # fmt: skip
+              help="Points of top-1 on held-out images that a file may lose.")  # fmt: skip
 @click.option("--calibration", type=click.IntRange(1), default=200, show_default=True,
-              help="Training pictures that set the int8 ranges.")  # fmt: skip
+              help="Training images that set the int8 ranges.")  # fmt: skip
 @click.option("--qat-epochs", type=click.IntRange(0), default=0, show_default=True,
               help="Train on with rounding where an int8 file loses too much.")  # fmt: skip
 @click.option("--author", default="", help="Written into the files, as are the next two.")
@@ -22,9 +22,9 @@ from cnn_app.export.targets import TARGETS
 @click.option("--force", is_flag=True, help="Replace files that exist.")
 @json_option
 def export(directory, targets, data, max_drop, calibration, qat_epochs, author, license, version, force, as_json):
-    """Write the model in DIR for other runtimes, each proven against Keras on held-out pictures.
+    """Write the model in DIR for other runtimes, each proven against Keras on held-out images.
 
-    Without --data the pictures it was trained on are used: train for calibration, test for the proof.
+    Without --data the images it was trained on are used: train for calibration, test for the proof.
 
     \b
     cnn-app export saved_models/photos --to saved_model,tflite-int8,onnx

@@ -17,17 +17,15 @@ from cnn_app.cli.options import columns_option, data_options, image_option, json
     type=click.Choice(["logistic", "svm"]),
     help="Train a linear classifier on them and test it.",
 )
-@click.option(
-    "--project", type=click.Path(dir_okay=False), help="Draw all pictures as points of a plane into this PNG."
-)
+@click.option("--project", type=click.Path(dir_okay=False), help="Draw all images as points of a plane into this PNG.")
 @click.option("--projection", type=click.Choice(["tsne", "pca"]), default="tsne", show_default=True, help="How.")
-@click.option("--nearest", type=click.Path(exists=True, dir_okay=False), help="A picture to find neighbours of.")
+@click.option("--nearest", type=click.Path(exists=True, dir_okay=False), help="An image to find neighbours of.")
 @click.option("--sheet", type=click.Path(dir_okay=False), help="Draw the neighbours into this PNG.")
 @json_option
 def features(
     source, data, weights, columns, image, layer, out, classifier, project, projection, nearest, sheet, as_json
 ):
-    """Deep features of pictures: the activations of a listed NAME, a model directory or a .keras file.
+    """Deep features of images: the activations of a listed NAME, a model directory or a .keras file.
 
     \b
     cnn-app features mobilenet_v2 --from mobilenet_v2.h5 --data photos/ --linear logistic --project map.png
@@ -55,7 +53,7 @@ def features(
     if classifier:
         figures["linear"] = linear.assess(found, len(dataset.classes), classifier)
     if project:
-        title = f"{figures['n']:,} pictures as {model.name} sees them at {layer or 'its head'}"
+        title = f"{figures['n']:,} images as {model.name} sees them at {layer or 'its head'}"
         embedding.draw_map(found.vectors, found.labels, dataset.classes, projection, title, project)
     if nearest:
         figures["nearest"] = features.neighbours(tap, dataset, found, nearest)
@@ -63,10 +61,10 @@ def features(
             embedding.draw_sheet(nearest, dataset, shape, figures["nearest"], sheet)
     if as_json:
         return view.echo_json(figures)
-    click.echo(f"{figures['n']:,} pictures, {'x'.join(map(str, figures['shape']))} activations each")
+    click.echo(f"{figures['n']:,} images, {'x'.join(map(str, figures['shape']))} activations each")
     if classifier:
         result = figures["linear"]
         click.echo(f"{classifier} on {tap.output_shape[-1]} features: {result['split']} top-1 {result['top1']:.4f} of "
                    f"{result['n']:,}; C {result['C']:g}, cross-validated {result['validated']:.4f}")  # fmt: skip
     for row in figures.get("nearest", ()):
-        click.echo(f"{row['cosine']:.3f}  {row['label']}  {row['picture']}")
+        click.echo(f"{row['cosine']:.3f}  {row['label']}  {row['image']}")

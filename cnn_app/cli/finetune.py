@@ -11,7 +11,7 @@ from cnn_app.cli.options import columns_option, data_options, schedule_options, 
 @schedule_options(epochs=15, lr=2e-4, warmup=2.0, label_smoothing=0.1, augment=("flip", "crop"))
 @training_options
 def finetune(source, data, transfer, columns, schedule, image, out, resume, overwrite, dry_run, overfit_batch, as_json):
-    """Train the network NAME, or that of the model directory DIR, further on other pictures.
+    """Train the network NAME, or that of the model directory DIR, further on other images.
 
     NAME starts from ImageNet's weights unless --from gives others; classes that are new get a new head.
 
@@ -28,7 +28,7 @@ def finetune(source, data, transfer, columns, schedule, image, out, resume, over
 
     with view.reading() as progress:
         job = transferring.prepare(source, dict(columns), replace(data, image=image), schedule, transfer, progress)
-    for line in freezing.describe(job.model, job.regime):
+    for line in freezing.describe(job.model, job.freeze):
         click.echo(line, err=True)
     carry_out(
         job, out, resume=resume, overwrite=overwrite, dry_run=dry_run, overfit_batch=overfit_batch, as_json=as_json

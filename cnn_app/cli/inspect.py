@@ -12,7 +12,7 @@ from cnn_app.cli.options import columns_option, image_option, json_option
 def inspect(model, columns, image, by_layer, as_json):
     """Show what a network costs and sees: a listed NAME, a model directory or a .keras file.
 
-    Multiply-adds are those of convolutions and fully connected layers for one picture; memory is of float32 outputs.
+    Multiply-adds are those of convolutions and fully connected layers for one image; memory is of float32 outputs.
 
     \b
     cnn-app inspect resnet50

@@ -72,7 +72,7 @@ def data_options(required=True):
         )
         @click.option("--data-dir", type=click.Path(file_okay=False), help="Where TFDS sets lie.")
         @click.option("--on-bad-image", type=click.Choice(["error", "skip"]), default="error", show_default=True,
-                      help="What to do with a picture that cannot be read.")  # fmt: skip
+                      help="What to do with an image that cannot be read.")  # fmt: skip
         @functools.wraps(command)
         def wrapped(spec, data_dir, on_bad_image, **rest):
             data = spec and Data(source=spec, directory=data_dir, on_bad_image=on_bad_image)
@@ -87,8 +87,8 @@ def schedule_options(**defaults):
     """`schedule=Schedule(...)`, with a command's own defaults."""
     default = {name: getattr(DEFAULTS, name) for name in Schedule.__dataclass_fields__} | defaults
     options = [
-        click.option("--epochs", type=click.IntRange(1), help="Passes over the training pictures."),
-        click.option("--batch", type=click.IntRange(1), help="Pictures in a step."),
+        click.option("--epochs", type=click.IntRange(1), help="Passes over the training images."),
+        click.option("--batch", type=click.IntRange(1), help="Images in a step."),
         click.option("--optimizer", type=click.Choice(OPTIMIZERS), help="AdamW, or SGD with Nesterov momentum."),
         click.option("--lr", type=click.FloatRange(0), help="The highest learning rate."),
         click.option("--rate", type=click.Choice(RATES), help="How the learning rate falls."),
@@ -161,7 +161,7 @@ run_options = (
     click.option("--resume", is_flag=True, help="Go on with the run that was stopped in --out."),
     click.option("--overwrite", is_flag=True, help="Replace the model in --out."),
     click.option("--dry-run", is_flag=True, help="Take one step, show what a run would be, write nothing."),
-    click.option("--overfit-batch", is_flag=True, help="See whether one batch can be learned by heart; write nothing."),
+    click.option("--overfit-batch", is_flag=True, help="See whether one batch can be memorised; write nothing."),
 )
 
 

@@ -6,7 +6,7 @@ from cnn_app.cli.options import json_option
 
 
 @click.command()
-@click.argument("places", nargs=-1, required=True, metavar="[ARTIFACT] PICTURE...")
+@click.argument("places", nargs=-1, required=True, metavar="[ARTIFACT] IMAGE...")
 @click.option(
     "--endpoint", metavar="URL", help="Ask a server instead of an ARTIFACT: http(s):// or grpc(s)://HOST:PORT/NAME."
 )
@@ -15,11 +15,11 @@ from cnn_app.cli.options import json_option
 @click.option("--ca-file", type=click.Path(exists=True, dir_okay=False), help="Whom to trust for TLS, as PEM.")
 @click.option("--timeout", type=click.FloatRange(0, min_open=True), default=30, show_default=True,
               help="Seconds for an answer of the server.")  # fmt: skip
-@click.option("--top", type=click.IntRange(1), default=5, show_default=True, help="Labels for each picture.")
+@click.option("--top", type=click.IntRange(1), default=5, show_default=True, help="Labels for each image.")
 @json_option
 @click.pass_context
 def predict(ctx, places, endpoint, api_key_file, ca_file, timeout, top, as_json):
-    """Label each PICTURE: a file, a folder, or - for one on standard input.
+    """Label each IMAGE: a file, a folder, or - for one on standard input.
 
     ARTIFACT is a model directory, .keras, .tflite, .onnx or a SavedModel directory.
 
@@ -35,24 +35,24 @@ def predict(ctx, places, endpoint, api_key_file, ca_file, timeout, top, as_json)
 
         with Client(endpoint, options.api_key(api_key_file), timeout, ca_file) as client:
             names = list(files.names(places))
-            pictures = (data for _, data in files.named_pictures(names, sys.stdin.buffer))
+            images = (data for _, data in files.named_images(names, sys.stdin.buffer))
             with view.counting("asking", len(names)) as count:
                 answers = [
-                    {"picture": name, "top": answer.top(top)}
-                    for name, answer in zip(names, count(client.answers(pictures)), strict=True)
+                    {"image": name, "top": answer.top(top)}
+                    for name, answer in zip(names, count(client.answers(images)), strict=True)
                 ]
     else:
         from cnn_app.quiet import quiet_tensorflow
 
         artifact = click.Path(exists=True).convert(places[0], None, ctx)
         if len(places) == 1:
-            raise click.UsageError("Missing argument 'PICTURE...'.", ctx)
+            raise click.UsageError("Missing argument 'IMAGE...'.", ctx)
         quiet_tensorflow()
         from cnn_app import evaluation
 
-        answers = evaluation.predict(artifact, files.named_pictures(places[1:], sys.stdin.buffer), top)
+        answers = evaluation.predict(artifact, files.named_images(places[1:], sys.stdin.buffer), top)
     if as_json:
         return view.echo_json(list(answers))
     for answer in answers:
         best = "  ".join(f"{row['label']} {row['probability']:.3f}" for row in answer["top"])
-        click.echo(f"{answer['picture']}: {best}")
+        click.echo(f"{answer['image']}: {best}")

@@ -16,7 +16,7 @@ def carry_out(job, out, *, resume, overwrite, as_json, dry_run=False, overfit_ba
     if overfit_batch:
         with view.training(1) as watch:
             logs = run.overfit(job, watch)
-        text = f"learned {logs['pictures']} pictures by heart in {logs['steps']} steps: loss {logs['loss']:.3g}"
+        text = f"memorised {logs['images']} images in {logs['steps']} steps: loss {logs['loss']:.3g}"
         return view.echo_json(logs) if as_json else click.echo(text)
     if job.dataset.skipped:
         click.echo(f"left out {len(job.dataset.skipped)}: " + "; ".join(job.dataset.skipped[:5]), err=True)

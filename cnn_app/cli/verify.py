@@ -9,7 +9,7 @@ from cnn_app.cli.options import json_option
 def verify(artifacts, as_json):
     """Repeat on this machine what each exported ARTIFACT answered where it was exported.
 
-    The golden pictures and answers lie beside a .tflite or .onnx file, and inside a SavedModel.
+    The golden images and answers lie beside a .tflite or .onnx file, and inside a SavedModel.
 
     \b
     cnn-app verify saved_models/photos/mobile/photos-int8.tflite saved_models/photos/serving/1
@@ -29,7 +29,7 @@ def verify(artifacts, as_json):
              "yes" if check.untouched else "no", "passed" if check.passed else "FAILED")
             for check in checks
         ]  # fmt: skip
-        view.table(["artifact", ">pictures", ">agreement", ">max |Δp|", ">allowed", "as exported", "result"], rows)
+        view.table(["artifact", ">images", ">agreement", ">max |Δp|", ">allowed", "as exported", "result"], rows)
     failed = [check.artifact for check in checks if not check.passed]
     if failed:
         raise ExportError(f"{', '.join(failed)} does not answer as it was exported; copy it again, or export it here")

@@ -26,7 +26,7 @@ def table(columns, rows, title=None):
 def reports(named):
     """A line for each classification.Report."""
     rows = [(name, f"{r.top1:.4f}", f"{r.top5:.4f}", f"{r.loss:.4f}", f"{r.n:,}") for name, r in named.items()]
-    table(["model", ">top-1", ">top-5", ">loss", ">pictures"], rows)
+    table(["model", ">top-1", ">top-5", ">loss", ">images"], rows)
 
 
 def echo_json(value):
@@ -115,9 +115,9 @@ def comparisons(as_json):
             echo_json([result.as_json() for result in results])
         elif results:
             first = results[0]
-            title = f"{first.n} held-out pictures; Keras top-1 {first.keras_top1:.4f}; one picture on one thread"
+            title = f"{first.n} held-out images; Keras top-1 {first.keras_top1:.4f}; one image on one thread"
             figures = [">top-1", ">drop", ">agreement", ">max |Δp|", ">MB", ">ms", ">delegates", "outside"]
-            table(["target", "rung", *figures], map(_comparison, results), title)
+            table(["target", "strategy", *figures], map(_comparison, results), title)
 
 
 def coverage(delegates, outside):
@@ -130,7 +130,7 @@ def coverage(delegates, outside):
 
 def _comparison(result):
     return (
-        result.target, result.rung, f"{result.top1:.4f}", f"{result.drop:+.2f}", f"{result.agreement:.4f}",
+        result.target, result.strategy, f"{result.top1:.4f}", f"{result.drop:+.2f}", f"{result.agreement:.4f}",
         f"{result.max_difference:.1e}", f"{result.bytes / 1e6:.2f}", f"{result.latency_ms:.2f}",
         *coverage(result.delegates, result.outside),
     )  # fmt: skip

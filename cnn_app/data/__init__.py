@@ -1,4 +1,4 @@
-"""Where pictures come from. A source is a module here with `load(data) -> Dataset`; one place to add the next."""
+"""Where images come from. A source is a module here with `load(data) -> Dataset`; one place to add the next."""
 
 from __future__ import annotations
 

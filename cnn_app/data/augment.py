@@ -1,4 +1,4 @@
-"""Changed pictures for training: moved, distorted and mixed ones. All is a function of a seed."""
+"""Changed images for training: moved, distorted and mixed ones. All is a function of a seed."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ def augmented(images: tf.Tensor, seed: tuple, augment: tuple[str, ...]) -> tf.Te
 
 
 def mixed(images: tf.Tensor, labels: tf.Tensor, seed: tuple, augment: tuple[str, ...]) -> tuple[tf.Tensor, tf.Tensor]:
-    """Blend each picture and its label (b, classes) with its neighbour's: all of it (mixup) or a box of it (cutmix).
+    """Blend each image and its label (b, classes) with its neighbour's: all of it (mixup) or a box of it (cutmix).
 
-    With both, a coin decides for each picture.
+    With both, a coin decides for each image.
     """
     kinds = [kind for kind in ("mixup", "cutmix") if kind in augment]
     if not kinds:
@@ -37,7 +37,7 @@ def mixed(images: tf.Tensor, labels: tf.Tensor, seed: tuple, augment: tuple[str,
 
 
 def _mixup(images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-    """How much of each pixel stays: the same for all of a picture."""
+    """How much of each pixel stays: the same for all of an image."""
     return tf.zeros_like(images[..., :1], tf.float32) + _beta(images, seed, MIXUP_ALPHA)
 
 

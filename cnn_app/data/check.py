@@ -1,4 +1,4 @@
-"""What is in a folder of pictures, before anything is trained on it."""
+"""What is in a folder of images, before anything is trained on it."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from pathlib import Path
 
 import numpy as np
 
-from cnn_app.data import folder, pictures
+from cnn_app.data import folder, images
 from cnn_app.errors import DataError
 from cnn_app.recipe import Data
 
 
 @dataclass(frozen=True)
 class Finding:
-    """counts: class -> split -> pictures. duplicates: groups of equal files that lie in more than one split."""
+    """counts: class -> split -> images. duplicates: groups of equal files that lie in more than one split."""
 
     counts: dict[str, dict[str, int]]
     unreadable: dict[str, str]  # path -> reason
     duplicates: list[list[str]]
-    sizes: dict[str, int]  # of the pictures in pixels: smallest and largest side, median width and height
+    sizes: dict[str, int]  # of the images in pixels: smallest and largest side, median width and height
     formats: dict[str, int]
-    refusal: str | None  # why nothing can be trained on this folder, readable pictures or not
+    refusal: str | None  # why nothing can be trained on this folder, readable images or not
 
     @property
     def sound(self) -> bool:
@@ -32,14 +32,14 @@ class Finding:
 
 
 def check(root: Path, progress=lambda what, done, total: None) -> Finding:
-    """Open every picture under `root` (class folders, with or without train/ val/ test/)."""
+    """Open every image under `root` (class folders, with or without train/ val/ test/)."""
     entries, refusal = _entries(root)
     counts: dict[str, Counter] = defaultdict(Counter)
     for split, label, _ in entries:
         counts[label][split] += 1
     paths = sorted({path for _, _, path in entries})
     unreadable, digests, sizes, formats = {}, {}, [], Counter()
-    with pictures.quiet_sizes(), ThreadPoolExecutor() as pool:
+    with images.quiet_sizes(), ThreadPoolExecutor() as pool:
         for done, (path, looked) in enumerate(zip(paths, pool.map(_look, paths), strict=True), start=1):
             reason, digests[path], size, kind = looked
             if reason:
@@ -53,7 +53,7 @@ def check(root: Path, progress=lambda what, done, total: None) -> Finding:
 
 
 def _entries(root: Path) -> tuple[list[tuple[str, str, Path]], str | None]:
-    """(split, class, path) of every picture as training divides them, or as they lie where it would refuse them."""
+    """(split, class, path) of every image as training divides them, or as they lie where it would refuse them."""
     try:
         dataset = folder.load(Data(source=str(root)))
     except DataError as error:
@@ -64,9 +64,9 @@ def _entries(root: Path) -> tuple[list[tuple[str, str, Path]], str | None]:
         name: split for name, split in dataset.splits.items() if name != "test" or split is not dataset.splits["val"]
     }
     return [
-        (name, dataset.classes[label], root / picture)
+        (name, dataset.classes[label], root / image)
         for name, split in splits.items()
-        for picture, label in zip(split.names, split.labels, strict=True)
+        for image, label in zip(split.names, split.labels, strict=True)
     ], None
 
 
@@ -96,9 +96,9 @@ def _look(path: Path) -> tuple[str | None, str, tuple[int, int], str]:
         return reason, "", (0, 0), ""
     data = path.read_bytes()
     try:
-        with Image.open(path, formats=pictures.FORMATS) as picture:
-            size, kind = picture.size, picture.format
-        pictures.decode(tf.constant(data))  # what training does, which is stricter than Pillow
+        with Image.open(path, formats=images.FORMATS) as image:
+            size, kind = image.size, image.format
+        images.decode(tf.constant(data))  # what training does, which is stricter than Pillow
         return None, hashlib.sha256(data).hexdigest(), size, kind
     except (OSError, tf.errors.InvalidArgumentError):
-        return "the picture is damaged or cut off", "", (0, 0), ""
+        return "the image is damaged or cut off", "", (0, 0), ""

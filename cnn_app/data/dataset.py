@@ -1,4 +1,4 @@
-"""Pictures with labels, in splits. Everything downstream (training, calibration, evaluation) reads a Split."""
+"""Images with labels, in splits. Everything downstream (training, calibration, evaluation) reads a Split."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ SPLITS = ("train", "val", "test")
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """n pictures of any size.
+    """n images of any size.
 
     read: a scalar int64 tensor, the index, -> uint8 (height, width, channels); runs inside tf.data.
-    problem: an index -> why that picture must not even be decoded, or None; for pictures from outside.
-    array: the same pictures as one uint8 array (n, H, W, C), once they were brought to one size and fit in memory.
+    problem: an index -> why that image must not even be decoded, or None; for images from outside.
+    array: the same images as one uint8 array (n, H, W, C), once they were brought to one size and fit in memory.
     """
 
-    names: Sequence[str]  # of the pictures, for messages
+    names: Sequence[str]  # of the images, for messages
     labels: np.ndarray  # (n,) int64
     read: Callable
     problem: Callable[[int], str | None] | None = None
@@ -41,7 +41,7 @@ class Split:
         return tf.constant(self.array)
 
     def take(self, indices: np.ndarray) -> Split:
-        """The pictures at `indices`, in that order."""
+        """The images at `indices`, in that order."""
         import tensorflow as tf
 
         indices = np.asarray(indices, np.int64)
@@ -62,10 +62,10 @@ class Dataset:
     source: str
     classes: tuple[str, ...]
     splits: dict[str, Split]
-    skipped: tuple[str, ...] = ()  # unreadable pictures that were left out, with the reason
+    skipped: tuple[str, ...] = ()  # unreadable images that were left out, with the reason
 
     def in_order(self, labels: Sequence[str]) -> Dataset:
-        """The same pictures, labelled by the places of their classes in `labels`, which must be the same classes."""
+        """The same images, labelled by the places of their classes in `labels`, which must be the same classes."""
         if set(labels) != set(self.classes):
             lacking, extra = sorted(set(self.classes) - set(labels)), sorted(set(labels) - set(self.classes))
             parts = [f"the model does not know {', '.join(lacking[:5])}"] * bool(lacking)
@@ -82,17 +82,17 @@ class Dataset:
         return {name: len(split) for name, split in self.splits.items()}
 
     def fingerprint(self) -> str:
-        """SHA-256 over classes and, for each split, the pictures' names and labels."""
+        """SHA-256 over classes and, for each split, the images' names and labels."""
         digest = hashlib.sha256("\n".join(self.classes).encode())
         for name in SPLITS:
             split = self.splits[name]
-            lines = (f"{picture}\t{label}" for picture, label in zip(split.names, split.labels, strict=True))
+            lines = (f"{image}\t{label}" for image, label in zip(split.names, split.labels, strict=True))
             digest.update("\n".join((name, *lines)).encode())
         return digest.hexdigest()
 
 
 def split_of(name: str) -> str:
-    """Which split a picture falls into by its name alone, so that adding pictures never moves old ones."""
+    """Which split an image falls into by its name alone, so that adding images never moves old ones."""
     share = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big") / 2**64
     return "test" if share < TEST_SHARE else "val" if share < TEST_SHARE + VAL_SHARE else "train"
 
@@ -118,18 +118,18 @@ def complete(source: str, classes: Sequence[str], splits: dict[str, Split]) -> D
         missing = [classes[label] for label in range(len(classes)) if label not in splits[name].labels]
         if len(splits[name]) == 0:
             raise DataError(
-                f"{source}: no picture falls into {name}; add pictures, or make train/ and val/ folders yourself"
+                f"{source}: no image falls into {name}; add images, or make train/ and val/ folders yourself"
             )
         if missing and name == "train":
             raise DataError(
-                f"{source}: train has no picture of {', '.join(missing[:5])}; add pictures of it or remove the class"
+                f"{source}: train has no image of {', '.join(missing[:5])}; add images of it or remove the class"
             )
     return Dataset(source, tuple(classes), {name: splits[name] for name in SPLITS})
 
 
 def from_array(names: Sequence[str], labels: np.ndarray, array: np.ndarray) -> Split:
-    """A split of pictures that are in memory already: uint8 (n, H, W, C)."""
+    """A split of images that are in memory already: uint8 (n, H, W, C)."""
     import tensorflow as tf
 
-    pictures = tf.constant(array)
-    return Split(names, np.asarray(labels, np.int64), lambda i: pictures[i], array=array)
+    images = tf.constant(array)
+    return Split(names, np.asarray(labels, np.int64), lambda i: images[i], array=array)

@@ -1,4 +1,4 @@
-"""Handwritten digits, 8x8 in 17 greys: 1,797 real pictures that come with scikit-learn (UCI ML repository, 1998)."""
+"""Handwritten digits, 8x8 in 17 greys: 1,797 real images that come with scikit-learn (UCI ML repository, 1998)."""
 
 import numpy as np
 
@@ -11,8 +11,6 @@ def load(data: Data) -> Dataset:
     from sklearn.datasets import load_digits
 
     digits = load_digits()
-    pictures = np.round(digits.images * (255 / 16)).astype(np.uint8)[..., None]
-    names = [f"digit-{i:04d}" for i in range(len(pictures))]
-    return complete(
-        "digits", [str(digit) for digit in range(10)], {"train": from_array(names, digits.target, pictures)}
-    )
+    images = np.round(digits.images * (255 / 16)).astype(np.uint8)[..., None]
+    names = [f"digit-{i:04d}" for i in range(len(images))]
+    return complete("digits", [str(digit) for digit in range(10)], {"train": from_array(names, digits.target, images)})

@@ -1,4 +1,4 @@
-"""Encoded pictures from where a person points: files, folders, standard input. Nothing heavy is imported for it."""
+"""Encoded images from where a person points: files, folders, standard input. Nothing heavy is imported for it."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ MAX_BYTES = 256 * 2**20  # of a file
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif")
 
 
-def named_pictures(places: Iterable[str], stdin: BinaryIO) -> Iterator[tuple[str, bytes]]:
-    """Files, all pictures under folders, and `-` for the bytes on `stdin`, as (name, bytes)."""
+def named_images(places: Iterable[str], stdin: BinaryIO) -> Iterator[tuple[str, bytes]]:
+    """Files, all images under folders, and `-` for the bytes on `stdin`, as (name, bytes)."""
     for name in names(places):
         yield name, stdin.read(MAX_BYTES + 1) if name == "-" else content(Path(name))
 
@@ -26,7 +26,7 @@ def names(places: Iterable[str]) -> Iterator[str]:
             continue
         found = sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES)
         if not found:
-            raise DataError(f"{place} has no pictures in it ({', '.join(SUFFIXES)})")
+            raise DataError(f"{place} has no images in it ({', '.join(SUFFIXES)})")
         yield from map(str, found)
 
 

@@ -7,22 +7,20 @@ from pathlib import Path
 
 import numpy as np
 
-from cnn_app.data import pictures
+from cnn_app.data import images
 from cnn_app.data.dataset import SPLITS, Dataset, Split, complete
 from cnn_app.errors import DataError
 from cnn_app.recipe import Data
 
 
 def load(data: Data) -> Dataset:
-    """The splits of the folder `data.source`; whether each picture decodes is found out by `pipeline.prepare`."""
+    """The splits of the folder `data.source`; whether each image decodes is found out by `pipeline.prepare`."""
     root = Path(data.source)
     found = scan(root)
     classes = sorted({label for files in found.values() for label in files})
     for name, files in found.items():
         if empty := [label for label in files if not files[label]]:
-            raise DataError(
-                f"{root}: the class folder {empty[0]!r} has no pictures; add some ({_kinds()}) or remove it"
-            )
+            raise DataError(f"{root}: the class folder {empty[0]!r} has no images; add some ({_kinds()}) or remove it")
         if extra := sorted(set(files) - set(found["train"])):
             raise DataError(
                 f"{root}: {name} has the class {extra[0]!r}, which train lacks; add it there or remove it here"
@@ -31,7 +29,7 @@ def load(data: Data) -> Dataset:
 
 
 def scan(root: Path) -> dict[str, dict[str, list[Path]]]:
-    """split -> class -> its picture files, sorted. Without split folders everything is `train`."""
+    """split -> class -> its image files, sorted. Without split folders everything is `train`."""
     try:
         folders = {name: root / name for name in SPLITS if (root / name).is_dir()}
         if folders and "train" not in folders:
@@ -44,7 +42,7 @@ def scan(root: Path) -> dict[str, dict[str, list[Path]]]:
     for name, files in found.items():
         if not files:
             where = folders.get(name, root)
-            raise DataError(f"{where} is empty: it needs a folder for each class with pictures in it ({_kinds()})")
+            raise DataError(f"{where} is empty: it needs a folder for each class with images in it ({_kinds()})")
     return found
 
 
@@ -52,7 +50,7 @@ def header_problem(path: str) -> str | None:
     """Why the file at `path` is not to be decoded, from its header and its size; None if it may be."""
     try:
         with open(path, "rb") as stream:
-            return pictures.problem(stream)
+            return images.problem(stream)
     except OSError as error:
         return error.strerror
 
@@ -63,7 +61,7 @@ def _classes(folder: Path) -> dict[str, list[Path]]:
 
 
 def _files(folder: Path) -> list[Path]:
-    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in pictures.SUFFIXES and path.is_file())
+    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in images.SUFFIXES and path.is_file())
     for path in files:
         if str(path).encode(errors="replace") != os.fsencode(path):
             raise DataError(f"the name of {os.fsencode(path)!r} is not UTF-8; rename it")
@@ -80,10 +78,10 @@ def _split(root: Path, files: dict[str, list[Path]], classes: list[str]) -> Spli
     return Split(
         names,
         np.array(labels, np.int64),
-        lambda i: pictures.decode(tf.io.read_file(places[i])),
+        lambda i: images.decode(tf.io.read_file(places[i])),
         lambda i: header_problem(paths[i]),
     )
 
 
 def _kinds() -> str:
-    return ", ".join(pictures.SUFFIXES)
+    return ", ".join(images.SUFFIXES)

@@ -10,12 +10,12 @@ import numpy as np
 import psutil
 import tensorflow as tf
 
-from cnn_app.data import pictures
+from cnn_app.data import images
 from cnn_app.data.augment import augmented, mixed
 from cnn_app.data.dataset import Dataset, Split
 from cnn_app.errors import DataError
 
-MEMORY_SHARE = 0.25  # of the free memory that decoded pictures may take
+MEMORY_SHARE = 0.25  # of the free memory that decoded images may take
 
 Progress = Callable[[str, int, int], None]  # what is done, how much, of how much
 
@@ -23,7 +23,7 @@ Progress = Callable[[str, int, int], None]  # what is done, how much, of how muc
 def prepare(
     dataset: Dataset, image: tuple[int, int, int], *, skip_bad: bool = False, progress: Progress | None = None
 ) -> Dataset:
-    """Bring every picture to `image`, and find those that cannot be read: an error names them, or they are left out."""
+    """Bring every image to `image`, and find those that cannot be read: an error names them, or they are left out."""
     done: dict[int, Split] = {}
     bad: dict[int, list[str]] = {}
     for name, split in dataset.splits.items():
@@ -39,10 +39,10 @@ def prepare(
     for name, split in splits.items():
         if len(split) == 0:
             first = bad[id(dataset.splits[name])][0]
-            raise DataError(f"{dataset.source}: not one picture of {name} can be read, such as {first}")
+            raise DataError(f"{dataset.source}: not one image of {name} can be read, such as {first}")
     for label, name in enumerate(dataset.classes):
         if label not in splits["train"].labels:
-            raise DataError(f"{dataset.source}: not one picture of the class {name!r} in train can be read")
+            raise DataError(f"{dataset.source}: not one image of the class {name!r} in train can be read")
     return replace(dataset, splits=splits, skipped=tuple(skipped))
 
 
@@ -50,30 +50,30 @@ def _prepare(split: Split, image: tuple[int, int, int], progress) -> tuple[Split
     if split.array is not None and split.array.shape[1:] == image:
         return split, []
     read = split.read
-    sized = replace(split, read=lambda i: pictures.to_size(read(i), image), problem=None, array=None)
+    sized = replace(split, read=lambda i: images.to_size(read(i), image), problem=None, array=None)
     reasons = _header_problems(split)
     sound = np.setdiff1d(np.arange(len(split)), list(reasons))
     keep = len(split) * np.prod(image) <= MEMORY_SHARE * psutil.virtual_memory().available
     array = np.empty((len(split), *image), np.uint8) if keep else None
     records = tf.data.Dataset.from_tensor_slices(sound).map(lambda i: (i, sized.read(i)), tf.data.AUTOTUNE)
     good = np.zeros(len(split), bool)
-    for count, (i, picture) in enumerate(records.ignore_errors().prefetch(64).as_numpy_iterator(), start=1):
+    for count, (i, image) in enumerate(records.ignore_errors().prefetch(64).as_numpy_iterator(), start=1):
         good[i] = True
         if keep:
-            array[i] = picture
+            array[i] = image
         if count % 64 == 0:
             progress(count, len(split))
     progress(len(split), len(split))
-    bad = [f"{split.names[i]}: {reasons.get(i, 'the picture is damaged or cut off')}" for i in np.flatnonzero(~good)]
+    bad = [f"{split.names[i]}: {reasons.get(i, 'the image is damaged or cut off')}" for i in np.flatnonzero(~good)]
     sized = replace(sized, array=array)
     return (sized.take(np.flatnonzero(good)) if bad else sized), bad
 
 
 def _header_problems(split: Split) -> dict[int, str]:
-    """index -> reason, of the pictures that are not safe to decode."""
+    """index -> reason, of the images that are not safe to decode."""
     if split.problem is None:
         return {}
-    with pictures.quiet_sizes(), ThreadPoolExecutor() as pool:
+    with images.quiet_sizes(), ThreadPoolExecutor() as pool:
         return {i: reason for i, reason in enumerate(pool.map(split.problem, range(len(split)))) if reason}
 
 
@@ -109,7 +109,7 @@ def steps_per_epoch(split: Split, batch: int) -> int:
 
 
 def stratified(split: Split, count: int, seed: int = 0) -> np.ndarray:
-    """Indices of `count` pictures, the classes as evenly as they allow."""
+    """Indices of `count` images, the classes as evenly as they allow."""
     order = np.random.default_rng(seed).permutation(len(split))
     labels = split.labels[order]
     rank = np.zeros(len(split), int)  # the how-manieth of its class
@@ -120,8 +120,8 @@ def stratified(split: Split, count: int, seed: int = 0) -> np.ndarray:
 
 def arrays(split: Split, batch: int) -> Iterator[np.ndarray]:
     """The pixels of `batches`, as arrays."""
-    for images, _ in batches(split, batch).as_numpy_iterator():
-        yield images
+    for pixels, _ in batches(split, batch).as_numpy_iterator():
+        yield pixels
 
 
 def _pixels(split: Split, indices: tf.data.Dataset, batch: int) -> tf.data.Dataset:

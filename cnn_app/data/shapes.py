@@ -1,4 +1,4 @@
-"""Drawn pictures: five shapes in random colours, places, sizes and angles on noise. The same at every call."""
+"""Drawn images: five shapes in random colours, places, sizes and angles on noise. The same at every call."""
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -19,22 +19,22 @@ CLASSES = tuple(CORNERS)
 
 
 def load(data: Data) -> Dataset:
-    """Five classes of 200 pictures, uint8 (n, 64, 64, 3)."""
+    """Five classes of 200 images, uint8 (n, 64, 64, 3)."""
     rng = np.random.default_rng(0)
     labels = np.arange(PER_CLASS * len(CLASSES)) % len(CLASSES)
-    pictures = np.stack([draw(CLASSES[label], rng) for label in labels])
+    images = np.stack([draw(CLASSES[label], rng) for label in labels])
     names = [f"{CLASSES[label]}-{i:04d}" for i, label in enumerate(labels)]
-    return complete("shapes", CLASSES, {"train": from_array(names, labels, pictures)})
+    return complete("shapes", CLASSES, {"train": from_array(names, labels, images)})
 
 
 def draw(shape: str, rng: np.random.Generator) -> np.ndarray:
-    """One picture of `shape`, uint8 (64, 64, 3)."""
+    """One image of `shape`, uint8 (64, 64, 3)."""
     ground = rng.normal(rng.uniform(0, 255, 3), 8, (SIDE, SIDE, 3))
-    picture = Image.fromarray(np.clip(ground, 0, 255).astype(np.uint8))
+    image = Image.fromarray(np.clip(ground, 0, 255).astype(np.uint8))
     colour = tuple(int(value) for value in (ground.mean((0, 1)) + rng.uniform(80, 176, 3)) % 256)
     radius = rng.uniform(16, 28)
     radii = radius * np.array(CORNERS[shape])
     angles = rng.uniform(0, 2 * np.pi) + np.arange(len(radii)) * 2 * np.pi / len(radii)
     points = rng.uniform(radius, SIDE - radius, 2) + radii[:, None] * np.stack([np.cos(angles), np.sin(angles)], axis=1)
-    ImageDraw.Draw(picture).polygon([tuple(point) for point in points], fill=colour)
-    return np.asarray(picture)
+    ImageDraw.Draw(image).polygon([tuple(point) for point in points], fill=colour)
+    return np.asarray(image)

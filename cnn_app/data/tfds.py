@@ -1,11 +1,11 @@
-"""Data sets of TensorFlow Datasets: `tfds:NAME`, kept as encoded pictures in memory."""
+"""Data sets of TensorFlow Datasets: `tfds:NAME`, kept as encoded images in memory."""
 
 from __future__ import annotations
 
 import numpy as np
 import psutil
 
-from cnn_app.data import pictures
+from cnn_app.data import images
 from cnn_app.data.dataset import Dataset, Split, complete
 from cnn_app.errors import DataError
 from cnn_app.recipe import Data
@@ -54,4 +54,4 @@ def _split(builder, name: str) -> Split:
     pairs = [(record["image"], record["label"]) for record in records.as_numpy_iterator()]
     encoded = tf.constant([image for image, _ in pairs])
     names = [f"{name}-{i:07d}" for i in range(len(pairs))]
-    return Split(names, np.array([label for _, label in pairs], np.int64), lambda i: pictures.decode(encoded[i]))
+    return Split(names, np.array([label for _, label in pairs], np.int64), lambda i: images.decode(encoded[i]))

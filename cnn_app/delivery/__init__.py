@@ -1,4 +1,4 @@
-"""Signed delivery of mobile model files, in TUF's format: a keeper publishes a static catalogue, clients fetch from it.
+"""Signed delivery of mobile model files, in TUF's format: a publisher signs a static catalogue, clients fetch from it.
 
 CATALOGUE/
     metadata/   N.root.json  N.targets.json  N.snapshot.json  timestamp.json

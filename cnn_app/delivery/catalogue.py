@@ -1,4 +1,4 @@
-"""What a keeper does with a catalogue. Every change is published whole or not at all.
+"""What a publisher does with a catalogue. Every change is published whole or not at all.
 
 `now` is the time of signing; it is an argument so that it can be another than the clock's.
 """

@@ -21,8 +21,8 @@ from tuf.ngclient import Updater, UpdaterConfig
 
 from cnn_app.artifacts import replacing, write_bytes
 from cnn_app.delivery.entry import SUFFIX, Entry, Wanted, choose, of_target
+from cnn_app.delivery.errors import told
 from cnn_app.delivery.fetcher import ResumingFetcher
-from cnn_app.delivery.refusals import told
 from cnn_app.errors import ArtifactError, DeliveryError
 from cnn_app.export import golden
 from cnn_app.lock import locked
@@ -38,7 +38,7 @@ class Fetched:
     path: str
     entry: Entry
     changed: bool
-    checked: int  # golden pictures that were answered here as where it was exported
+    checked: int  # golden images that were answered here as where it was exported
 
 
 def fetch(source: str, wanted: Wanted, *, root: str | os.PathLike[str], out: str | os.PathLike[str]) -> Fetched:
@@ -107,7 +107,7 @@ def _refresh(updater: Updater, fetcher: ResumingFetcher, state: Path, source: st
             signed = Metadata.from_bytes(data).signed
             if signed.is_expired(datetime.now(UTC)):
                 raise DeliveryError(
-                    f"{signed.type} of {source} expired on {signed.expires:%Y-%m-%d}: its keeper runs deliver renew, "
+                    f"{signed.type} of {source} expired on {signed.expires:%Y-%m-%d}: its publisher renews it, "
                     "or somebody shows you an old state"
                 ) from error
         raise
@@ -138,7 +138,7 @@ def _bring(updater: Updater, entry: Entry, out: Path) -> Fetched:
 
 
 def _proven(model: Path, entry: Entry) -> int:
-    """How many golden pictures the file answers here as where it was exported; 0 where no interpreter is."""
+    """How many golden images the file answers here as where it was exported; 0 where no interpreter is."""
     try:
         interpreter_class()
     except ArtifactError:
@@ -147,6 +147,6 @@ def _proven(model: Path, entry: Entry) -> int:
     if not check.passed:
         raise DeliveryError(
             f"{entry.name} {entry.version} does not answer on this machine as where it was exported: scores differ by "
-            f"{check.max_difference:.1e}, {check.tolerance:.0e} is allowed; tell its keeper"
+            f"{check.max_difference:.1e}, {check.tolerance:.0e} is allowed; tell its publisher"
         )
     return check.n

@@ -78,7 +78,7 @@ def of_target(target: TargetFile) -> Entry | None:
         raise DeliveryError(f"{target.path} is described in a way that this version does not know: {error}; "
                             "update cnn-app") from error  # fmt: skip
     if entry.path != target.path:
-        raise DeliveryError(f"{target.path} is described as {entry.path}; its keeper removes it and adds it again")
+        raise DeliveryError(f"{target.path} is described as {entry.path}; its publisher removes it and adds it again")
     return entry
 
 

@@ -23,7 +23,7 @@ MAX_BYTES = 10_000
 
 @dataclass(frozen=True)
 class Keys:
-    """Where a keeper's keys are: `ROLE.pem` in `folder`, and CNN_APP_KEY_ROLE in `environment`."""
+    """Where a publisher's keys are: `ROLE.pem` in `folder`, and CNN_APP_KEY_ROLE in `environment`."""
 
     folder: Path | None = None
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)  # keys belong in no traceback

@@ -17,7 +17,7 @@ from securesystemslib.signer import Signer
 from tuf.api.metadata import Metadata, MetaFile, Root, Snapshot, TargetFile, Targets, Timestamp
 
 from cnn_app.artifacts import write_bytes
-from cnn_app.delivery.refusals import told
+from cnn_app.delivery.errors import told
 from cnn_app.errors import DeliveryError
 from cnn_app.lock import locked
 
@@ -84,7 +84,7 @@ def _root(path: Path) -> Metadata[Root]:
         following = _parsed(path, f"{metadata.signed.version + 1}.root.json", "root")
         if following.signed.version != metadata.signed.version + 1:
             raise DeliveryError(f"{path} has a root of version {following.signed.version} in another one's place; its "
-                                "keeper restores it")  # fmt: skip
+                                "publisher restores it")  # fmt: skip
         for judge in (metadata, following):
             judge.signed.verify_delegate("root", following.signed_bytes, following.signatures)
         metadata = following
@@ -103,12 +103,12 @@ def _parsed(path: Path, name: str, role: str, vouched: MetaFile | None = None) -
     try:
         data = place.read_bytes()
     except OSError as error:
-        raise DeliveryError(f"cannot read {place}: {error.strerror}; its keeper restores it") from error
+        raise DeliveryError(f"cannot read {place}: {error.strerror}; its publisher restores it") from error
     if vouched:
         vouched.verify_length_and_hashes(data)
     metadata: Metadata = Metadata.from_bytes(data)
     if metadata.signed.type != role:
-        raise DeliveryError(f"{place} holds {metadata.signed.type} metadata; its keeper restores it")
+        raise DeliveryError(f"{place} holds {metadata.signed.type} metadata; its publisher restores it")
     return metadata
 
 
@@ -122,7 +122,7 @@ def refuse_expired(state: State, path: Path, now: datetime) -> None:
 
 @contextmanager
 def editing(path: Path, unverified: str = "") -> Iterator[State]:
-    """The newest state, for one keeper at a time; whatever happens inside, no half-written file stays."""
+    """The newest state, for one publisher at a time; whatever happens inside, no half-written file stays."""
     with told(path), locked(existing(path), DeliveryError):
         state = load(path, unverified)
         try:

@@ -1,6 +1,6 @@
-"""Pictures and answers that travel with an exported file, so that any machine can tell whether it computes the same.
+"""Images and answers that travel with an exported file, so that any machine can tell whether it computes the same.
 
-photos-int8.golden.npz lies beside photos-int8.tflite, assets.extra/golden.npz inside a SavedModel. It holds `pictures`,
+photos-int8.golden.npz lies beside photos-int8.tflite, assets.extra/golden.npz inside a SavedModel. It holds `images`,
 uint8 (n, H, W, C), the file's own `scores` for them where it was exported, float32 (n, classes), those of the Keras
 model, `reference`, the `tolerance` of a score on another machine, and the file's `sha256`.
 """
@@ -20,7 +20,7 @@ from cnn_app.errors import ArtifactError
 from cnn_app.export.targets import Target
 from cnn_app.runtimes import open_model
 
-PICTURES = 8
+IMAGES = 8
 SELFTEST = Path(__file__).with_name("selftest.py")  # runs with NumPy and an interpreter alone
 EXACT, ROUNDED = 1e-4, 0.02  # of a score, in float32 and where kernels round differently
 MAX_BYTES = 256 * 2**20
@@ -49,11 +49,11 @@ def place(artifact: Path) -> Path:
 
 def write(artifact: Path, target: Target, pixels: np.ndarray, reference: np.ndarray) -> None:
     """Ask the written artifact about the first of `pixels`; `reference` has what Keras says (n, classes)."""
-    pixels = pixels[:PICTURES]
+    pixels = pixels[:IMAGES]
     exact = target.weights == target.activations == "float32"
     buffer, digest = io.BytesIO(), "" if artifact.is_dir() else sha256(artifact)
     np.savez(
-        buffer, pictures=pixels, scores=open_model(artifact).predict(pixels), reference=reference[: len(pixels)],
+        buffer, images=pixels, scores=open_model(artifact).predict(pixels), reference=reference[: len(pixels)],
         tolerance=np.float32(EXACT if exact else ROUNDED), sha256=np.array(digest),
     )  # fmt: skip
     write_bytes(place(artifact), buffer.getvalue())
@@ -62,14 +62,14 @@ def write(artifact: Path, target: Target, pixels: np.ndarray, reference: np.ndar
 
 
 def check(artifact: str | os.PathLike[str]) -> Check:
-    """Repeat the golden pictures. Raises ArtifactError where there are none, or the artifact cannot answer them."""
+    """Repeat the golden images. Raises ArtifactError where there are none, or the artifact cannot answer them."""
     path = Path(artifact)
     found = read(place(path))
     runtime = open_model(path)
-    if runtime.image != found["pictures"].shape[1:]:
-        raise ArtifactError(f"{path} takes pictures of {runtime.image}, its golden ones are "
-                            f"{found['pictures'].shape[1:]}; export again")  # fmt: skip
-    scores, expected = runtime.predict(found["pictures"]), found["scores"]
+    if runtime.image != found["images"].shape[1:]:
+        raise ArtifactError(f"{path} takes images of {runtime.image}, its golden ones are "
+                            f"{found['images'].shape[1:]}; export again")  # fmt: skip
+    scores, expected = runtime.predict(found["images"]), found["scores"]
     if scores.shape != expected.shape:
         raise ArtifactError(f"{path} gives {scores.shape[1]} scores, its golden ones are {expected.shape[1]}")
     digest = str(found["sha256"])
@@ -91,9 +91,9 @@ def read(path: Path) -> dict[str, np.ndarray]:
         if path.stat().st_size > MAX_BYTES:
             raise ArtifactError(f"{path} is larger than {MAX_BYTES >> 20} MiB; that is no file of ours")
         with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
-            found = {name: file[name] for name in ("pictures", "scores", "reference", "tolerance", "sha256")}
+            found = {name: file[name] for name in ("images", "scores", "reference", "tolerance", "sha256")}
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise ArtifactError(f"{path} is damaged: {error}; export again") from error
-    if found["pictures"].ndim != 4 or found["scores"].ndim != 2 or len(found["scores"]) != len(found["pictures"]):
+    if found["images"].ndim != 4 or found["scores"].ndim != 2 or len(found["scores"]) != len(found["images"]):
         raise ArtifactError(f"{path} is damaged: its arrays do not fit each other; export again")
     return found

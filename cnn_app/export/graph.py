@@ -82,13 +82,13 @@ def write(path, model: keras.Model, signatures: dict, resources: list) -> None:
         ) from error
 
 
-def check_calibration(model: keras.Model, pictures: np.ndarray | None) -> None:
+def check_calibration(model: keras.Model, images: np.ndarray | None) -> None:
     """Raise ExportError unless these are what the ranges of `model` can be set by."""
-    if pictures is None or len(pictures) == 0:
-        raise ExportError("a file of integers needs calibration pictures; give --data with real ones")
-    if pictures.dtype != np.uint8 or pictures.shape[1:] != model.input_shape[1:]:
-        wanted, given = ("x".join(map(str, shape[1:])) for shape in (model.input_shape, pictures.shape))
-        raise ExportError(f"calibration pictures are uint8 of {wanted}; received {pictures.dtype} of {given}")
+    if images is None or len(images) == 0:
+        raise ExportError("a file of integers needs calibration images; give --data with real ones")
+    if images.dtype != np.uint8 or images.shape[1:] != model.input_shape[1:]:
+        wanted, given = ("x".join(map(str, shape[1:])) for shape in (model.input_shape, images.shape))
+        raise ExportError(f"calibration images are uint8 of {wanted}; received {images.dtype} of {given}")
 
 
 def _swap(layer: keras.Layer) -> keras.Layer:

@@ -16,7 +16,7 @@ OPSET = 17
 
 
 def write(model: keras.Model, path: Path, target: Target, calibration: np.ndarray | None) -> None:
-    """calibration: real uint8 pictures (n, H, W, C), which set the ranges of integer activations."""
+    """calibration: real uint8 images (n, H, W, C), which set the ranges of integer activations."""
     import tf2onnx
 
     logging.getLogger("tf2onnx").setLevel(logging.ERROR)  # it warns of every harmless rewrite
@@ -34,12 +34,12 @@ def quantized(proto, calibration: np.ndarray):
     from onnxruntime import quantization
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
-    pictures = iter(calibration)
+    images = iter(calibration)
 
     class Reader(quantization.CalibrationDataReader):
         def get_next(self):
-            picture = next(pictures, None)
-            return None if picture is None else {proto.graph.input[0].name: picture[None]}
+            image = next(images, None)
+            return None if image is None else {proto.graph.input[0].name: image[None]}
 
     with tempfile.TemporaryDirectory() as folder:
         plain, prepared, done = (str(Path(folder) / f"{name}.onnx") for name in ("plain", "prepared", "done"))

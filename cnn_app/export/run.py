@@ -17,14 +17,14 @@ from cnn_app.errors import ExportError
 from cnn_app.export import golden, metadata, tflite, warmup
 from cnn_app.export import targets as table
 from cnn_app.export.graph import deployable
-from cnn_app.export.quantization import ladder, qat, sensitivity, simulation
+from cnn_app.export.quantization import qat, sensitivity, simulation, strategies
 from cnn_app.export.verification import Comparison, compare
 from cnn_app.recipe import Export
 from cnn_app.runtimes import answers, open_model
 from cnn_app.runtimes.keras_model import KerasRuntime, load
 from cnn_app.training.engine import Watch
 
-VERIFIED = 1000  # held-out pictures at most
+VERIFIED = 1000  # held-out images at most
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class _Bench:
     options: Export
     force: bool
     about: metadata.About
-    pixels: np.ndarray  # of the held-out pictures, uint8 (n, H, W, C)
+    pixels: np.ndarray  # of the held-out images, uint8 (n, H, W, C)
     labels: np.ndarray
     reference: np.ndarray  # the Keras model's probabilities (n, classes)
     tell: Callable[[Comparison], None]
@@ -67,12 +67,12 @@ def export(
     schedule = qat.schedule(directory.read_card(), options.qat_epochs) if options.qat_epochs else None
     tuning = qat.Tuning(dataset, schedule, watch or Watch()) if schedule else None
 
-    def pictures(count: int) -> np.ndarray:
+    def images(count: int) -> np.ndarray:
         return pixels_of(train.take(pipeline.stratified(train, count)))
 
     for name in options.targets:
         try:
-            results.append(_climb(name, ladder.attempts(name, copy, pictures, options.calibration, tuning), bench))
+            results.append(_climb(name, strategies.attempts(name, copy, images, options.calibration, tuning), bench))
         except ExportError as error:
             refused.append(str(error))
     if refused:
@@ -81,10 +81,10 @@ def export(
 
 
 class _TooMuch(Exception):
-    """A file lost more than the budget; the next rung is tried."""
+    """A file lost more than the budget; the next strategy is tried."""
 
 
-def _climb(name: str, attempts: Iterable[ladder.Attempt], bench: _Bench) -> Comparison:
+def _climb(name: str, attempts: Iterable[strategies.Attempt], bench: _Bench) -> Comparison:
     """Publish the first attempt that keeps within the budget."""
     tried: list[Comparison] = []
     for attempt in attempts:
@@ -93,13 +93,13 @@ def _climb(name: str, attempts: Iterable[ladder.Attempt], bench: _Bench) -> Comp
     raise ExportError(_refusal(name, tried, bench.options))
 
 
-def _publish(attempt: ladder.Attempt, bench: _Bench, tried: list[Comparison]) -> Comparison:
+def _publish(attempt: strategies.Attempt, bench: _Bench, tried: list[Comparison]) -> Comparison:
     target, place = table.target(attempt.target), table.place(bench.directory, attempt.target)
     _refuse_existing(place, bench.force)
     with replacing(place) as scratch:
         attempt.write(scratch)
         facts: dict = {"metadata": metadata.attach(scratch, bench.about), "float_layers": attempt.float_layers}
-        result = compare(attempt.target, scratch, bench.pixels, bench.labels, bench.reference, attempt.rung)
+        result = compare(attempt.target, scratch, bench.pixels, bench.labels, bench.reference, attempt.strategy)
         bench.tell(result)
         tried.append(result)
         if result.drop > bench.options.max_drop + 1e-9:
@@ -124,10 +124,12 @@ def _refuse_existing(place: Path, force: bool) -> None:
 
 def _refusal(name: str, tried: list[Comparison], options: Export) -> str:
     best = min(tried, key=lambda result: result.drop)
-    way_out = "let it learn to round with --qat-epochs 3, or " if name == ladder.INT8 and not options.qat_epochs else ""
+    way_out = (
+        "let it learn to round with --qat-epochs 3, or " if name == strategies.INT8 and not options.qat_epochs else ""
+    )
     ways = f" at best, in {len(tried)} ways" if len(tried) > 1 else ""
     return (
-        f"{name} loses {best.drop:.2f} points of top-1 ({best.keras_top1:.4f} to {best.top1:.4f} on {best.n} pictures)"
+        f"{name} loses {best.drop:.2f} points of top-1 ({best.keras_top1:.4f} to {best.top1:.4f} on {best.n} images)"
         f"{ways}, more than --max-drop {options.max_drop:g}; it was not written: {way_out}ship tflite-float16"
     )
 
@@ -157,5 +159,5 @@ def _agreement(place: Path, model: keras.Model, pixels: np.ndarray) -> dict:
 
 
 def pixels_of(split: Split) -> np.ndarray:
-    """All pictures of a prepared split, uint8 (n, H, W, C)."""
+    """All images of a prepared split, uint8 (n, H, W, C)."""
     return np.concatenate(list(pipeline.arrays(split, 64)))

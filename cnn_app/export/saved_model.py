@@ -17,7 +17,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from cnn_app.data import pictures
+from cnn_app.data import images
 from cnn_app.export import graph, metadata
 from cnn_app.export.targets import Target
 from cnn_app.transfer.features import tapped
@@ -59,7 +59,7 @@ def signatures(model: keras.Model, labels) -> dict:
         return answers(tf.cast(image, tf.float32))
 
     def decoded(image_bytes):
-        pixels = tf.map_fn(lambda data: pictures.to_size(pictures.decode(data), image), image_bytes,
+        pixels = tf.map_fn(lambda data: images.to_size(images.decode(data), image), image_bytes,
                            fn_output_signature=tf.TensorSpec(image, tf.uint8))  # fmt: skip
         return as_float(pixels)
 

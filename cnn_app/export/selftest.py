@@ -19,15 +19,15 @@ def main(path):
     interpreter.allocate_tensors()
     source, result = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
     scores = []
-    for picture in golden["pictures"]:
-        interpreter.set_tensor(source["index"], picture[None].astype(source["dtype"]))
+    for image in golden["images"]:
+        interpreter.set_tensor(source["index"], image[None].astype(source["dtype"]))
         interpreter.invoke()
         scores.append(interpreter.get_tensor(result["index"])[0])
     difference = float(np.abs(scores - golden["scores"]).max())
     same = np.array_equal(np.argmax(scores, 1), golden["scores"].argmax(1))
     passed = difference <= golden["tolerance"]
     answers, result = "same" if same else "OTHER", "passed" if passed else "FAILED"
-    print(f"{path}: {len(scores)} pictures, largest difference {difference:.1e}, {answers} answers, {result}")
+    print(f"{path}: {len(scores)} images, largest difference {difference:.1e}, {answers} answers, {result}")
     return 0 if passed else 1
 
 

@@ -16,7 +16,7 @@ class Target:
 
     @property
     def calibrated(self) -> bool:
-        """Whether real pictures must set its ranges."""
+        """Whether real images must set its ranges."""
         return self.activations != "float32"
 
 

@@ -31,7 +31,7 @@ def obstacle(model: keras.Model, target: Target) -> str:
 
 
 def write(model: keras.Model, path: Path, target: Target, calibration: np.ndarray | None) -> None:
-    """calibration: real uint8 pictures (n, H, W, C), which set the ranges of integer activations."""
+    """calibration: real uint8 images (n, H, W, C), which set the ranges of integer activations."""
     with tempfile.TemporaryDirectory() as saved, silence():
         data = converter(model, saved, target, calibration).convert()
     path.write_bytes(float_softmax(data) if target.calibrated else data)
@@ -65,8 +65,8 @@ def converter(model: keras.Model, saved: str, target: Target, calibration: np.nd
     if target.weights == "int8" and not target.calibrated:  # by channel it would take a runtime of 2.17
         made._experimental_disable_per_channel_quantization_for_dense_layers = True
     if target.calibrated:
-        pictures = whole_range(calibration)
-        made.representative_dataset = lambda: ({"image": picture[None]} for picture in pictures)
+        images = whole_range(calibration)
+        made.representative_dataset = lambda: ({"image": image[None]} for image in images)
         made.target_spec.supported_ops = [getattr(tf.lite.OpsSet, OPERATORS[target.activations])]
         made.inference_input_type = tf.uint8 if target.activations == "int8" else tf.float32
     return made
@@ -89,14 +89,14 @@ def min_runtime(path: Path) -> str:
     return notes[b"min_runtime_version"].rstrip(b"\0").decode()
 
 
-def whole_range(pictures: np.ndarray) -> np.ndarray:
-    """Float32 pictures of which the first reaches from 0 to 255 in two corner pixels.
+def whole_range(images: np.ndarray) -> np.ndarray:
+    """Float32 images of which the first reaches from 0 to 255 in two corner pixels.
 
-    So the input's scale is exactly 1 and a pixel's byte is its quantized value, whatever the pictures' contrast.
+    So the input's scale is exactly 1 and a pixel's byte is its quantized value, whatever the images' contrast.
     """
-    pictures = pictures.astype(np.float32)
-    pictures[0, 0, 0], pictures[0, 0, -1] = 0, 255
-    return pictures
+    images = images.astype(np.float32)
+    images[0, 0, 0], images[0, 0, -1] = 0, 255
+    return images
 
 
 def float_softmax(data: bytes) -> bytes:

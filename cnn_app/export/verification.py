@@ -1,4 +1,4 @@
-"""The same held-out pictures through the Keras model and through a written file: how far are they apart?"""
+"""The same held-out images through the Keras model and through a written file: how far are they apart?"""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from cnn_app.runtimes import latency, open_model
 
 @dataclass(frozen=True)
 class Comparison:
-    """One file against the Keras model, on n held-out pictures."""
+    """One file against the Keras model, on n held-out images."""
 
     target: str
     n: int
@@ -23,10 +23,10 @@ class Comparison:
     agreement: float  # share of equal top-1 answers
     max_difference: float  # of any probability
     bytes: int
-    latency_ms: float  # median of one picture on one thread
+    latency_ms: float  # median of one image on one thread
     delegates: int | None = None  # XNNPACK's; None where the runtime has none
     outside: dict[str, int] | None = None  # operators outside them
-    rung: str = ""  # what was done to keep within the budget
+    strategy: str = ""  # what was done to keep within the budget
 
     @property
     def drop(self) -> float:
@@ -38,7 +38,7 @@ class Comparison:
 
 
 def compare(
-    target: str, path: Path, pixels: np.ndarray, labels: np.ndarray, reference: np.ndarray, rung: str = ""
+    target: str, path: Path, pixels: np.ndarray, labels: np.ndarray, reference: np.ndarray, strategy: str = ""
 ) -> Comparison:
     """reference: the Keras model's probabilities (n, classes) for the uint8 `pixels`."""
     try:
@@ -58,5 +58,5 @@ def compare(
         latency_ms=speed.median_ms,
         delegates=speed.delegates,
         outside=speed.outside,
-        rung=rung,
+        strategy=strategy,
     )

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 FILE = "tf_serving_warmup_requests"
-BATCHES = (1, 8)  # one picture, and as a server gathers them
+BATCHES = (1, 8)  # one image, and as a server gathers them
 
 
 def write(path: Path, pixels: np.ndarray) -> bool:
@@ -42,7 +42,7 @@ def requests(pixels: np.ndarray) -> Iterator[tuple[str, str, np.ndarray]]:
 
     for n in BATCHES:
         batch = pixels[:n]
-        files = np.array([tf.io.encode_jpeg(picture).numpy() for picture in batch], object)
+        files = np.array([tf.io.encode_jpeg(image).numpy() for image in batch], object)
         yield "serving_default", "image", batch
         yield "float_pixels", "image", batch.astype(np.float32)
         yield "image_bytes", "image_bytes", files

@@ -53,7 +53,7 @@ def open_model(path: str | os.PathLike[str], threads: int | None = None) -> Runt
 
 
 def answers(runtime: Runtime, split: Split, batch: int = 64) -> np.ndarray:
-    """The runtime's probabilities for all pictures of a prepared split, float32 (n, classes)."""
+    """The runtime's probabilities for all images of a prepared split, float32 (n, classes)."""
     from cnn_app.data import pipeline
 
     return np.concatenate([runtime.predict(images) for images in pipeline.arrays(split, batch)])

@@ -1,4 +1,4 @@
-"""How long one picture takes, in processes of their own that take turns.
+"""How long one image takes, in processes of their own that take turns.
 
 Fresh processes, because a runtime sets its threads once for all, and a phone's interpreter shares one with no other.
 Turns, because a machine that is busy for a second is then busy for all of them.
@@ -28,7 +28,7 @@ SECONDS = 0.5  # a turn ends after so long
 
 @dataclass(frozen=True)
 class Speed:
-    """One picture on `threads` threads; memory is of the process with the runtime in it."""
+    """One image on `threads` threads; memory is of the process with the runtime in it."""
 
     path: str
     threads: int
@@ -85,19 +85,19 @@ class _Worker:
 
 def main(path: Path, threads: int) -> None:
     runtime = open_model(path, threads)
-    picture = np.random.default_rng(0).integers(0, 256, (1, *runtime.image)).astype(np.uint8)
+    image = np.random.default_rng(0).integers(0, 256, (1, *runtime.image)).astype(np.uint8)
     for _ in range(WARMUP):
-        runtime.predict(picture)
+        runtime.predict(image)
     for line in sys.stdin:
-        answer = _turn(runtime, picture) if line == "turn\n" else _end(runtime)
+        answer = _turn(runtime, image) if line == "turn\n" else _end(runtime)
         print(json.dumps(answer), flush=True)
 
 
-def _turn(runtime, picture) -> list[float]:
+def _turn(runtime, image) -> list[float]:
     times, start = [], time.perf_counter()
     while len(times) < RUNS and (not times or time.perf_counter() - start < SECONDS):
         before = time.perf_counter()
-        runtime.predict(picture)
+        runtime.predict(image)
         times.append(time.perf_counter() - before)
     return times
 

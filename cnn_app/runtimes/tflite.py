@@ -24,11 +24,11 @@ class TFLiteRuntime:
         self.image = tuple(int(side) for side in self.input["shape"][1:])
 
     def predict(self, pixels: np.ndarray) -> np.ndarray:
-        return np.concatenate([self.predict_one(picture[None]) for picture in pixels])
+        return np.concatenate([self.predict_one(image[None]) for image in pixels])
 
-    def predict_one(self, picture: np.ndarray) -> np.ndarray:
+    def predict_one(self, image: np.ndarray) -> np.ndarray:
         """uint8 (1, *image) -> float32 (1, classes)."""
-        self.interpreter.set_tensor(self.input["index"], quantized(picture, self.input))
+        self.interpreter.set_tensor(self.input["index"], quantized(image, self.input))
         self.interpreter.invoke()
         return dequantized(self.interpreter.get_tensor(self.output["index"]), self.output)
 

@@ -1,7 +1,7 @@
-"""Ask a server, ours or TF Serving, for the labels of pictures. Neither TensorFlow nor the model is needed for it.
+"""Ask a server, ours or TF Serving, for the labels of images. Neither TensorFlow nor the model is needed for it.
 
 with Client("http://127.0.0.1:8501/photos") as client:
-    for answer in client.answers(pictures):
+    for answer in client.answers(images):
         print(answer.top())
 """
 
@@ -20,10 +20,10 @@ import numpy as np
 
 from cnn_app.errors import ServingError
 
-PICTURES, PIXELS, FLOATS = "image_bytes", "serving_default", "float_pixels"  # signatures, by what is sent
+IMAGES, PIXELS, FLOATS = "image_bytes", "serving_default", "float_pixels"  # signatures, by what is sent
 PLACE = re.compile(r"/?(?:v1/models/)?([^/:]+)(?:/versions/(\d+)|/labels/([^/:]+))?/?")
 RETRIES = 4  # when nobody listens, or the server says that it is busy
-Picture = bytes | np.ndarray  # encoded, or pixels (height, width, channels) in [0, 255]
+Image = bytes | np.ndarray  # encoded, or pixels (height, width, channels) in [0, 255]
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Target:
 
 @dataclass(frozen=True)
 class Answer:
-    """What a server says of one picture; it names the best classes if it knows their labels."""
+    """What a server says of one image; it names the best classes if it knows their labels."""
 
     probabilities: np.ndarray  # (classes,), float32; empty if the model does not give them
     labels: tuple[str, ...] = ()
@@ -61,7 +61,7 @@ class Answer:
 
 
 class Door(Protocol):
-    def ask(self, picture: Picture, signature: str) -> dict: ...
+    def ask(self, image: Image, signature: str) -> dict: ...
 
     def close(self) -> None: ...
 
@@ -88,15 +88,15 @@ class Client:
         self.target, self.door = target, Chosen(target)
         self._pool = ThreadPoolExecutor(parallel, thread_name_prefix="ask")
 
-    def predict(self, pictures: Iterable[Picture]) -> list[Answer]:
-        return list(self.answers(pictures))
+    def predict(self, images: Iterable[Image]) -> list[Answer]:
+        return list(self.answers(images))
 
-    def answers(self, pictures: Iterable[Picture]) -> Iterator[Answer]:
-        """In the order of the pictures, `parallel` of which are asked for at a time."""
+    def answers(self, images: Iterable[Image]) -> Iterator[Answer]:
+        """In the order of the images, `parallel` of which are asked for at a time."""
         running: deque[Future[Answer]] = deque()
         try:
-            for picture in pictures:
-                running.append(self._pool.submit(self._one, picture))
+            for image in images:
+                running.append(self._pool.submit(self._one, image))
                 if len(running) >= 2 * self.target.parallel:
                     yield running.popleft().result()
             while running:
@@ -105,12 +105,12 @@ class Client:
             for future in running:
                 future.cancel()
 
-    def _one(self, picture: Picture) -> Answer:
-        if isinstance(picture, bytes):
-            signature = PICTURES
+    def _one(self, image: Image) -> Answer:
+        if isinstance(image, bytes):
+            signature = IMAGES
         else:
-            signature = PIXELS if picture.dtype == np.uint8 else FLOATS
-        found = self.door.ask(picture, signature)
+            signature = PIXELS if image.dtype == np.uint8 else FLOATS
+        found = self.door.ask(image, signature)
         probabilities = np.asarray(found.get("probabilities", ()), np.float32)
         labels = tuple(label.decode() if isinstance(label, bytes) else label for label in found.get("classes", ()))
         if not (labels or probabilities.size):

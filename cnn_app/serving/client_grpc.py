@@ -10,7 +10,7 @@ import numpy as np
 
 from cnn_app.errors import ServingError
 from cnn_app.serving import wire
-from cnn_app.serving.client import RETRIES, Picture, Target
+from cnn_app.serving.client import RETRIES, Image, Target
 
 RETRY = {
     "maxAttempts": 1 + RETRIES,
@@ -42,11 +42,11 @@ class GrpcDoor:
         self._about = self._call("GetModelMetadata", "MetadataResponse")
         self._inputs: dict[str, str] = {}  # the input of each signature
 
-    def ask(self, picture: Picture, signature: str) -> dict:
+    def ask(self, image: Image, signature: str) -> dict:
         request = wire.CLASSES["PredictRequest"]()
         self._whom(request.model_spec)
         request.model_spec.signature_name = signature
-        value = np.array([picture], object) if isinstance(picture, bytes) else picture[None]
+        value = np.array([image], object) if isinstance(image, bytes) else image[None]
         wire.fill(request.inputs[self._input(signature)], value)
         response = self._asked(self._predict, request)
         return {name: wire.array(tensor)[0] for name, tensor in response.outputs.items()}

@@ -10,7 +10,7 @@ import numpy as np
 import urllib3
 
 from cnn_app.errors import ServingError
-from cnn_app.serving.client import RETRIES, Picture, Target
+from cnn_app.serving.client import RETRIES, Image, Target
 
 BACKOFF_S = 0.1  # doubled each time
 
@@ -31,8 +31,8 @@ class RestDoor:
         self.pool = urllib3.PoolManager(maxsize=target.parallel, timeout=target.timeout_s, retries=retries,
                                         ssl_context=trusted)  # fmt: skip
 
-    def ask(self, picture: Picture, signature: str) -> dict:
-        value = {"b64": base64.b64encode(picture).decode()} if isinstance(picture, bytes) else picture.tolist()
+    def ask(self, image: Image, signature: str) -> dict:
+        value = {"b64": base64.b64encode(image).decode()} if isinstance(image, bytes) else image.tolist()
         body = json.dumps({"signature_name": signature, "instances": [value]})
         try:
             response = self.pool.request("POST", self.url, body=body, headers=self.headers)

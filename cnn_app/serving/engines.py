@@ -9,9 +9,9 @@ from typing import Protocol
 import numpy as np
 
 from cnn_app.errors import ArtifactError, ServingError
-from cnn_app.serving.signatures import DEFAULT, PICTURES, Arrays, Signature, Spec
+from cnn_app.serving.signatures import DEFAULT, IMAGES, Arrays, Signature, Spec
 
-TOP = 5  # classes that are named for each picture
+TOP = 5  # classes that are named for each image
 FILES = (".onnx", ".tflite")
 
 
@@ -58,7 +58,7 @@ class SavedModelEngine:
 
 
 class RuntimeEngine:
-    """A file of ours, uint8 pictures in, behind the same names that an exported SavedModel has."""
+    """A file of ours, uint8 images in, behind the same names that an exported SavedModel has."""
 
     def __init__(self, path: Path):
         from cnn_app.runtimes import open_model
@@ -82,23 +82,23 @@ class RuntimeEngine:
         """Nothing is held beyond the object."""
 
 
-class PictureEngine:
+class ImageEngine:
     """Another engine with `image_bytes` beside what it has: decoded as in training, answered with labels."""
 
     def __init__(self, engine: Engine, image: tuple[int, int, int], labels: tuple[str, ...]):
-        from cnn_app.data import pictures
+        from cnn_app.data import images
 
-        self.engine, self.kind, self.decode = engine, engine.kind, pictures.decoder(image)
+        self.engine, self.kind, self.decode = engine, engine.kind, images.decoder(image)
         self.labels, self.top = np.array(labels, object), min(TOP, len(labels))
         named = {"classes": Spec("string", (None, self.top)), "scores": Spec("float32", (None, self.top))}
         outputs = engine.signatures[DEFAULT].outputs | (named if labels else {})
-        given = Signature(PICTURES, {PICTURES: Spec("string", (None,))}, outputs)
-        self.signatures = engine.signatures | {PICTURES: given}
+        given = Signature(IMAGES, {IMAGES: Spec("string", (None,))}, outputs)
+        self.signatures = engine.signatures | {IMAGES: given}
 
     def run(self, signature: str, inputs: Arrays) -> Arrays:
-        if signature != PICTURES:
+        if signature != IMAGES:
             return self.engine.run(signature, inputs)
-        outputs = self.engine.run(DEFAULT, {"image": np.stack([self.decode(data) for data in inputs[PICTURES]])})
+        outputs = self.engine.run(DEFAULT, {"image": np.stack([self.decode(data) for data in inputs[IMAGES]])})
         if not len(self.labels):
             return outputs
         best = np.argsort(-outputs["probabilities"], axis=1, kind="stable")[:, : self.top]
@@ -115,13 +115,13 @@ def open_engine(path: Path) -> Engine:
         engine: Engine = SavedModelEngine(path)
     else:
         engine = RuntimeEngine(the_file(path))
-    sizes = None if PICTURES in engine.signatures else picture_sizes(engine)
+    sizes = None if IMAGES in engine.signatures else image_sizes(engine)
     if sizes is None:
         return engine
     from cnn_app.runtimes import labels_of
 
     *image, classes = sizes
-    return PictureEngine(engine, (image[0], image[1], image[2]), labels_of(path, classes))
+    return ImageEngine(engine, (image[0], image[1], image[2]), labels_of(path, classes))
 
 
 def the_file(path: Path) -> Path:
@@ -153,8 +153,8 @@ def _tensors(specs: dict[str, Spec]) -> list[str]:
     return [spec.tensor for spec in specs.values()]
 
 
-def picture_sizes(engine: Engine) -> tuple[int, ...] | None:
-    """Height, width, channels and classes, where the default signature makes probabilities of uint8 pictures."""
+def image_sizes(engine: Engine) -> tuple[int, ...] | None:
+    """Height, width, channels and classes, where the default signature makes probabilities of uint8 images."""
     default = engine.signatures.get(DEFAULT)
     if default is None or set(default.inputs) != {"image"} or "probabilities" not in default.outputs:
         return None

@@ -7,18 +7,18 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from cnn_app.data import pictures
+from cnn_app.data import images
 from cnn_app.errors import DataError
 from cnn_app.serving.metrics import Metrics
 from cnn_app.serving.models import Models, Version
 from cnn_app.serving.refusals import Refused, invalid
-from cnn_app.serving.signatures import PICTURES, Arrays, Signature
+from cnn_app.serving.signatures import IMAGES, Arrays, Signature
 
 
 @dataclass(frozen=True)
 class Limits:
     body_bytes: int = 32 * 2**20  # of a request
-    pixels: int = 32_000_000  # of a picture, once decoded
+    pixels: int = 32_000_000  # of an image, once decoded
     rows: int = 256  # of its tensors
     queue: int = 1024  # rows that may wait for one version
     connections: int = 512
@@ -55,7 +55,7 @@ class Service:
                     raise invalid(f"Expected {what} signature method_name to be {method}. Was: {known.method}")
                 inputs = await asyncio.to_thread(arrays, known) if heavy else arrays(known)
                 rows = known.check(inputs, self.limits.rows)
-                if known.name == PICTURES:
+                if known.name == IMAGES:
                     self._look_at(inputs)
                 return version, await version.batcher(known.name, inputs, rows)
         except TimeoutError as error:
@@ -76,12 +76,12 @@ class Service:
         return self.models.using(asked.model, asked.number, asked.label)
 
     def _look_at(self, inputs: Arrays) -> None:
-        """Refuse encoded pictures by their headers, before anything decodes them."""
-        with pictures.quiet_sizes():
+        """Refuse encoded images by their headers, before anything decodes them."""
+        with images.quiet_sizes():
             for place, data in enumerate(next(iter(inputs.values())).flat):
-                reason = pictures.problem(data, self.limits.pixels)
+                reason = images.problem(data, self.limits.pixels)
                 if reason:
-                    raise invalid(f"cannot read picture {place}: {reason}")
+                    raise invalid(f"cannot read image {place}: {reason}")
 
 
 def signature(version: Version, name: str) -> Signature:

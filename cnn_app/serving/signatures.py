@@ -9,7 +9,7 @@ import numpy as np
 from cnn_app.serving.refusals import invalid
 
 DEFAULT = "serving_default"
-PICTURES = "image_bytes"  # encoded pictures (n,) in
+IMAGES = "image_bytes"  # encoded images (n,) in
 PREDICT = "tensorflow/serving/predict"
 
 Arrays = dict[str, np.ndarray]
@@ -49,7 +49,7 @@ class Signature:
 
     @property
     def batched(self) -> bool:
-        """Whether requests can be put together: every tensor has a row for each picture."""
+        """Whether requests can be put together: every tensor has a row for each image."""
         return all(spec.batched for spec in (*self.inputs.values(), *self.outputs.values()))
 
     def keys(self, given) -> None:

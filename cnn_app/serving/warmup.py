@@ -10,21 +10,21 @@ from PIL import Image
 
 from cnn_app.serving import protos
 from cnn_app.serving.engines import Engine
-from cnn_app.serving.signatures import DEFAULT, PICTURES
+from cnn_app.serving.signatures import DEFAULT, IMAGES
 
 RECORDS = Path("assets.extra", "tf_serving_warmup_requests")
 MOST = 1000  # records that are replayed, as in TF Serving
 
 
 def warm(engine: Engine, path: Path) -> None:
-    """Replay the requests that came with a version; black pictures where none did."""
+    """Replay the requests that came with a version; black images where none did."""
     file = path / RECORDS
     for signature, inputs in protos.logged(file, MOST) if file.is_file() else ():
         if signature in engine.signatures:
             engine.run(signature, inputs)
-    pictures = engine.signatures.get(PICTURES)
-    if pictures and len(pictures.inputs) == 1:
-        engine.run(PICTURES, dict.fromkeys(pictures.inputs, np.array([_picture()], object)))
+    images = engine.signatures.get(IMAGES)
+    if images and len(images.inputs) == 1:
+        engine.run(IMAGES, dict.fromkeys(images.inputs, np.array([_image()], object)))
     default = engine.signatures.get(DEFAULT)
     if default is None or any(spec.dtype == "string" or spec.shape is None for spec in default.inputs.values()):
         return
@@ -32,7 +32,7 @@ def warm(engine: Engine, path: Path) -> None:
                          for name, spec in default.inputs.items()})  # fmt: skip
 
 
-def _picture() -> bytes:
+def _image() -> bytes:
     out = io.BytesIO()
     Image.new("RGB", (8, 8)).save(out, "PNG")
     return out.getvalue()

@@ -1,1 +1,1 @@
-"""What a task needs beside the graph: loss, metrics, the monitored figure, decoding and pictures of predictions."""
+"""What a task needs beside the graph: loss, metrics, the monitored figure, decoding and images of predictions."""

@@ -1,4 +1,4 @@
-"""One label for each picture: logits (N, classes) against labels."""
+"""One label for each image: logits (N, classes) against labels."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ AUXILIARY_WEIGHT = 0.3  # of their losses (arXiv:1409.4842, section 5)
 
 @dataclass(frozen=True)
 class Report:
-    """How well probabilities fit labels. All shares are of the n pictures."""
+    """How well probabilities fit labels. All shares are of the n images."""
 
     n: int
     top1: float
     top5: float
     loss: float  # mean cross-entropy in nats
-    per_class: dict[str, float]  # label -> recall; a class without pictures is left out
+    per_class: dict[str, float]  # label -> recall; a class without images is left out
     confusion: np.ndarray  # (true, predicted) counts
 
     @property
@@ -53,7 +53,7 @@ def targets(model, labels):
 
 
 def class_weights(labels: np.ndarray, classes: Iterable[str], kind: str) -> np.ndarray | None:
-    """Weights (classes,) of the loss for one-hot labels: "balanced" is n / (classes * pictures of the class)."""
+    """Weights (classes,) of the loss for one-hot labels: "balanced" is n / (classes * images of the class)."""
     if kind == "none":
         return None
     counts = np.bincount(labels, minlength=len(list(classes)))
@@ -76,7 +76,7 @@ def report(probabilities: np.ndarray, labels: np.ndarray, classes: Iterable[str]
 
 
 def top(probabilities: np.ndarray, labels: Iterable[str], k: int = 5) -> list[dict]:
-    """The k most probable labels of one picture, the best first."""
+    """The k most probable labels of one image, the best first."""
     labels = list(labels)
     order = np.argsort(-probabilities, kind="stable")[:k]
     return [{"label": labels[i], "probability": float(probabilities[i])} for i in order]
@@ -94,7 +94,7 @@ def draw_confusion(result: Report, classes: Iterable[str], path: Path) -> None:
     figure = Figure((side + 1, side), layout="constrained")
     axes = figure.add_subplot()
     image = axes.imshow(shares, vmin=0, vmax=1, cmap="Blues")
-    axes.set(xlabel="predicted", ylabel="true", title=f"top-1 {result.top1:.1%} of {result.n:,} pictures")
+    axes.set(xlabel="predicted", ylabel="true", title=f"top-1 {result.top1:.1%} of {result.n:,} images")
     if len(classes) <= 60:
         axes.set_xticks(range(len(classes)), classes, rotation=90)
         axes.set_yticks(range(len(classes)), classes)

@@ -22,8 +22,8 @@ from cnn_app.runtimes.keras_model import KerasRuntime
 from cnn_app.tasks import classification
 from cnn_app.training import checkpoint, records
 from cnn_app.training.checkpoint import Position
-from cnn_app.training.rates import PLATEAU_PATIENCE, learning_rate, optimizer
-from cnn_app.training.regime import PLAIN, Regime, enter
+from cnn_app.training.freeze_schedule import PLAIN, FreezeSchedule, enter
+from cnn_app.training.optimizers import PLATEAU_PATIENCE, learning_rate, optimizer
 
 OVERFIT_STEPS = 200
 SAVE_EVERY_STEPS = 2000  # within long epochs
@@ -41,19 +41,20 @@ class Watch:
     epoch: Callable[[dict], None] = lambda row: None
 
 
-def compile_model(model: keras.Model, schedule: Schedule, regime: Regime = PLAIN, epoch: int = 0) -> None:
+def compile_model(model: keras.Model, schedule: Schedule, freeze: FreezeSchedule = PLAIN, epoch: int = 0) -> None:
     """Freeze what `epoch` freezes; loss, metrics and optimizer; no XLA on a CPU, where a step costs twenty times."""
-    enter(model, regime.phase(epoch))
+    enter(model, freeze.phase(epoch))
     model.compile(
-        optimizer(schedule, regime.factors), **classification.compile_arguments(model, schedule.label_smoothing)
+        optimizer(schedule, freeze.factors),
+        **classification.compile_arguments(model, schedule.label_smoothing),
     )
     model.optimizer.build(model.trainable_variables)
 
 
 def train(
     model: keras.Model, dataset: Dataset, schedule: Schedule, directory: ModelDir, settings: dict,
-    keep: Callable[[keras.Model, dict], None], *, regime: Regime = PLAIN, learned: bool = False, resume: bool = False,
-    watch: Watch | None = None,
+    keep: Callable[[keras.Model, dict], None], *, freeze: FreezeSchedule = PLAIN, learned: bool = False,
+    resume: bool = False, watch: Watch | None = None,
 ) -> Position:  # fmt: skip
     """Train `model` in place and hand the best weights so far to `keep(model, history row)`.
 
@@ -65,8 +66,8 @@ def train(
     train_split, steps = dataset.splits["train"], pipeline.steps_per_epoch(dataset.splits["train"], schedule.batch)
     weights = classification.class_weights(train_split.labels, dataset.classes, schedule.class_weights)
     position, saved = checkpoint.read(directory, settings) if resume else (Position(), None)
-    phase = regime.phase(max(0, position.step - 1) // steps)  # in which it was saved
-    compile_model(model, schedule, regime, phase.epoch)
+    phase = freeze.phase(max(0, position.step - 1) // steps)  # in which it was saved
+    compile_model(model, schedule, freeze, phase.epoch)
     if saved is not None:
         checkpoint.fill(directory, model, saved)
     if learned and not position.history:
@@ -78,9 +79,9 @@ def train(
         for epoch in range(position.step // steps, schedule.epochs):
             if _is_over(position, schedule):
                 break
-            if regime.phase(epoch) != phase:
-                phase = regime.phase(epoch)
-                compile_model(model, schedule, regime, epoch)
+            if freeze.phase(epoch) != phase:
+                phase = freeze.phase(epoch)
+                compile_model(model, schedule, freeze, epoch)
             batches = pipeline.training_batches(
                 train_split, schedule.batch, len(dataset.classes), seed=schedule.seed, epoch=epoch,
                 skip=position.step - epoch * steps, augment=schedule.augment,
@@ -119,7 +120,7 @@ def train_step(model: keras.Model, images, labels, rate: float, class_weights: n
 
 
 def overfit_batch(model: keras.Model, dataset: Dataset, schedule: Schedule, watch: Watch | None = None) -> dict:
-    """Learn one batch by heart: a network, data and learning rate that cannot do that will not learn more."""
+    """Memorise one batch: a network, data and learning rate that cannot do that will not learn more."""
     watch = watch or Watch()
     compile_model(model, schedule)
     batches = pipeline.training_batches(
@@ -130,7 +131,7 @@ def overfit_batch(model: keras.Model, dataset: Dataset, schedule: Schedule, watc
     for step in range(OVERFIT_STEPS):
         logs = train_step(model, images, labels, schedule.lr)
         watch.step(0, step + 1, OVERFIT_STEPS, logs)
-    return logs | {"pictures": len(images), "steps": OVERFIT_STEPS}
+    return logs | {"images": len(images), "steps": OVERFIT_STEPS}
 
 
 @contextmanager

@@ -20,7 +20,7 @@ from cnn_app.runtimes import answers, open_model
 from cnn_app.runtimes.keras_model import save
 from cnn_app.tasks import classification
 from cnn_app.training import engine, records
-from cnn_app.training.regime import PLAIN, Regime
+from cnn_app.training.freeze_schedule import PLAIN, FreezeSchedule
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Job:
     data: Data
     schedule: Schedule
     transfer: Transfer | None = None
-    regime: Regime = PLAIN
+    freeze: FreezeSchedule = PLAIN
     learned: bool = False  # whether the model knows the classes before the first step
 
     @property
@@ -59,10 +59,10 @@ def plan(
 ) -> Job:  # fmt: skip
     """Load the data and build network `name` for its classes, from the schedule's seed.
 
-    `adapt` may change the network before pictures are read: what it refuses is told at once.
+    `adapt` may change the network before images are read: what it refuses is told at once.
     """
     columns = columns | ({"image": data.image} if data.image else {})
-    columns["image"] = registry.spec(name, **columns).image  # a wrong column or size is told before pictures are read
+    columns["image"] = registry.spec(name, **columns).image  # a wrong column or size is told before images are read
     dataset = sources.load(data)
     columns["classes"] = len(dataset.classes)
     keras.utils.set_random_seed(schedule.seed)
@@ -106,7 +106,7 @@ def run(
     if resume and directory.card.exists():
         kept = directory.read_card()
         card = replace(card, metrics=kept.metrics, digests=kept.digests)
-    position = engine.train(job.model, job.dataset, job.schedule, directory, job.settings, keep, regime=job.regime,
+    position = engine.train(job.model, job.dataset, job.schedule, directory, job.settings, keep, freeze=job.freeze,
                             learned=job.learned, resume=resume, watch=watch)  # fmt: skip
     best = open_model(directory.path)
     test = job.dataset.splits["test"]
@@ -121,7 +121,7 @@ def run(
 
 def dry_run(job: Job) -> dict:
     """One training step and one validation batch, nothing written: what a run would be."""
-    engine.compile_model(job.model, job.schedule, job.regime)
+    engine.compile_model(job.model, job.schedule, job.freeze)
     batches = pipeline.training_batches(job.dataset.splits["train"], job.schedule.batch, len(job.dataset.classes),
                                         seed=job.schedule.seed, epoch=0, augment=job.schedule.augment)  # fmt: skip
     images, labels = next(batches.as_numpy_iterator())
@@ -132,7 +132,7 @@ def dry_run(job: Job) -> dict:
         "parameters": job.model.count_params(),
         "image": list(job.columns["image"]),
         "classes": len(job.dataset.classes),
-        "pictures": job.dataset.counts(),
+        "images": job.dataset.counts(),
         "skipped": list(job.dataset.skipped),
         "steps_per_epoch": job.steps_per_epoch,
         "steps": job.steps_per_epoch * job.schedule.epochs,
@@ -141,11 +141,11 @@ def dry_run(job: Job) -> dict:
 
 
 def overfit(job: Job, watch: engine.Watch | None = None) -> dict:
-    """Learn one batch by heart, or say that it could not be done."""
+    """Memorise one batch, or say that it could not be done."""
     logs = engine.overfit_batch(job.model, job.dataset, job.schedule, watch)
     if logs["top1"] < 1.0:
         raise TrainingError(
-            f"{job.architecture} did not learn {logs['pictures']} pictures by heart in {logs['steps']} steps: "
+            f"{job.architecture} did not memorise {logs['images']} images in {logs['steps']} steps: "
             f"top-1 {logs['top1']:.3f}, loss {logs['loss']:.3g}; try another --lr, or look at the labels"
         )
     return logs

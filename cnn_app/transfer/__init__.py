@@ -21,7 +21,7 @@ def copy_weights(source: keras.Model, target: keras.Model, *, new_head: bool = F
 
     What the weights expect of the graph, such as scaling and padding, comes with them.
     """
-    from cnn_app.transfer.pretrained import traits
+    from cnn_app.transfer.pretrained import conventions
 
     found = {}
     for layer in target.layers:
@@ -39,7 +39,7 @@ def copy_weights(source: keras.Model, target: keras.Model, *, new_head: bool = F
         found[layer.name] = weights
     for name, weights in found.items():
         target.get_layer(name).set_weights(weights)
-    traits.copy(source, target)
+    conventions.copy(source, target)
 
 
 def load_weights(model: keras.Model, path: str | os.PathLike[str]) -> Loaded:

@@ -1,4 +1,4 @@
-"""Activations of a layer as deep features of pictures: streamed to a file, and as one vector for each picture."""
+"""Activations of a layer as deep features of images: streamed to a file, and as one vector for each image."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ import keras
 import numpy as np
 
 from cnn_app.artifacts import replacing
-from cnn_app.data import pictures, pipeline
+from cnn_app.data import images, pipeline
 from cnn_app.data.dataset import Dataset, Split
 from cnn_app.transfer import HEAD, layers_at
 
 BATCH = 32
-NEIGHBOURS = 14  # that are shown: with the picture itself three rows of five
+NEIGHBOURS = 14  # that are shown: with the image itself three rows of five
 
 
 @dataclass(frozen=True)
 class Features:
-    """One vector for each picture of a data set, the splits one after the other; a test that is val comes once."""
+    """One vector for each image of a data set, the splits one after the other; a test that is val comes once."""
 
     vectors: np.ndarray  # float32 (n, channels): activations, the mean over positions where there are some
     labels: np.ndarray  # int64 (n,)
@@ -41,7 +41,7 @@ def extract(
     tap: keras.Model, dataset: Dataset, out: str | os.PathLike[str] | None = None,
     progress: pipeline.Progress | None = None,
 ) -> Features:  # fmt: skip
-    """Run all pictures of a prepared data set through `tap`; only vectors are kept in memory.
+    """Run all images of a prepared data set through `tap`; only vectors are kept in memory.
 
     out: an .npz for the activations as they are, (n, *shape of the layer), with labels, names, split and classes.
     """
@@ -67,19 +67,19 @@ def extract(
 def neighbours(
     tap: keras.Model, dataset: Dataset, found: Features, path: str | os.PathLike[str], count: int = NEIGHBOURS
 ) -> list[dict]:
-    """The pictures nearest to the one in the file at `path`: {"picture", "split", "label", "cosine"}, nearest first."""
-    query = averaged(tap.predict_on_batch(pictures.read(path, tap.input_shape[1:])[None]))[0]
+    """The images nearest to the one in the file at `path`: {"image", "split", "label", "cosine"}, nearest first."""
+    query = averaged(tap.predict_on_batch(images.read(path, tap.input_shape[1:])[None]))[0]
     lengths = np.linalg.norm(found.vectors, axis=1) * np.linalg.norm(query)
     cosines = found.vectors @ query / np.maximum(lengths, 1e-12)
-    return [{"picture": str(found.names[i]), "split": str(found.split[i]),
+    return [{"image": str(found.names[i]), "split": str(found.split[i]),
              "label": dataset.classes[found.labels[i]], "cosine": float(cosines[i])}
             for i in np.argsort(-cosines, kind="stable")[:count]]  # fmt: skip
 
 
 def rows(tap: keras.Model, split: Split) -> Iterator[np.ndarray]:
     """Activations of a prepared split, batch by batch, in its order."""
-    for images in pipeline.arrays(split, BATCH):
-        yield np.asarray(tap.predict_on_batch(images), np.float32)
+    for batch in pipeline.arrays(split, BATCH):
+        yield np.asarray(tap.predict_on_batch(batch), np.float32)
 
 
 def averaged(activations: np.ndarray) -> np.ndarray:

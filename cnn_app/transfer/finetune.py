@@ -34,11 +34,11 @@ def prepare(
     else:
         name = source
     weights = transfer.weights or (source if own else "imagenet")
-    fresh, regime = False, None
+    fresh, freeze = False, None
 
     def adapt(model: keras.Model, dataset: Dataset) -> None:
-        nonlocal fresh, regime
-        regime = freezing.regime(model, transfer, schedule.epochs)
+        nonlocal fresh, freeze
+        freeze = freezing.freeze(model, transfer, schedule.epochs)
         fresh = set_weights(model, name, columns, weights, dataset.classes)
 
     job = plan(name, columns, data, schedule, adapt=adapt, progress=progress)
@@ -46,7 +46,7 @@ def prepare(
     if probe:
         start_head(job.model, job.dataset, schedule.seed)
     transfer = replace(transfer, weights=str(weights))
-    return replace(job, transfer=transfer, regime=regime, learned=probe or not fresh)
+    return replace(job, transfer=transfer, freeze=freeze, learned=probe or not fresh)
 
 
 def set_weights(model: keras.Model, name: str, columns: dict, weights: str, classes: tuple[str, ...]) -> bool:

@@ -9,11 +9,11 @@ from keras import layers
 
 from cnn_app.errors import TrainingError
 from cnn_app.recipe import Transfer
-from cnn_app.training.regime import Phase, Regime, learns
+from cnn_app.training.freeze_schedule import FreezeSchedule, Phase, learns
 from cnn_app.transfer import is_head, layers_at
 
 
-def regime(model: keras.Model, transfer: Transfer, epochs: int) -> Regime:
+def freeze(model: keras.Model, transfer: Transfer, epochs: int) -> FreezeSchedule:
     """The phases that `transfer` asks for, and the rates of the layers of `model`.
 
     Raises UnknownName for a layer or stage that is not there, TrainingError for epochs that do not come.
@@ -23,7 +23,7 @@ def regime(model: keras.Model, transfer: Transfer, epochs: int) -> Regime:
         if after <= before:
             raise TrainingError(f"--unfreeze-at goes from earlier to later epochs; received {after} after {before}")
     phases = [Phase(epoch - 1, frozen(model, upto, transfer.train_batch_norm)) for epoch, upto in starts]
-    return Regime(tuple(phases), factors(model, transfer.layer_decay))
+    return FreezeSchedule(tuple(phases), factors(model, transfer.layer_decay))
 
 
 def frozen(model: keras.Model, upto: str, train_batch_norm: bool = False) -> frozenset[str]:
@@ -57,11 +57,11 @@ def stage_of(name: str) -> str:
     return name.split("_")[0]
 
 
-def describe(model: keras.Model, regime: Regime) -> list[str]:
+def describe(model: keras.Model, freeze: FreezeSchedule) -> list[str]:
     """A line for each phase: what learns in it."""
     lines = []
     total = sum(1 for layer in model.layers if layer.weights)
-    for phase in regime.phases:
+    for phase in freeze.phases:
         weights, names = learns(model, phase)
         which = f" ({', '.join(names)})" if len(names) < 4 else f" ({names[0]} to {names[-1]})"
         lines.append(f"from epoch {phase.epoch + 1}: {weights:,} of {model.count_params():,} weights learn, "

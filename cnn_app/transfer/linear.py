@@ -40,7 +40,7 @@ def fit(features: np.ndarray, labels: np.ndarray, classes: int, kind: str = "log
 
     counts = np.bincount(labels, minlength=classes)
     if counts.min() < 2:
-        raise DataError(f"a linear classifier needs two training pictures of every class, received {counts.min()} of "
+        raise DataError(f"a linear classifier needs two training images of every class, received {counts.min()} of "
                         f"class {counts.argmin()}; add some, or finetune with --recipe tune")  # fmt: skip
     if kind == "svm":
         model = LinearSVC(max_iter=ITERATIONS, random_state=seed)
@@ -60,7 +60,7 @@ def fit(features: np.ndarray, labels: np.ndarray, classes: int, kind: str = "log
 
 
 def assess(features: Features, classes: int, kind: str) -> dict:
-    """Fit on the train pictures, measure on those of test, or of val where test is val."""
+    """Fit on the train images, measure on those of test, or of val where test is val."""
     held_out = "test" if "test" in features.split else "val"
     train, test = features.split == "train", features.split == held_out
     found = fit(features.vectors[train], features.labels[train], classes, kind)

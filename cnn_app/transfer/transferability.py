@@ -25,7 +25,7 @@ from cnn_app.recipe import Recipe, Schedule
 from cnn_app.runtimes import answers
 from cnn_app.runtimes.keras_model import KerasRuntime, load, save
 from cnn_app.training import engine
-from cnn_app.training.regime import Phase, Regime
+from cnn_app.training.freeze_schedule import FreezeSchedule, Phase
 from cnn_app.transfer import freezing
 
 PLACE = re.compile(r"[^_]+(_unit\d+)?")  # what is transplanted as a whole, in the names of layers
@@ -94,8 +94,8 @@ def run(
     return rows
 
 
-def tasks(dataset: Dataset, first: Sequence[str], pictures: int, held_out: int) -> tuple[Task, Task]:
-    """The classes named `first` (none: every other one) and the rest, each with so many pictures, evenly by class."""
+def tasks(dataset: Dataset, first: Sequence[str], images: int, held_out: int) -> tuple[Task, Task]:
+    """The classes named `first` (none: every other one) and the rest, each with so many images, evenly by class."""
     for name in first:
         if name not in dataset.classes:
             raise unknown("class", name, dataset.classes, RecipeError)
@@ -105,7 +105,7 @@ def tasks(dataset: Dataset, first: Sequence[str], pictures: int, held_out: int) 
         raise RecipeError(f"transferability needs two classes on either side, received {len(halves[0])} and "
                           f"{len(halves[1])}")  # fmt: skip
     return tuple(
-        Task(*(_part(dataset, name, half, count) for name, count in (("train", pictures), ("test", held_out))), half)
+        Task(*(_part(dataset, name, half, count) for name, count in (("train", images), ("test", held_out))), half)
         for half in halves
     )
 
@@ -126,7 +126,7 @@ def transplant(source: keras.Model, target: keras.Model, places: Sequence[str]) 
 
 def fit(model: keras.Model, task: Task, schedule: Schedule, frozen: frozenset[str]) -> None:
     """Train without validation, checkpoints or progress: one short run of many."""
-    engine.compile_model(model, schedule, Regime((Phase(0, frozen),)))
+    engine.compile_model(model, schedule, FreezeSchedule((Phase(0, frozen),)))
     steps = pipeline.steps_per_epoch(task.train, schedule.batch)
     for epoch in range(schedule.epochs):
         batches = pipeline.training_batches(task.train, schedule.batch, len(task.classes), seed=schedule.seed,
@@ -136,7 +136,7 @@ def fit(model: keras.Model, task: Task, schedule: Schedule, frozen: frozenset[st
 
 
 def top1(model: keras.Model, task: Task) -> float:
-    """The share of the task's held-out pictures that the model labels rightly."""
+    """The share of the task's held-out images that the model labels rightly."""
     return float((answers(KerasRuntime(model), task.test).argmax(1) == task.test.labels).mean())
 
 
@@ -171,10 +171,10 @@ def draw(rows: list[dict], places: list[str], first: Task, second: Task, network
                                                            enumerate(places, start=1))], fontsize=8)  # fmt: skip
     axes.yaxis.set_major_formatter(PercentFormatter(1.0))
     axes.set(xlabel="n: stages taken from the network that learned A, up to and including",
-             ylabel=f"top-1 on B ({len(second.test):,} held-out pictures)")  # fmt: skip
+             ylabel=f"top-1 on B ({len(second.test):,} held-out images)")  # fmt: skip
     seeds = len({row["seed"] for row in rows})
     axes.set_title(f"{network}: A = {', '.join(first.classes)}; B = {', '.join(second.classes)}\n"
-                   f"{len(second.train):,} training pictures; mean and {CONFIDENCE:.0%} interval of {seeds} seeds",
+                   f"{len(second.train):,} training images; mean and {CONFIDENCE:.0%} interval of {seeds} seeds",
                    fontsize=9)  # fmt: skip
     axes.legend()
     with replacing(path) as scratch:
@@ -197,7 +197,7 @@ def _learned(recipe: Recipe, columns: dict, task: Task, directory: Path, seed: i
 
 
 def _part(dataset: Dataset, split: str, classes: tuple[str, ...], count: int) -> Split:
-    """`count` pictures of these classes, with labels from 0."""
+    """`count` images of these classes, with labels from 0."""
     whole = dataset.splits[split]
     wanted = [dataset.classes.index(name) for name in classes]
     part = whole.take(np.flatnonzero(np.isin(whole.labels, wanted)))

@@ -5,12 +5,12 @@ import threading
 from http.server import ThreadingHTTPServer
 
 import pytest
-from keeping import Keeper, Loopback
+from publishing import Loopback, Publisher
 
 
 @pytest.fixture
-def keeper(tmp_path):
-    return Keeper(tmp_path).create()
+def publisher(tmp_path):
+    return Publisher(tmp_path).create()
 
 
 @pytest.fixture(autouse=True)
@@ -19,9 +19,9 @@ def no_proxy(monkeypatch):
 
 
 @pytest.fixture
-def server(keeper):
-    """(address, settings) of the keeper's catalogue; settings["requests"] lists what was asked for."""
-    handler = functools.partial(Loopback, directory=str(keeper.path))
+def server(publisher):
+    """(address, settings) of the publisher's catalogue; settings["requests"] lists what was asked for."""
+    handler = functools.partial(Loopback, directory=str(publisher.path))
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as http:
         http.settings = {"requests": []}
         thread = threading.Thread(target=http.serve_forever, args=(0.01,))

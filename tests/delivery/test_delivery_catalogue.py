@@ -1,4 +1,4 @@
-"""What a keeper publishes, what clients get, and who may sign."""
+"""What a publisher publishes, what clients get, and who may sign."""
 
 import json
 import stat
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, PrivateFormat
-from keeping import ALL, flip, model_bytes, refused, tree
+from publishing import ALL, flip, model_bytes, refused, tree
 from tuf.api.metadata import Metadata, Targets
 from tuf.ngclient import Updater
 
@@ -20,86 +20,88 @@ from cnn_app.delivery.keys import ROLES, Keys
 from cnn_app.delivery.repository import EXPIRY_DAYS, utc_now
 from cnn_app.errors import DeliveryError
 
-# What a keeper does, and what clients get.
+# What a publisher does, and what clients get.
 
 
-def test_what_is_published_is_what_is_fetched(keeper):
-    first = keeper.add("1.0.0", kind="tflite-int8", min_runtime="1.14.0")
+def test_what_is_published_is_what_is_fetched(publisher):
+    first = publisher.add("1.0.0", kind="tflite-int8", min_runtime="1.14.0")
     assert first.bytes == 5_008 and first.kind == "tflite-int8" and first.track == "photos/stable/any"
-    fetched = keeper.fetch()
-    assert fetched.changed and fetched.entry == first and keeper.has("1.0.0") and sha256(keeper.out) == first.sha256
-    assert not keeper.fetch().changed
-    second = keeper.add("1.1.0")
-    assert keeper.fetch().changed and keeper.has("1.1.0")
-    assert keeper.rollback() == [replace(second, withdrawn=True)]
-    assert keeper.fetch().entry.version == "1.0.0" and keeper.has("1.0.0")
-    assert [(entry.version, entry.withdrawn) for entry in catalogue.listing(keeper.path).entries] == [
+    fetched = publisher.fetch()
+    assert (
+        fetched.changed and fetched.entry == first and publisher.has("1.0.0") and sha256(publisher.out) == first.sha256
+    )
+    assert not publisher.fetch().changed
+    second = publisher.add("1.1.0")
+    assert publisher.fetch().changed and publisher.has("1.1.0")
+    assert publisher.rollback() == [replace(second, withdrawn=True)]
+    assert publisher.fetch().entry.version == "1.0.0" and publisher.has("1.0.0")
+    assert [(entry.version, entry.withdrawn) for entry in catalogue.listing(publisher.path).entries] == [
         ("1.0.0", False), ("1.1.0", True)
     ]  # fmt: skip
-    assert keeper.file(second).read_bytes() == keeper.published["photos/stable/any", "1.1.0"]
-    assert catalogue.remove(keeper.path, "photos", "1.1", "stable", "any", keeper.keys).sha256 == second.sha256
-    assert not list(keeper.path.rglob(f"{second.sha256}*")) and not keeper.fetch().changed
-    assert sorted(path.name for path in keeper.out.parent.iterdir()) == [".photos.tflite-tuf", "photos.tflite"]
+    assert publisher.file(second).read_bytes() == publisher.published["photos/stable/any", "1.1.0"]
+    assert catalogue.remove(publisher.path, "photos", "1.1", "stable", "any", publisher.keys).sha256 == second.sha256
+    assert not list(publisher.path.rglob(f"{second.sha256}*")) and not publisher.fetch().changed
+    assert sorted(path.name for path in publisher.out.parent.iterdir()) == [".photos.tflite-tuf", "photos.tflite"]
 
 
-def test_the_files_are_those_of_the_tuf_specification(keeper):
+def test_the_files_are_those_of_the_tuf_specification(publisher):
     """Consistent snapshots: versions and digests in front of the names; every role has a key and a term of its own."""
-    entry = keeper.add("1.0.0")
-    names = {path.name for path in keeper.metadata("").iterdir()}
+    entry = publisher.add("1.0.0")
+    names = {path.name for path in publisher.metadata("").iterdir()}
     assert names == {
         "1.root.json",
         "timestamp.json",
         *(f"{n}.{r}.json" for n in (1, 2) for r in ("targets", "snapshot")),
     }
-    assert keeper.file(entry).relative_to(keeper.path).as_posix() == (
+    assert publisher.file(entry).relative_to(publisher.path).as_posix() == (
         f"targets/photos/stable/any/1.0.0/{entry.sha256}.photos.tflite"
     )
-    root = json.loads(keeper.metadata("1.root.json").read_text())["signed"]
+    root = json.loads(publisher.metadata("1.root.json").read_text())["signed"]
     assert root["consistent_snapshot"] and len(root["keys"]) == 4
-    targets = Metadata[Targets].from_file(str(keeper.metadata("2.targets.json"))).signed.targets
+    targets = Metadata[Targets].from_file(str(publisher.metadata("2.targets.json"))).signed.targets
     assert of_target(targets[entry.path]) == entry and targets[entry.path].custom["version"] == "1.0.0"
-    for role, when in catalogue.listing(keeper.path).expires.items():
+    for role, when in catalogue.listing(publisher.path).expires.items():
         assert timedelta(0) <= utc_now() + timedelta(days=EXPIRY_DAYS[role]) - when < timedelta(minutes=10)
 
 
-def test_another_tuf_client_reads_it(keeper, server, tmp_path):
-    entry = keeper.add("1.0.0")
+def test_another_tuf_client_reads_it(publisher, server, tmp_path):
+    entry = publisher.add("1.0.0")
     plain = Updater(str(tmp_path), f"{server[0]}/metadata", str(tmp_path), f"{server[0]}/targets",
-                    bootstrap=keeper.root.read_bytes())  # fmt: skip
+                    bootstrap=publisher.root.read_bytes())  # fmt: skip
     found = plain.get_targetinfo(entry.path)
     assert found.custom["name"] == "photos" and sha256(Path(plain.download_target(found))) == entry.sha256
 
 
 @pytest.mark.parametrize("version", ["1.0.0", "1.0", "0.9", "1.0.0rc1", "1.1.0", "1.2"])
-def test_a_version_never_goes_backwards(keeper, version):
+def test_a_version_never_goes_backwards(publisher, version):
     """Nor may one come again that was withdrawn or removed."""
     for published in ("1.0.0", "1.1.0", "1.2.0"):
-        keeper.add(published)
-    keeper.rollback("1.1.0")
-    catalogue.remove(keeper.path, "photos", "1.2.0", "stable", "any", keeper.keys)
-    with refused(rf"{version} is not above 1.2.0, the highest version of photos/stable/any", keeper.path):
-        keeper.add(version)
+        publisher.add(published)
+    publisher.rollback("1.1.0")
+    catalogue.remove(publisher.path, "photos", "1.2.0", "stable", "any", publisher.keys)
+    with refused(rf"{version} is not above 1.2.0, the highest version of photos/stable/any", publisher.path):
+        publisher.add(version)
     for track in ({"channel": "beta"}, {"device": "npu"}, {"name": "faces"}):
-        keeper.add(version, **track)
-    keeper.add("1.10.0")
-    assert keeper.fetch().entry.version == "1.10.0"
+        publisher.add(version, **track)
+    publisher.add("1.10.0")
+    assert publisher.fetch().entry.version == "1.10.0"
 
 
-def test_rollback_goes_to_a_version_that_is_offered(keeper):
-    with refused("no model in channel stable named 'photos'", keeper.path):
-        keeper.rollback()
+def test_rollback_goes_to_a_version_that_is_offered(publisher):
+    with refused("no model in channel stable named 'photos'", publisher.path):
+        publisher.rollback()
     for version in ("1.0", "1.1", "1.2", "1.3"):
-        keeper.add(version)
-    keeper.add("2.0", name="faces")
-    assert [entry.version for entry in keeper.rollback()] == ["1.3"]
-    with refused("no version to go back to named '1.3'; known: 1.0, 1.1, 1.2", keeper.path):
-        keeper.rollback("1.3")
-    before = tree(keeper.path)
-    assert keeper.rollback("1.2") == [] and tree(keeper.path) == before
-    assert [entry.version for entry in keeper.rollback("1.0")] == ["1.1", "1.2"]
-    with refused("1.0 is the only version of photos .* deliver remove takes it out", keeper.path):
-        keeper.rollback()
-    assert keeper.fetch(wanted=Wanted(name="faces")).entry.version == "2.0"
+        publisher.add(version)
+    publisher.add("2.0", name="faces")
+    assert [entry.version for entry in publisher.rollback()] == ["1.3"]
+    with refused("no version to go back to named '1.3'; known: 1.0, 1.1, 1.2", publisher.path):
+        publisher.rollback("1.3")
+    before = tree(publisher.path)
+    assert publisher.rollback("1.2") == [] and tree(publisher.path) == before
+    assert [entry.version for entry in publisher.rollback("1.0")] == ["1.1", "1.2"]
+    with refused("1.0 is the only version of photos .* deliver remove takes it out", publisher.path):
+        publisher.rollback()
+    assert publisher.fetch(wanted=Wanted(name="faces")).entry.version == "2.0"
 
 
 def test_which_version_a_client_takes():
@@ -146,14 +148,14 @@ def test_which_version_a_client_takes():
      {"version": "1.0+x"}, {"version": "1!1.0"}, {"version": None}, {"channel": "x"}, {"min_app": "?"}],
     ids=str,
 )  # fmt: skip
-def test_what_would_be_no_path_or_version_is_refused(keeper, values):
-    with refused("is no|no channel named|epoch or a local part", keeper.path):
-        keeper.add(**{"version": "1.0"} | values)
+def test_what_would_be_no_path_or_version_is_refused(publisher, values):
+    with refused("is no|no channel named|epoch or a local part", publisher.path):
+        publisher.add(**{"version": "1.0"} | values)
 
 
-def test_targets_that_are_described_in_another_way_are_told(keeper):
-    keeper.add("1.0.0")
-    target = next(iter(repository.load(keeper.path).targets.signed.targets.values()))
+def test_targets_that_are_described_in_another_way_are_told(publisher):
+    publisher.add("1.0.0")
+    target = next(iter(repository.load(publisher.path).targets.signed.targets.values()))
     target.custom["max_app"] = "3.0"
     with pytest.raises(DeliveryError, match="does not know: .*max_app.*; update cnn-app"):
         of_target(target)
@@ -192,49 +194,49 @@ def test_what_is_no_file_of_an_export_or_was_changed_since_is_refused(tmp_path):
 # Keys.
 
 
-def test_keys_are_for_their_owner_only(keeper):
-    assert stat.S_IMODE(keeper.keys.folder.stat().st_mode) == 0o700
+def test_keys_are_for_their_owner_only(publisher):
+    assert stat.S_IMODE(publisher.keys.folder.stat().st_mode) == 0o700
     for role in ROLES:
-        path = keeper.keys.folder / f"{role}.pem"
+        path = publisher.keys.folder / f"{role}.pem"
         assert stat.S_IMODE(path.stat().st_mode) == 0o600 and b"BEGIN PRIVATE KEY" in path.read_bytes()
-    assert len(list(keeper.keys.folder.iterdir())) == 4
+    assert len(list(publisher.keys.folder.iterdir())) == 4
 
 
 @pytest.mark.parametrize("mode", [0o644, 0o640, 0o604, 0o660])
 @pytest.mark.parametrize("role", ["targets", "snapshot", "timestamp"])
-def test_a_key_that_others_can_read_is_refused(keeper, role, mode):
-    keeper.add("1.0.0")
-    (keeper.keys.folder / f"{role}.pem").chmod(mode)
-    with refused(rf"{role}.pem has mode {mode:o}, .* chmod 600 ", keeper.path):
-        keeper.add("1.1.0")
-    assert keeper.fetch().entry.version == "1.0.0"
+def test_a_key_that_others_can_read_is_refused(publisher, role, mode):
+    publisher.add("1.0.0")
+    (publisher.keys.folder / f"{role}.pem").chmod(mode)
+    with refused(rf"{role}.pem has mode {mode:o}, .* chmod 600 ", publisher.path):
+        publisher.add("1.1.0")
+    assert publisher.fetch().entry.version == "1.0.0"
 
 
-def test_keys_come_from_the_environment(keeper):
-    environment = {f"CNN_APP_KEY_{role.upper()}": (keeper.keys.folder / f"{role}.pem").read_text() for role in ROLES}
-    keeper.keys = Keys(None, {name: pem for name, pem in environment.items() if "ROOT" not in name})
-    keeper.add("1.0.0")
-    assert keeper.fetch().changed
-    assert "PRIVATE" not in repr(keeper.keys)
-    keeper.keys = Keys(None, {})
-    with refused("there is no targets key; .* --keys DIR, or in CNN_APP_KEY_TARGETS", keeper.path):
-        keeper.add("1.1.0")
-    keeper.keys = Keys(None, environment | {"CNN_APP_KEY_TARGETS": environment["CNN_APP_KEY_ROOT"]})
-    with refused("CNN_APP_KEY_TARGETS is not the targets key of this catalogue", keeper.path):
-        keeper.add("1.1.0")
-    with refused("a new key needs a place; give --keys DIR", keeper.path):
-        catalogue.rotate(keeper.path, "timestamp", Keys(None, environment))
+def test_keys_come_from_the_environment(publisher):
+    environment = {f"CNN_APP_KEY_{role.upper()}": (publisher.keys.folder / f"{role}.pem").read_text() for role in ROLES}
+    publisher.keys = Keys(None, {name: pem for name, pem in environment.items() if "ROOT" not in name})
+    publisher.add("1.0.0")
+    assert publisher.fetch().changed
+    assert "PRIVATE" not in repr(publisher.keys)
+    publisher.keys = Keys(None, {})
+    with refused("there is no targets key; .* --keys DIR, or in CNN_APP_KEY_TARGETS", publisher.path):
+        publisher.add("1.1.0")
+    publisher.keys = Keys(None, environment | {"CNN_APP_KEY_TARGETS": environment["CNN_APP_KEY_ROOT"]})
+    with refused("CNN_APP_KEY_TARGETS is not the targets key of this catalogue", publisher.path):
+        publisher.add("1.1.0")
+    with refused("a new key needs a place; give --keys DIR", publisher.path):
+        catalogue.rotate(publisher.path, "timestamp", Keys(None, environment))
 
 
-def test_what_is_no_key_is_refused(keeper):
-    path = keeper.keys.folder / "targets.pem"
-    locked = keeper.keys.make("targets")._private_key.private_bytes(
+def test_what_is_no_key_is_refused(publisher):
+    path = publisher.keys.folder / "targets.pem"
+    locked = publisher.keys.make("targets")._private_key.private_bytes(
         Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"secret")
     )
     for content in (b"", b"nonsense", locked, path.read_bytes()[:60]):
         path.write_bytes(content)
-        with refused("targets.pem holds no Ed25519 key", keeper.path):
-            keeper.add("1.0.0")
+        with refused("targets.pem holds no Ed25519 key", publisher.path):
+            publisher.add("1.0.0")
 
 
 def test_keys_are_not_published_with_the_catalogue(tmp_path):
@@ -242,11 +244,11 @@ def test_keys_are_not_published_with_the_catalogue(tmp_path):
         catalogue.create(tmp_path / "models", Keys(tmp_path / "models" / "keys"))
 
 
-def test_a_catalogue_is_made_in_an_empty_place_with_the_keys_that_are_there(keeper, tmp_path):
+def test_a_catalogue_is_made_in_an_empty_place_with_the_keys_that_are_there(publisher, tmp_path):
     with refused("is not empty; choose another place", tmp_path):
-        catalogue.create(keeper.path, keeper.keys)
-    keys = tree(keeper.keys.folder)
-    catalogue.create(tmp_path / "other", keeper.keys)
-    assert tree(keeper.keys.folder) == keys
+        catalogue.create(publisher.path, publisher.keys)
+    keys = tree(publisher.keys.folder)
+    catalogue.create(tmp_path / "other", publisher.keys)
+    assert tree(publisher.keys.folder) == keys
     with refused("there is no catalogue at .*; deliver init makes one", tmp_path):
         catalogue.listing(tmp_path / "app")

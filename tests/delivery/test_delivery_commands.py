@@ -11,8 +11,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from keeping import model_bytes, refused
 from packaging.version import Version
+from publishing import model_bytes, refused
 
 from cnn_app.artifacts import Card, ModelDir, sha256
 from cnn_app.cli.main import cli
@@ -45,29 +45,29 @@ def real(tmp_path_factory):
     return file
 
 
-def test_golden_answers_travel_and_are_repeated(keeper, server, real):
+def test_golden_answers_travel_and_are_repeated(publisher, server, real):
     model, digits = exported.read(real), Wanted(name="digits")
     assert (model.name, model.kind) == ("digits", "tflite-int8") and Version(model.min_runtime) < Version("2.14")
     entry = Entry(name=model.name, version="1.0.0", kind=model.kind, min_runtime=model.min_runtime)
-    catalogue.add(keeper.path, model, entry, keeper.keys)
-    fetched = keeper.fetch(server[0], digits)
-    assert fetched.changed and fetched.checked == 8 and golden.check(keeper.out).passed
-    golden.place(keeper.out).unlink()
-    assert keeper.fetch(server[0], digits).changed and golden.check(keeper.out).passed
+    catalogue.add(publisher.path, model, entry, publisher.keys)
+    fetched = publisher.fetch(server[0], digits)
+    assert fetched.changed and fetched.checked == 8 and golden.check(publisher.out).passed
+    golden.place(publisher.out).unlink()
+    assert publisher.fetch(server[0], digits).changed and golden.check(publisher.out).passed
     with np.load(golden.place(real)) as stored:
         arrays = dict(stored)
     wrong = real.parent / "wrong.npz"
     np.savez(wrong, **arrays | {"scores": arrays["scores"] + 0.5})
     wrong_answers = replace(model, answers=wrong.read_bytes())
-    catalogue.add(keeper.path, wrong_answers, replace(entry, version="1.1.0"), keeper.keys)
-    before = keeper.out.read_bytes(), golden.place(keeper.out).read_bytes()
+    catalogue.add(publisher.path, wrong_answers, replace(entry, version="1.1.0"), publisher.keys)
+    before = publisher.out.read_bytes(), golden.place(publisher.out).read_bytes()
     with refused("digits 1.1.0 does not answer on this machine as where it was exported: scores differ by"):
-        keeper.fetch(server[0], digits)
-    assert (keeper.out.read_bytes(), golden.place(keeper.out).read_bytes()) == before
-    catalogue.add(keeper.path, replace(model, answers=None), replace(entry, version="1.2.0"), keeper.keys)
-    assert keeper.fetch(server[0], digits).entry.version == "1.2.0"
-    assert catalogue.remove(keeper.path, "digits", "1.1.0", "stable", "any", keeper.keys).version == "1.1.0"
-    assert len(list(keeper.path.rglob("*.npz"))) == 1
+        publisher.fetch(server[0], digits)
+    assert (publisher.out.read_bytes(), golden.place(publisher.out).read_bytes()) == before
+    catalogue.add(publisher.path, replace(model, answers=None), replace(entry, version="1.2.0"), publisher.keys)
+    assert publisher.fetch(server[0], digits).entry.version == "1.2.0"
+    assert catalogue.remove(publisher.path, "digits", "1.1.0", "stable", "any", publisher.keys).version == "1.1.0"
+    assert len(list(publisher.path.rglob("*.npz"))) == 1
 
 
 def test_golden_answers_that_belong_to_another_file_are_not_published(real, tmp_path):
@@ -145,24 +145,24 @@ def test_the_commands_offer_what_there_is():
     assert tuple(options.CHANNELS.choices) == tuple(SEEN) and tuple(sign.ROLES.choices) == ROLES
 
 
-def test_serve_is_a_web_server_on_loopback(keeper, tmp_path):
-    entry = keeper.add("1.0.0")
-    (keeper.path / "private").write_text("beside the catalogue")
+def test_serve_is_a_web_server_on_loopback(publisher, tmp_path):
+    entry = publisher.add("1.0.0")
+    (publisher.path / "private").write_text("beside the catalogue")
     command = [sys.executable, "-c", "from cnn_app.cli.main import cli; cli()"]
-    process = subprocess.Popen([*command, "deliver", "serve", keeper.path, "--port", "0"], stdout=subprocess.PIPE,
+    process = subprocess.Popen([*command, "deliver", "serve", publisher.path, "--port", "0"], stdout=subprocess.PIPE,
                                stderr=subprocess.PIPE, text=True)  # fmt: skip
     with process:
         address = re.search(r"http://127\.0\.0\.1:\d+", process.stdout.readline())[0]
-        assert keeper.fetch(address).changed and keeper.has("1.0.0")
-        name = keeper.file(entry).relative_to(keeper.path).as_posix()
+        assert publisher.fetch(address).changed and publisher.has("1.0.0")
+        name = publisher.file(entry).relative_to(publisher.path).as_posix()
         request = urllib.request.Request(f"{address}/{name}", headers={"Range": "bytes=5000-"})
         with urllib.request.urlopen(request) as answer:
-            assert answer.status == 206 and answer.read() == keeper.out.read_bytes()[5000:]
+            assert answer.status == 206 and answer.read() == publisher.out.read_bytes()[5000:]
         with pytest.raises(urllib.error.HTTPError, match="404") as caught:
             urllib.request.urlopen(f"{address}/private")
         caught.value.close()
         port = address.rpartition(":")[2]
-        told = call("deliver", "serve", keeper.path, "--port", port, code=1)
+        told = call("deliver", "serve", publisher.path, "--port", port, code=1)
         assert f"cannot serve on port {port}: Address already in use" in told
         process.send_signal(signal.SIGINT)
         assert process.wait(30) == 0 and process.stderr.read() == ""

@@ -8,7 +8,7 @@ import sys
 from importlib import metadata as packages
 
 import pytest
-from keeping import ALL, Keeper, failing_write, flip, model_bytes, refused, tree
+from publishing import ALL, Publisher, failing_write, flip, model_bytes, refused, tree
 
 from cnn_app.delivery import catalogue, client
 from cnn_app.delivery.entry import Entry
@@ -23,22 +23,25 @@ WRITES = ["model", "golden", "targets", "snapshot", "timestamp"]  # of an add
 
 
 @pytest.mark.parametrize("count", range(1, 6), ids=WRITES)
-def test_a_full_disk_at_any_write_leaves_the_old_state(keeper, count, monkeypatch):
-    keeper.add("1.0.0")
+def test_a_full_disk_at_any_write_leaves_the_old_state(publisher, count, monkeypatch):
+    publisher.add("1.0.0")
     entry = Entry(name="photos", version="1.1.0")
-    with failing_write(monkeypatch, count), refused("cannot write .*: No space left", keeper.path, error=CnnAppError):
-        catalogue.add(keeper.path, GOLDEN, entry, keeper.keys)
-    assert keeper.fetch().entry.version == "1.0.0"
-    catalogue.add(keeper.path, GOLDEN, entry, keeper.keys)
-    assert catalogue.listing(keeper.path).entries[-1].version == "1.1.0"
+    with (
+        failing_write(monkeypatch, count),
+        refused("cannot write .*: No space left", publisher.path, error=CnnAppError),
+    ):
+        catalogue.add(publisher.path, GOLDEN, entry, publisher.keys)
+    assert publisher.fetch().entry.version == "1.0.0"
+    catalogue.add(publisher.path, GOLDEN, entry, publisher.keys)
+    assert catalogue.listing(publisher.path).entries[-1].version == "1.1.0"
 
 
 def test_a_full_disk_at_init_leaves_nothing_but_keys(tmp_path, monkeypatch):
-    keeper = Keeper(tmp_path)
+    publisher = Publisher(tmp_path)
     with failing_write(monkeypatch, 9), pytest.raises(CnnAppError, match="No space left"):
-        keeper.create()
-    assert not keeper.path.exists() and len(list(keeper.keys.folder.iterdir())) == 4
-    keeper.create().add("1.0.0")
+        publisher.create()
+    assert not publisher.path.exists() and len(list(publisher.keys.folder.iterdir())) == 4
+    publisher.create().add("1.0.0")
 
 
 LIMITED = """
@@ -58,18 +61,29 @@ def limited(*arguments):
     return done.stderr
 
 
-def test_a_disk_that_fills_while_adding_or_fetching(keeper, tmp_path):
-    keeper.add("1.0.0")
-    keeper.fetch()
-    file, before = tmp_path / "photos-int8.tflite", tree(keeper.path)
+def test_a_disk_that_fills_while_adding_or_fetching(publisher, tmp_path):
+    publisher.add("1.0.0")
+    publisher.fetch()
+    file, before = tmp_path / "photos-int8.tflite", tree(publisher.path)
     file.write_bytes(model_bytes(5, 100_000))
-    add = ("deliver", "add", keeper.path, file, "--name", "photos", "--version", "1.1.0", "--keys", keeper.keys.folder)
+    add = (
+        "deliver",
+        "add",
+        publisher.path,
+        file,
+        "--name",
+        "photos",
+        "--version",
+        "1.1.0",
+        "--keys",
+        publisher.keys.folder,
+    )
     assert "Error: cannot write" in (told := limited(*add)) and "File too large; free some space" in told
-    assert tree(keeper.path) == before
-    keeper.add("1.1.0", data=file.read_bytes())
-    told = limited("fetch", keeper.path, "photos", "--root", keeper.root, "--out", keeper.out)
-    assert "Error: cannot write" in told and "File too large; free some space" in told and keeper.has("1.0.0")
-    assert keeper.fetch().changed and keeper.has("1.1.0")
+    assert tree(publisher.path) == before
+    publisher.add("1.1.0", data=file.read_bytes())
+    told = limited("fetch", publisher.path, "photos", "--root", publisher.root, "--out", publisher.out)
+    assert "Error: cannot write" in told and "File too large; free some space" in told and publisher.has("1.0.0")
+    assert publisher.fetch().changed and publisher.has("1.1.0")
 
 
 DYING = """
@@ -92,28 +106,28 @@ catalogue.add(Path(sys.argv[1]), Exported(data, data), Entry(name="photos", vers
 
 
 @pytest.mark.parametrize("count", range(1, 6), ids=WRITES)
-def test_a_keeper_that_is_killed_leaves_the_old_state(keeper, count):
-    keeper.add("1.0.0")
-    command = [sys.executable, "-c", DYING, keeper.path, keeper.keys.folder, str(count)]
+def test_a_keeper_that_is_killed_leaves_the_old_state(publisher, count):
+    publisher.add("1.0.0")
+    command = [sys.executable, "-c", DYING, publisher.path, publisher.keys.folder, str(count)]
     assert subprocess.run(command, capture_output=True).returncode == -signal.SIGKILL
-    assert keeper.fetch().entry.version == "1.0.0" and keeper.has("1.0.0")
-    added = keeper.add("1.1.0")
-    assert keeper.fetch().entry == added and keeper.has("1.1.0")
-    files = [path for path in (keeper.path / "targets").rglob("*") if path.is_file()]
-    assert len(files) == 2 and not [path for path in keeper.path.rglob(".*")], "what was left is swept away"
-    assert max(int(path.name.split(".")[0]) for path in keeper.metadata("").glob("*.targets.json")) == 3
+    assert publisher.fetch().entry.version == "1.0.0" and publisher.has("1.0.0")
+    added = publisher.add("1.1.0")
+    assert publisher.fetch().entry == added and publisher.has("1.1.0")
+    files = [path for path in (publisher.path / "targets").rglob("*") if path.is_file()]
+    assert len(files) == 2 and not [path for path in publisher.path.rglob(".*")], "what was left is swept away"
+    assert max(int(path.name.split(".")[0]) for path in publisher.metadata("").glob("*.targets.json")) == 3
 
 
-def test_one_at_a_time(keeper):
-    keeper.add("1.0.0")
-    keeper.fetch()
+def test_one_at_a_time(publisher):
+    publisher.add("1.0.0")
+    publisher.fetch()
     for folder, action in (
-        (keeper.metadata(""), lambda: keeper.add("1.1.0")),
-        (keeper.out.parent / ".photos.tflite-tuf", keeper.fetch),
+        (publisher.metadata(""), lambda: publisher.add("1.1.0")),
+        (publisher.out.parent / ".photos.tflite-tuf", publisher.fetch),
     ):
         descriptor = os.open(folder, os.O_RDONLY)
         fcntl.flock(descriptor, fcntl.LOCK_EX)
-        with refused("another process is at work in", keeper.path):
+        with refused("another process is at work in", publisher.path):
             action()
         os.close(descriptor)
         action()
@@ -122,55 +136,55 @@ def test_one_at_a_time(keeper):
 # Downloads.
 
 
-def test_a_download_that_was_cut_off_goes_on_where_it_stopped(keeper, server):
+def test_a_download_that_was_cut_off_goes_on_where_it_stopped(publisher, server):
     address, settings = server
-    keeper.add("1.0.0")
-    keeper.fetch(address)
-    keeper.add("1.1.0", data=model_bytes(3, 1_000_000))
+    publisher.add("1.0.0")
+    publisher.fetch(address)
+    publisher.add("1.1.0", data=model_bytes(3, 1_000_000))
     settings |= {"cut": 300_000}
     sizes = []
     for _ in range(2):
         with refused("cannot download from .* was cut off.*; try again later, it goes on where it stopped"):
-            keeper.fetch(address)
-        assert keeper.has("1.0.0")
-        sizes += [path.stat().st_size for path in keeper.out.parent.rglob("*.part")]
+            publisher.fetch(address)
+        assert publisher.has("1.0.0")
+        sizes += [path.stat().st_size for path in publisher.out.parent.rglob("*.part")]
     assert sizes == [300_000, 600_000]
     del settings["cut"]
-    assert keeper.fetch(address).changed and keeper.has("1.1.0")
+    assert publisher.fetch(address).changed and publisher.has("1.1.0")
     asked = [span for path, span in settings["requests"] if path.endswith(".tflite")]
     assert asked == [None, None, "bytes=300000-", "bytes=600000-"]
-    assert not list(keeper.out.parent.rglob("*.part")) and not list(keeper.out.parent.rglob("parts"))
+    assert not list(publisher.out.parent.rglob("*.part")) and not list(publisher.out.parent.rglob("parts"))
 
 
 @pytest.mark.parametrize("rest", ["wrong", "no ranges", "complete", "too long"])
-def test_what_an_earlier_download_left_is_verified(keeper, server, rest):
+def test_what_an_earlier_download_left_is_verified(publisher, server, rest):
     address, settings = server
-    keeper.add("1.0.0", data=model_bytes(3, 1_000_000))
+    publisher.add("1.0.0", data=model_bytes(3, 1_000_000))
     settings["cut"] = 300_000
     with pytest.raises(DeliveryError):
-        keeper.fetch(address)
+        publisher.fetch(address)
     del settings["cut"]
-    part = next(keeper.out.parent.rglob("*.part"))
+    part = next(publisher.out.parent.rglob("*.part"))
     if rest == "wrong":
         flip(part)
         with refused("holds other bytes than were signed"):
-            keeper.fetch(address)
-        assert not part.exists() and not keeper.out.exists()
+            publisher.fetch(address)
+        assert not part.exists() and not publisher.out.exists()
     elif rest == "complete":
         part.write_bytes(model_bytes(3, 1_000_000))
     elif rest == "too long":
         part.write_bytes(model_bytes(3, 1_000_000) + b"x")
         with refused("holds other bytes than were signed"):
-            keeper.fetch(address)
+            publisher.fetch(address)
     settings |= {"ranges": rest != "no ranges", "requests": []}
-    assert keeper.fetch(address).changed and keeper.has("1.0.0")
+    assert publisher.fetch(address).changed and publisher.has("1.0.0")
     asked = [span for path, span in settings["requests"] if path.endswith(".tflite")]
     assert asked == {"wrong": [None], "too long": [None], "no ranges": ["bytes=300000-"], "complete": []}[rest]
 
 
-def test_a_source_that_is_none(keeper, server, tmp_path):
+def test_a_source_that_is_none(publisher, server, tmp_path):
     address, settings = server
-    keeper.add("1.0.0")
+    publisher.add("1.0.0")
     for source, text in {
         "ftp://127.0.0.1/models": "is no address of a catalogue",
         "file:///etc": "is no address of a catalogue",
@@ -182,15 +196,15 @@ def test_a_source_that_is_none(keeper, server, tmp_path):
         f"{address}/elsewhere": "cannot download from .* 404",
     }.items():
         with refused(text):
-            keeper.fetch(source)
-    assert not keeper.out.exists()
+            publisher.fetch(source)
+    assert not publisher.out.exists()
     settings["missing"] = 500
     with refused("cannot download from .* 500"):
-        keeper.fetch(address)
+        publisher.fetch(address)
     settings["missing"] = 403  # what a bucket says of a file that is not there
-    assert keeper.fetch(address + "/").changed
+    assert publisher.fetch(address + "/").changed
     with refused("does not end in .tflite", tmp_path):
-        client.fetch(address, ALL, root=keeper.root, out=tmp_path / "photos")
+        client.fetch(address, ALL, root=publisher.root, out=tmp_path / "photos")
 
 
 def test_the_runtime_is_that_of_tflite_runtime_or_unknown(monkeypatch):

@@ -1,4 +1,4 @@
-"""The keeper's side of signed delivery; its commands come by what they do."""
+"""The publisher's side of signed delivery; its commands come by what they do."""
 
 import click
 

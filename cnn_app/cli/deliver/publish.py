@@ -23,7 +23,7 @@ def add(catalogue, artifact, version, name, channel, device, min_app, min_runtim
     """
     from pathlib import Path
 
-    from cnn_app.delivery import catalogue as keeper
+    from cnn_app.delivery import catalogue as publisher
     from cnn_app.delivery import exported
     from cnn_app.delivery.entry import Entry
     from cnn_app.errors import DeliveryError
@@ -35,4 +35,4 @@ def add(catalogue, artifact, version, name, channel, device, min_app, min_runtim
         name=name or model.name, version=version, channel=channel, device=device, kind=model.kind, min_app=min_app,
         min_runtime=min_runtime or model.min_runtime,
     )  # fmt: skip
-    echo_entries([keeper.add(Path(catalogue), model, entry, keys)], "published", as_json)
+    echo_entries([publisher.add(Path(catalogue), model, entry, keys)], "published", as_json)

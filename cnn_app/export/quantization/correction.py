@@ -1,6 +1,6 @@
 """Bias correction: rounded kernels shift what a layer gives on average, and its bias takes that back.
 
-Nagel et al., arXiv:1906.04721, section 4.2, with means of real pictures (appendix D). Depthwise kernels of nine values
+Nagel et al., arXiv:1906.04721, section 4.2, with means of real images (appendix D). Depthwise kernels of nine values
 shift most: MobileNets lose points without it.
 """
 
@@ -13,15 +13,15 @@ from keras import ops
 from cnn_app.export import graph
 from cnn_app.export.quantization import simulation
 
-PICTURES = 64
+IMAGES = 64
 
 
-def correct(plain: keras.Model, rounding: keras.Model, pictures: np.ndarray) -> None:
+def correct(plain: keras.Model, rounding: keras.Model, images: np.ndarray) -> None:
     """Set the biases of `rounding` = simulation.simulated(plain) so that each layer's mean is that of `plain`.
 
     Layer by layer, each behind the corrected ones in front of it, in one pass: what nobody reads any more is dropped.
     """
-    chosen = pictures[np.linspace(0, len(pictures) - 1, min(PICTURES, len(pictures))).round().astype(int)]
+    chosen = images[np.linspace(0, len(images) - 1, min(IMAGES, len(images))).round().astype(int)]
     batches = [chosen[start : start + simulation.BATCH] for start in range(0, len(chosen), simulation.BATCH)]
     wanted, places = _means(plain, batches), simulation.scales(plain)
     values = {plain.layers[0].name: [ops.convert_to_tensor(batch) for batch in batches]}
@@ -48,9 +48,9 @@ def _means(plain: keras.Model, batches: list[np.ndarray]) -> dict[str, np.ndarra
     corrected = [layer for layer in plain.layers if isinstance(layer, simulation.KERNELS) and layer.use_bias]
     model = keras.Model(plain.input, [_by_channel(layer.output) for layer in corrected])
     sums = [[len(batch) * np.asarray(mean) for mean in model(batch)] for batch in batches]
-    pictures = sum(map(len, batches))
+    images = sum(map(len, batches))
     return {
-        layer.name: np.sum(parts, 0) / pictures for layer, parts in zip(corrected, zip(*sums, strict=True), strict=True)
+        layer.name: np.sum(parts, 0) / images for layer, parts in zip(corrected, zip(*sums, strict=True), strict=True)
     }
 
 

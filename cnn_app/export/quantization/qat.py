@@ -13,7 +13,7 @@ from cnn_app.errors import ExportError, TrainingError
 from cnn_app.layers import FakeQuant
 from cnn_app.recipe import Schedule, parse
 from cnn_app.training import engine
-from cnn_app.training.regime import Phase, Regime
+from cnn_app.training.freeze_schedule import FreezeSchedule, Phase
 
 SLOWER = 0.05  # of the learning rate that the network was trained with
 
@@ -43,7 +43,7 @@ def train(rounding: keras.Model, tuning: Tuning) -> None:
     constant = frozenset(layer.name for layer in rounding.layers if layer.weights and not layer.trainable)
     ranges = frozenset(layer.name for layer in rounding.layers if isinstance(layer, FakeQuant))
     epochs = tuning.schedule.epochs
-    regime = Regime((Phase(0, constant), *([Phase(epochs // 2, constant | ranges)] if epochs > 1 else ())))
+    freeze = FreezeSchedule((Phase(0, constant), *([Phase(epochs // 2, constant | ranges)] if epochs > 1 else ())))
     best = rounding.get_weights()
 
     def keep(found: keras.Model, row: dict) -> None:
@@ -52,7 +52,7 @@ def train(rounding: keras.Model, tuning: Tuning) -> None:
 
     with tempfile.TemporaryDirectory() as scratch:
         try:
-            engine.train(rounding, tuning.dataset, tuning.schedule, ModelDir(scratch), {}, keep, regime=regime,
+            engine.train(rounding, tuning.dataset, tuning.schedule, ModelDir(scratch), {}, keep, freeze=freeze,
                          learned=True, watch=tuning.watch)  # fmt: skip
         except engine.Stopped:
             raise KeyboardInterrupt from None  # nothing is kept that one could go on with

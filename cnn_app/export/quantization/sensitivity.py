@@ -21,7 +21,7 @@ from cnn_app.export import tflite
 from cnn_app.export.targets import target
 from cnn_app.runtimes.tflite import TFLiteRuntime, interpreter_class
 
-DEBUGGED = 24  # pictures
+DEBUGGED = 24  # images
 
 
 @dataclass(frozen=True)
@@ -29,31 +29,31 @@ class LayerError:
     layer: str  # of the Keras model
     tensor: str  # the operator's output in the flatbuffer
     snr_db: float  # 10 log10 of the power of its float output over that of the error
-    harm: (
-        float  # by how much probabilities move when it alone is quantized: half the sum of changes, mean over pictures
+    sensitivity: (
+        float  # by how much probabilities move when it alone is quantized: half the sum of changes, mean over images
     )
 
 
 class Calibrated:
     """A network with the ranges of its activations, from which int8 files are made quickly."""
 
-    def __init__(self, model: keras.Model, pictures: np.ndarray):
-        self.pictures = pictures[:DEBUGGED]
+    def __init__(self, model: keras.Model, images: np.ndarray):
+        self.images = images[:DEBUGGED]
         self.layers = {layer.name for layer in model.layers}
         with tempfile.TemporaryDirectory() as saved, tflite.silence():
-            converter = tflite.converter(model, saved, target("tflite-int8"), pictures)
+            converter = tflite.converter(model, saved, target("tflite-int8"), images)
             converter._experimental_calibrate_only = True  # what the public debugger sets, too
             self.data = converter.convert()
 
     def errors(self) -> list[LayerError]:
-        """Every operator, the most harmful first."""
+        """Every operator, the most sensitive first."""
         noise = self._noise()
         whole = self._answers(set(noise))
         found = [
             LayerError(self._layer(tensor), tensor, snr, _moved(self._answers(set(noise) - {tensor}), whole))
             for tensor, snr in noise.items()
         ]
-        return sorted(found, key=lambda error: -error.harm)
+        return sorted(found, key=lambda error: -error.sensitivity)
 
     def file(self, kept: Iterable[LayerError]) -> bytes:
         """The int8 file in which what gives and what takes the tensors of `kept` computes in float32."""
@@ -71,7 +71,7 @@ class Calibrated:
     def _answers(self, in_float: set[str]) -> np.ndarray:
         with tflite.silence():
             runtime = TFLiteRuntime(interpreter_class()(model_content=self._quantized(in_float)))
-            return runtime.predict(self.pictures)
+            return runtime.predict(self.images)
 
     def _noise(self) -> dict[str, float]:
         """Tensor name -> signal-to-noise ratio in dB."""
@@ -82,7 +82,7 @@ class Calibrated:
         with tflite.silence():
             debugger = tf.lite.experimental.QuantizationDebugger(
                 quant_debug_model_content=mlir_quantize(self.data, fully_quantize=True, enable_numeric_verify=True),
-                debug_dataset=lambda: ([picture[None].astype(np.float32)] for picture in self.pictures),
+                debug_dataset=lambda: ([image[None].astype(np.float32)] for image in self.images),
                 debug_options=options,
             )
             debugger.run()
@@ -107,8 +107,9 @@ class Calibrated:
 
 
 def write_report(path: Path, errors: Iterable[LayerError]) -> None:
-    """A CSV: a line for each operator, the most harmful first."""
-    rows = [{"layer": error.layer, "harm": f"{error.harm:.6f}", "snr_db": f"{error.snr_db:.2f}", "tensor": error.tensor}
+    """A CSV: a line for each operator, the most sensitive first."""
+    rows = [{"layer": error.layer, "sensitivity": f"{error.sensitivity:.6f}", "snr_db": f"{error.snr_db:.2f}",
+             "tensor": error.tensor}
             for error in errors]  # fmt: skip
     write_csv(path, rows)
 

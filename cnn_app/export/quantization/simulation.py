@@ -63,10 +63,10 @@ def folded(model: keras.Model) -> keras.Model:
     return copy
 
 
-def simulated(plain: keras.Model, pictures: np.ndarray) -> keras.Model:
-    """`plain`, as `folded` makes it, with integers' weights, and activations whose ranges `pictures` start.
+def simulated(plain: keras.Model, images: np.ndarray) -> keras.Model:
+    """`plain`, as `folded` makes it, with integers' weights, and activations whose ranges `images` start.
 
-    pictures: uint8 (n, H, W, C). Training moves the ranges.
+    images: uint8 (n, H, W, C). Training moves the ranges.
     """
 
     def learned(name: str, members: int, fixed) -> FakeQuant:
@@ -78,8 +78,8 @@ def simulated(plain: keras.Model, pictures: np.ndarray) -> keras.Model:
             wrapped = model.get_layer(wrapper(layer))
             wrapped.set_weights(layer.get_weights())
             wrapped.trainable = layer.trainable
-    for start in range(0, len(pictures), BATCH):
-        model(pictures[start : start + BATCH], training=True)
+    for start in range(0, len(images), BATCH):
+        model(images[start : start + BATCH], training=True)
     return model
 
 

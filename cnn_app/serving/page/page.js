@@ -2,7 +2,7 @@
 const $ = (id) => document.getElementById(id);
 const pen = $("canvas").getContext("2d");
 let models = [];
-let last = null; // the picture that was asked about last, for another model
+let last = null; // the image that was asked about last, for another model
 let turn = 0; // answers may come in another order than the questions
 
 const headers = () => ($("key").value ? { Authorization: `Bearer ${$("key").value}` } : {});

@@ -15,7 +15,7 @@ from cnn_app.errors import CnnAppError, ModelError
 from cnn_app.layers import GroupedConv2D
 from cnn_app.runtimes.keras_model import load
 from cnn_app.transfer import HEAD, copy_weights, is_head
-from cnn_app.transfer.pretrained import files, traits
+from cnn_app.transfer.pretrained import conventions, files
 from cnn_app.transfer.pretrained.naming import Naming, Network, candidates
 
 SHOWN = 4  # names in a message
@@ -48,7 +48,7 @@ def load_weights(model: keras.Model, path: str | os.PathLike[str]) -> Loaded:
     values, used = _assign(model, naming, tensors, path)
     for layer, weights in values.items():
         model.get_layer(layer).set_weights(weights)
-    traits.apply(model, naming.traits)
+    conventions.apply(model, naming.conventions)
     return Loaded(naming.source, used, new_head=any(is_head(x.name) and x.name not in values for x in model.layers))
 
 
@@ -90,7 +90,7 @@ def _assign(model, naming: Naming, tensors, path: Path) -> tuple[dict[str, list[
     """Weights for every layer, but for a head of other classes, and how many of the tensors they are."""
     unread = {name for name in tensors if not name.startswith(naming.ignored)}
     biases = {layer: key for layer in naming.modules if (key := naming.key(layer, "bias")) in tensors}
-    normalized = {layer.name: traits.producer(layer).name for layer in model.layers if _is_norm(layer)}
+    normalized = {layer.name: conventions.producer(layer).name for layer in model.layers if _is_norm(layer)}
     biased = any(name in biases for name in normalized.values())
     values: dict[str, list[np.ndarray]] = {}
     missing, wrong, kept = [], [], 0
@@ -119,7 +119,7 @@ def _assign(model, naming: Naming, tensors, path: Path) -> tuple[dict[str, list[
             values[norm][mean] = values[norm][mean] - (bias if not wrong else 0)
             unread.discard(biases[before])
     _refuse(model, naming, path, missing, sorted(unread), wrong)
-    if naming.traits.bgr:
+    if naming.conventions.bgr:
         first = next(layer for layer in model.layers if layer.weights)
         values[first.name][0] = values[first.name][0][:, :, ::-1]
     broken = [layer for layer, weights in values.items() if not all(np.isfinite(value).all() for value in weights)]
@@ -153,9 +153,9 @@ def _converted(value: np.ndarray, layer: keras.Layer, weight, naming: Naming) ->
 
 def _flattened(layer: keras.Layer) -> tuple[int, int, int] | None:
     """The maps (H, W, C) whose positions `layer` sees in one row; None if it sees none."""
-    before = traits.producer(layer)
+    before = conventions.producer(layer)
     while isinstance(before, (layers.Dropout, layers.Activation, layers.ReLU)):
-        before = traits.producer(before)
+        before = conventions.producer(before)
     flat = isinstance(before, layers.Flatten) and len(before.input.shape) == 4
     return tuple(before.input.shape[1:]) if flat else None
 

@@ -29,7 +29,7 @@ class Network:
 
 
 @dataclass(frozen=True)
-class Traits:
+class Conventions:
     """How a graph must compute for weights that were learned elsewhere; None leaves what the model has."""
 
     mean: tuple[float, ...] | None = None  # of the channels (red, green, blue), for pixels in [0, 255]
@@ -50,7 +50,7 @@ class Traits:
 class Naming:
     source: str
     modules: dict[str, str]  # our layer -> their module
-    traits: Traits = field(default_factory=Traits)
+    conventions: Conventions = field(default_factory=Conventions)
     style: str = "torch"  # or "keras": layer/kernel, or "keras order": conv2d_1/vars/0
     ignored: tuple[str, ...] = ()  # prefixes of tensors that are of no use without a part we were not built with
     unbiased: tuple[str, ...] = ()  # our layers whose bias they do not have: it is zero
@@ -65,7 +65,7 @@ class Naming:
         return f"{module}/vars/{next(order.index(variable) for order in SAVED_ORDER if variable in order)}"
 
 
-IMAGENET = Traits(mean=(0.485 * 255, 0.456 * 255, 0.406 * 255), std=(0.229 * 255, 0.224 * 255, 0.225 * 255))
+IMAGENET = Conventions(mean=(0.485 * 255, 0.456 * 255, 0.406 * 255), std=(0.229 * 255, 0.224 * 255, 0.225 * 255))
 TORCH_IMAGENET = replace(IMAGENET, epsilon=1e-5, padding="symmetric")
 
 
@@ -94,7 +94,7 @@ def spell(network: Network, table: dict[str, str]) -> dict[str, str] | None:
     return modules
 
 
-def spelled(network: Network, source: str, table: dict[str, str], traits: Traits) -> list[Naming]:
+def spelled(network: Network, source: str, table: dict[str, str], conventions: Conventions) -> list[Naming]:
     """The one naming by `table`, if every layer has a place there."""
     modules = spell(network, table)
-    return [] if modules is None else [Naming(source, modules, traits)]
+    return [] if modules is None else [Naming(source, modules, conventions)]

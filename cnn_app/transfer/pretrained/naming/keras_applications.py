@@ -6,10 +6,10 @@ the first 1x1 (v1). MobileNets see [-1, 1] and pad as TensorFlow does.
 
 from dataclasses import replace
 
-from cnn_app.transfer.pretrained.naming import Naming, Network, Traits, spell
+from cnn_app.transfer.pretrained.naming import Conventions, Naming, Network, spell
 
-CAFFE = Traits(mean=(123.68, 116.779, 103.939), std=(1.0, 1.0, 1.0), bgr=True)
-UNIT_RANGE = Traits(mean=(127.5,) * 3, std=(127.5,) * 3, epsilon=1e-3, padding="same")
+CAFFE = Conventions(mean=(123.68, 116.779, 103.939), std=(1.0, 1.0, 1.0), bgr=True)
+UNIT_RANGE = Conventions(mean=(127.5,) * 3, std=(127.5,) * 3, epsilon=1e-3, padding="same")
 HEADS = ("predictions", "probs", "Logits")  # what the last layer has been called
 RESNET = {"stem_conv": "conv1_conv", "stem_bn": "conv1_bn"} | {
     f"{ours}_{kind}": f"conv{{stage2}}_block{{unit}}_{number}_{kind}"
@@ -37,13 +37,13 @@ FAMILIES = {
 def namings(network: Network) -> list[Naming]:
     if network.family not in FAMILIES:
         return []
-    table, traits = FAMILIES[network.family]
+    table, conventions = FAMILIES[network.family]
     by_name = [
-        Naming(f"keras.applications {network.family}", modules, traits, style="keras")
+        Naming(f"keras.applications {network.family}", modules, conventions, style="keras")
         for head in (HEADS if "logits" not in table else (table["logits"],))
         if (modules := spell(network, table | {"logits": head}))
     ]
-    in_order = [Naming(first.source, saved_order(network), traits, style="keras order") for first in by_name[:1]]
+    in_order = [Naming(first.source, saved_order(network), conventions, style="keras order") for first in by_name[:1]]
     return by_name + in_order
 
 

@@ -1,9 +1,9 @@
 """Plain PyTorch definitions: a sequence for LeNet-5, `stem`, `stage{k}` and `c1`, `b1`, ... for residual networks.
 
-They say nothing of their pictures' scaling: the model keeps its own.
+They say nothing of their images' scaling: the model keeps its own.
 """
 
-from cnn_app.transfer.pretrained.naming import Naming, Network, Traits, spelled
+from cnn_app.transfer.pretrained.naming import Conventions, Naming, Network, spelled
 
 UNIT = "stage{stage}.{unit0}."
 LENET = dict(zip(("c1", "c3", "c5", "f6", "logits"), ("0", "3", "6", "9", "11"), strict=True))
@@ -18,5 +18,9 @@ def namings(network: Network) -> list[Naming]:
     tables = {"lenet": LENET, "resnet": RESNET}
     if network.family not in tables:
         return []
-    traits = Traits(epsilon=1e-5, padding="symmetric", shortcut="behind") if network.family == "resnet" else Traits()
-    return spelled(network, f"plain PyTorch {network.family}", tables[network.family], traits)
+    conventions = (
+        Conventions(epsilon=1e-5, padding="symmetric", shortcut="behind")
+        if network.family == "resnet"
+        else Conventions()
+    )
+    return spelled(network, f"plain PyTorch {network.family}", tables[network.family], conventions)

@@ -6,7 +6,15 @@ the first pool is padded behind, and basic units have a ReLU in front of the gat
 
 from dataclasses import replace
 
-from cnn_app.transfer.pretrained.naming import IMAGENET, TORCH_IMAGENET, Naming, Network, Traits, spelled, torchvision
+from cnn_app.transfer.pretrained.naming import (
+    IMAGENET,
+    TORCH_IMAGENET,
+    Conventions,
+    Naming,
+    Network,
+    spelled,
+    torchvision,
+)
 
 UNIT = "layer{stage}.{unit0}."
 SERESNET = torchvision.RESNET | {"se_reduce": UNIT + "se.fc1", "se_expand": UNIT + "se.fc2"}
@@ -24,7 +32,7 @@ MOBILENET_V2 = {
     "project_conv": BLOCK + "conv_pwl", "project_bn": BLOCK + "bn3",
 }  # fmt: skip
 V1_STAGES = (1, 2, 2, 6, 2)  # MobileNetV1's units, a stage from each stride on
-HALF = Traits(mean=(127.5,) * 3, std=(127.5,) * 3, epsilon=1e-5, padding="symmetric")
+HALF = Conventions(mean=(127.5,) * 3, std=(127.5,) * 3, epsilon=1e-5, padding="symmetric")
 
 
 def namings(network: Network) -> list[Naming]:
@@ -40,8 +48,8 @@ def namings(network: Network) -> list[Naming]:
             return spelled(network, "timm mobilenetv1", mobilenet_v1(), HALF)
         case "vgg":
             places = {"fc6": "pre_logits.fc1", "fc7": "pre_logits.fc2", "logits": "head.fc"}
-            traits = replace(IMAGENET, epsilon=1e-5)
-            return [Naming("timm vgg", torchvision.feature_places(network) | places, traits)]
+            conventions = replace(IMAGENET, epsilon=1e-5)
+            return [Naming("timm vgg", torchvision.feature_places(network) | places, conventions)]
     return []
 
 

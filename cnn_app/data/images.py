@@ -19,10 +19,10 @@ import tensorflow as tf
 from cnn_app.data.files import MAX_BYTES, SUFFIXES  # noqa: F401  SUFFIXES are asked for here
 from cnn_app.errors import DataError
 
-MAX_PIXELS = 64_000_000  # of a decoded picture; more is a mistake or an attack
-MIN_SIDE = 4  # pixels; less carries no picture
+MAX_PIXELS = 64_000_000  # of a decoded image; more is a mistake or an attack
+MIN_SIDE = 4  # pixels; less carries no image
 LUMA = (0.299, 0.587, 0.114)  # of red, green and blue in grey (ITU-R BT.601)
-FORMATS = ("JPEG", "PNG", "BMP", "GIF")  # JPEG opens MPO too: a phone's JPEG with a second picture behind it
+FORMATS = ("JPEG", "PNG", "BMP", "GIF")  # JPEG opens MPO too: a phone's JPEG with a second image behind it
 
 
 def decode(data: tf.Tensor) -> tf.Tensor:
@@ -37,7 +37,7 @@ def to_size(pixels: tf.Tensor, image: tuple[int, int, int]) -> tf.Tensor:
     """uint8 (h, w, 1 or 3) -> uint8 of shape `image`."""
     height, width, channels = image
     if channels not in (1, 3):
-        raise DataError(f"pictures have 1 or 3 channels, the network wants {channels}")
+        raise DataError(f"images have 1 or 3 channels, the network wants {channels}")
     colour = tf.broadcast_to(pixels, tf.concat([tf.shape(pixels)[:2], [3]], 0))
     scaled = tf.image.resize(tf.ensure_shape(colour, (None, None, 3)), (height, width), antialias=True)
     if channels == 1:
@@ -60,9 +60,9 @@ def problem(data: bytes | BinaryIO, most: int = MAX_PIXELS) -> str | None:
     if size > MAX_BYTES:
         return f"the file is larger than {MAX_BYTES >> 20} MiB"
     try:
-        with Image.open(stream, formats=FORMATS) as picture:
-            width, height = picture.size
-            plain = picture.format != "BMP" or _is_plain(picture)
+        with Image.open(stream, formats=FORMATS) as image:
+            width, height = image.size
+            plain = image.format != "BMP" or _is_plain(image)
     except Image.DecompressionBombError:
         return f"it has more than {most:,} pixels"
     except (OSError, ValueError, SyntaxError):
@@ -75,7 +75,7 @@ def problem(data: bytes | BinaryIO, most: int = MAX_PIXELS) -> str | None:
 
 
 def read(path: str | os.PathLike[str], image: tuple[int, int, int]):
-    """The picture in a file from outside as a uint8 array of shape `image`."""
+    """The image in a file from outside as a uint8 array of shape `image`."""
     try:
         if os.stat(path).st_size > MAX_BYTES:
             raise DataError(f"{path} is larger than {MAX_BYTES >> 20} MiB")
@@ -94,7 +94,7 @@ def quiet_sizes() -> Iterator[None]:
 
 
 def load(data: bytes, name: str, image: tuple[int, int, int]):
-    """One picture from outside as a uint8 array of shape `image`; `name` is for the error."""
+    """One image from outside as a uint8 array of shape `image`; `name` is for the error."""
     with quiet_sizes():
         reason = problem(data)
     if reason:
@@ -102,11 +102,11 @@ def load(data: bytes, name: str, image: tuple[int, int, int]):
     try:
         return to_size(decode(tf.constant(data)), image).numpy()
     except tf.errors.InvalidArgumentError as error:
-        raise DataError(f"cannot read {name}: the picture is damaged or cut off") from error
+        raise DataError(f"cannot read {name}: the image is damaged or cut off") from error
 
 
 def decoder(image: tuple[int, int, int]) -> Callable[[bytes], np.ndarray]:
-    """`load` for pictures that `problem` has nothing against, as one graph; it may be called in threads."""
+    """`load` for images that `problem` has nothing against, as one graph; it may be called in threads."""
 
     @tf.function(input_signature=[tf.TensorSpec((), tf.string)])
     def decoded(data):
@@ -116,7 +116,7 @@ def decoder(image: tuple[int, int, int]) -> Callable[[bytes], np.ndarray]:
         try:
             return decoded(tf.constant(data)).numpy()
         except tf.errors.InvalidArgumentError as error:
-            raise DataError("the picture is damaged or cut off") from error
+            raise DataError("the image is damaged or cut off") from error
 
     return read_one
 

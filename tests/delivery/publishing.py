@@ -24,7 +24,7 @@ def model_bytes(seed, size=5_000):
     return b"\x1c\0\0\0TFL3" + np.random.default_rng(seed).bytes(size)
 
 
-class Keeper:
+class Publisher:
     """A catalogue with its keys, a client's output, and the bytes of every version."""
 
     def __init__(self, folder):

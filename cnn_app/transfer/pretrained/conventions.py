@@ -11,7 +11,7 @@ from keras import layers
 
 from cnn_app.architectures.blocks import window_padding
 from cnn_app.layers import GroupedConv2D, JoinChannels, LocalResponseNormalization, PadShortcut
-from cnn_app.transfer.pretrained.naming import Traits
+from cnn_app.transfer.pretrained.naming import Conventions
 
 WINDOWS = (layers.Conv2D, layers.DepthwiseConv2D, GroupedConv2D, layers.MaxPooling2D, layers.AveragePooling2D)
 POOLS = (layers.MaxPooling2D, layers.AveragePooling2D)
@@ -25,33 +25,33 @@ COPIED = {
 }
 
 
-def apply(model: keras.Model, traits: Traits) -> None:
-    """Make `model` compute as `traits` say."""
-    if traits.stride_on is not None:
-        move_strides(model, traits.stride_on)
+def apply(model: keras.Model, conventions: Conventions) -> None:
+    """Make `model` compute as `conventions` say."""
+    if conventions.stride_on is not None:
+        move_strides(model, conventions.stride_on)
         record_shapes(model)
     for layer in model.layers:
-        if isinstance(layer, layers.Rescaling) and traits.mean and len(traits.mean) == model.input_shape[-1]:
-            layer.scale = [1 / std for std in traits.std]
-            layer.offset = [-mean / std for mean, std in zip(traits.mean, traits.std, strict=True)]
-        elif isinstance(layer, layers.BatchNormalization) and traits.epsilon is not None:
-            layer.epsilon = traits.epsilon
+        if isinstance(layer, layers.Rescaling) and conventions.mean and len(conventions.mean) == model.input_shape[-1]:
+            layer.scale = [1 / std for std in conventions.std]
+            layer.offset = [-mean / std for mean, std in zip(conventions.mean, conventions.std, strict=True)]
+        elif isinstance(layer, layers.BatchNormalization) and conventions.epsilon is not None:
+            layer.epsilon = conventions.epsilon
         elif layer.name.endswith("_b_act"):
-            layer.activation = keras.activations.get(traits.act_before_se or "linear")
-        elif isinstance(layer, layers.Activation) and traits.act is not None:
-            layer.activation = keras.activations.get(traits.act)
-        elif isinstance(layer, layers.ZeroPadding2D) and traits.padding is not None:
+            layer.activation = keras.activations.get(conventions.act_before_se or "linear")
+        elif isinstance(layer, layers.Activation) and conventions.act is not None:
+            layer.activation = keras.activations.get(conventions.act)
+        elif isinstance(layer, layers.ZeroPadding2D) and conventions.padding is not None:
             window = consumer(layer)
             pool = isinstance(window, POOLS)
             layer.padding = sides(
-                layer, window, traits.pool_padding if pool and traits.pool_padding else traits.padding
+                layer, window, conventions.pool_padding if pool and conventions.pool_padding else conventions.padding
             )
-        elif isinstance(layer, PadShortcut) and traits.shortcut is not None:
-            layer.before = (layer.filters - layer.input.shape[-1]) // 2 if traits.shortcut == "around" else 0
-        elif isinstance(layer, LocalResponseNormalization) and traits.lrn is not None:
-            layer.alpha, layer.k = traits.lrn
-        elif isinstance(layer, JoinChannels) and traits.branch_first is not None:
-            layer.last_first = traits.branch_first
+        elif isinstance(layer, PadShortcut) and conventions.shortcut is not None:
+            layer.before = (layer.filters - layer.input.shape[-1]) // 2 if conventions.shortcut == "around" else 0
+        elif isinstance(layer, LocalResponseNormalization) and conventions.lrn is not None:
+            layer.alpha, layer.k = conventions.lrn
+        elif isinstance(layer, JoinChannels) and conventions.branch_first is not None:
+            layer.last_first = conventions.branch_first
     forget_compiled(model)
 
 

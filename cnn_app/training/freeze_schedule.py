@@ -19,7 +19,7 @@ class Phase:
 
 
 @dataclass(frozen=True)
-class Regime:
+class FreezeSchedule:
     phases: tuple[Phase, ...] = (Phase(),)  # in order of their epochs, the first at 0
     factors: Mapping[str, float] = field(default_factory=dict)  # layer name -> of the learning rate; others 1
 
@@ -28,7 +28,7 @@ class Regime:
         return [phase for phase in self.phases if phase.epoch <= epoch][-1]
 
 
-PLAIN = Regime()  # everything learns, all the time, at one rate
+PLAIN = FreezeSchedule()  # everything learns, all the time, at one rate
 
 
 def enter(model: keras.Model, phase: Phase) -> None:

@@ -1,8 +1,8 @@
 """From float to integers within an accuracy budget: what is tried, from the cheapest to the surest.
 
-An int8 file is calibrated with some pictures, then with more, then its biases are corrected, then the layers that
+An int8 file is calibrated with some images, then with more, then its biases are corrected, then the layers that
 suffer most stay in float, then the network is trained on with rounding where that is asked for, then its activations
-get 16 bits. A rung is only climbed when the one below it lost too much. Training stands before 16 bits: its file is
+get 16 bits. A strategy is only climbed when the one below it lost too much. Training stands before 16 bits: its file is
 int8 throughout, and as fast.
 """
 
@@ -21,7 +21,7 @@ from cnn_app.export import targets, tflite
 from cnn_app.export.quantization import correction, qat, simulation
 from cnn_app.export.quantization.sensitivity import Calibrated, LayerError
 
-MOST_PICTURES = 1000  # of the second rung
+MOST_IMAGES = 1000  # of the second strategy
 KEPT = (1, 2, 4, 8, 16)  # layers that stay in float
 INT8, INT16 = "tflite-int8", "tflite-int16x8"
 
@@ -31,7 +31,7 @@ class Attempt:
     """A way to write a target, and what the file then is: tflite-int8 may end as tflite-int16x8."""
 
     target: str
-    rung: str
+    strategy: str
     write: Callable[[Path], None]
     float_layers: tuple[str, ...] = ()
     errors: Sequence[LayerError] = ()  # of all operators, where they had to be looked at
@@ -39,21 +39,21 @@ class Attempt:
 
 
 def attempts(
-    name: str, model: keras.Model, pictures: Callable[[int], np.ndarray], calibration: int,
+    name: str, model: keras.Model, images: Callable[[int], np.ndarray], calibration: int,
     tuning: qat.Tuning | None = None,
 ) -> Iterator[Attempt]:  # fmt: skip
     """Ways to write target `name` of a model as `graph.deployable` makes it, each made when it is asked for.
 
-    pictures(n) gives up to n training pictures, uint8; the first rung takes `calibration` of them.
+    images(n) gives up to n training images, uint8; the first strategy takes `calibration` of them.
     """
     if not targets.target(name).calibrated:
         yield Attempt(name, "", lambda path: _write(name, model, path, None))
         return
-    few = pictures(calibration)
-    yield Attempt(name, f"{len(few)} pictures", lambda path: _write(name, model, path, few))
-    many = pictures(max(MOST_PICTURES, calibration))
+    few = images(calibration)
+    yield Attempt(name, f"{len(few)} images", lambda path: _write(name, model, path, few))
+    many = images(max(MOST_IMAGES, calibration))
     if len(many) > len(few):
-        yield Attempt(name, f"{len(many)} pictures", lambda path: _write(name, model, path, many))
+        yield Attempt(name, f"{len(many)} images", lambda path: _write(name, model, path, many))
     if name != INT8:
         return
     plain = simulation.folded(model)
@@ -72,17 +72,17 @@ def attempts(
         qat.train(rounding, tuning)
         yield _simulated(f"{tuning.schedule.epochs} epochs of QAT", plain, rounding)
     if not tflite.obstacle(model, targets.target(INT16)):
-        yield Attempt(INT16, f"{len(many)} pictures", lambda path: _write(INT16, model, path, many))
+        yield Attempt(INT16, f"{len(many)} images", lambda path: _write(INT16, model, path, many))
 
 
-def _simulated(rung: str, plain: keras.Model, rounding: keras.Model) -> Attempt:
+def _simulated(strategy: str, plain: keras.Model, rounding: keras.Model) -> Attempt:
     final = simulation.rangeful(plain, rounding)
-    return Attempt(INT8, rung, partial(tflite.write_trained, final), simulation=final)
+    return Attempt(INT8, strategy, partial(tflite.write_trained, final), simulation=final)
 
 
-def _write(name: str, model: keras.Model, path: Path, pictures: np.ndarray | None) -> None:
+def _write(name: str, model: keras.Model, path: Path, images: np.ndarray | None) -> None:
     target = targets.target(name)
-    import_module(f"cnn_app.export.{target.module}").write(model, path, target, pictures)
+    import_module(f"cnn_app.export.{target.module}").write(model, path, target, images)
 
 
 def _write_mixed(calibrated: Calibrated, kept: Sequence[LayerError], path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The accuracy budget: rungs are climbed one by one, and the layers that int8 ruins are found and left in float."""
+"""The accuracy budget: strategies are tried in order, and the layers that int8 ruins are found and left in float."""
 
 import csv
 import json
@@ -15,7 +15,7 @@ from cnn_app.errors import ExportError
 from cnn_app.evaluation import data_for
 from cnn_app.export import graph
 from cnn_app.export import run as exporting
-from cnn_app.export.quantization import ladder, sensitivity
+from cnn_app.export.quantization import sensitivity, strategies
 from cnn_app.export.run import pixels_of
 from cnn_app.recipe import Data, Export, Schedule
 from cnn_app.runtimes import open_model
@@ -65,18 +65,18 @@ def test_the_ladder_is_climbed_until_the_drop_fits(uneven):
     directory, dataset = uneven
     told = []
     results = exporting.export(directory, Export(targets=("tflite-int8",), max_drop=0.5), dataset, told.append)
-    rungs = [result.rung for result in told]
-    assert rungs == ["200 pictures", "1000 pictures", "biases corrected", "1 in float", "2 in float"]
-    assert all(result.drop > 5 for result in told[:4]) and [result.rung for result in results] == ["2 in float"]
+    strategies = [result.strategy for result in told]
+    assert strategies == ["200 images", "1000 images", "biases corrected", "1 in float", "2 in float"]
+    assert all(result.drop > 5 for result in told[:4]) and [result.strategy for result in results] == ["2 in float"]
     assert results[0].drop <= 0.5 and results[0].outside == {"QUANTIZE": 1}
     line = next(line for line in directory.read_exports() if line["target"] == "tflite-int8")
-    assert set(line["float_layers"]) == {f"{RUINED}_a_relu", f"{RUINED}_b_bn"} and line["rung"] == "2 in float"
+    assert set(line["float_layers"]) == {f"{RUINED}_a_relu", f"{RUINED}_b_bn"} and line["strategy"] == "2 in float"
     file = directory.path / line["path"]
     assert open_model(file).input["dtype"] == np.uint8 and zipfile.is_zipfile(file) == line["metadata"]
     with file.with_suffix(".layers.csv").open() as table:
         rows = list(csv.DictReader(table))
     assert {row["layer"] for row in rows[:2]} == set(line["float_layers"])
-    assert float(rows[1]["harm"]) > 10 * float(rows[2]["harm"])  # though its noise is ordinary:
+    assert float(rows[1]["sensitivity"]) > 10 * float(rows[2]["sensitivity"])  # though its noise is ordinary:
     assert max(float(row["snr_db"]) for row in rows[:2]) > 30
 
 
@@ -84,25 +84,25 @@ def test_harm_and_noise_are_measured_operator_by_operator(uneven):
     """With everything in float nothing moves; an even network has no operator that ruins it."""
     directory, dataset = uneven
     model = cnn_app.create_model("resnet20", depths=(1, 1, 1), image=(16, 16, 1))
-    pictures = pixels_of(dataset.splits["train"])[:60]
+    images = pixels_of(dataset.splits["train"])[:60]
     for _ in range(20):
-        model(pictures, training=True)
-    calibrated = sensitivity.Calibrated(graph.deployable(model), pictures)
+        model(images, training=True)
+    calibrated = sensitivity.Calibrated(graph.deployable(model), images)
     errors = calibrated.errors()
-    assert [error.harm for error in errors] == sorted((error.harm for error in errors), reverse=True)
-    assert errors[0].harm < 0.1 and min(error.snr_db for error in errors) > 10
+    assert [error.sensitivity for error in errors] == sorted((error.sensitivity for error in errors), reverse=True)
+    assert errors[0].sensitivity < 0.1 and min(error.snr_db for error in errors) > 10
     assert {"stem_relu", "stage3_unit1_b_bn", "logits"} <= {error.layer for error in errors}
 
 
 def test_training_with_rounding_brings_an_int8_file_into_the_budget(trained, tmp_path, monkeypatch):
     directory, dataset = uneven_copy(trained, tmp_path / "uneven", 300)
-    monkeypatch.setattr(ladder, "KEPT", ())
+    monkeypatch.setattr(strategies, "KEPT", ())
     options, told = Export(targets=("tflite-int8",), max_drop=1.5, qat_epochs=4), []
     with pytest.raises(ExportError, match="--qat-epochs"):
-        monkeypatch.setattr(ladder, "INT16", "tflite-int8")  # which is no way out here
+        monkeypatch.setattr(strategies, "INT16", "tflite-int8")  # which is no way out here
         exporting.export(directory, replace(options, qat_epochs=0), dataset)
     results = exporting.export(directory, options, dataset, told.append)
-    assert [result.rung for result in told] == ["200 pictures", "1000 pictures", "biases corrected", "4 epochs of QAT"]
+    assert [result.strategy for result in told] == ["200 images", "1000 images", "biases corrected", "4 epochs of QAT"]
     assert min(result.drop for result in told[:3]) > 1.5 and results[0].drop <= 1.5
     assert (results[0].delegates, results[0].outside, results[0].target) == (1, {"QUANTIZE": 1}, "tflite-int8")
     line = directory.read_exports()[0]
@@ -114,7 +114,7 @@ def test_training_with_rounding_brings_an_int8_file_into_the_budget(trained, tmp
 @pytest.mark.slow
 def test_a_signal_ends_training_and_nothing_is_written(trained, tmp_path, monkeypatch):
     directory, dataset = uneven_copy(trained, tmp_path / "uneven", 300)
-    monkeypatch.setattr(ladder, "KEPT", ())
+    monkeypatch.setattr(strategies, "KEPT", ())
     stop = Watch(step=lambda epoch, step, steps, logs: signal.raise_signal(signal.SIGINT))
     with pytest.raises(KeyboardInterrupt):
         exporting.export(directory, Export(targets=("tflite-int8",), qat_epochs=3), dataset, watch=stop)
@@ -128,8 +128,8 @@ def test_where_no_rung_fits_nothing_is_written_and_the_best_is_told(uneven, tmp_
     copy.path.mkdir()
     for file in (directory.model, directory.card):
         (copy.path / file.name).write_bytes(file.read_bytes())
-    monkeypatch.setattr(ladder, "KEPT", (1,))
-    monkeypatch.setattr(ladder, "INT16", "tflite-int8")
+    monkeypatch.setattr(strategies, "KEPT", (1,))
+    monkeypatch.setattr(strategies, "INT16", "tflite-int8")
     with pytest.raises(ExportError, match=r"tflite-int8 loses \d+.\d+ points .* at best, in 5 ways, .*tflite-float16"):
         exporting.export(copy, Export(targets=("tflite-int8", "onnx"), max_drop=0.5), dataset)
     assert sorted(path.name for path in copy.path.rglob("*.*") if path.is_file() and path.suffix != ".json") == [

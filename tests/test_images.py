@@ -7,20 +7,20 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from cnn_app.data import pictures
+from cnn_app.data import images
 from cnn_app.errors import DataError
 
 COLOUR = (200, 100, 50)
 
 
-def encoded(picture, kind, **options):
+def encoded(image, kind, **options):
     stream = io.BytesIO()
-    picture.save(stream, kind, **options)
+    image.save(stream, kind, **options)
     return stream.getvalue()
 
 
 def plain(mode="RGB", colour=COLOUR, size=(8, 6)):
-    """A picture of one colour, 8 wide and 6 high."""
+    """An image of one colour, 8 wide and 6 high."""
     return Image.new(mode, size, colour)
 
 
@@ -29,17 +29,17 @@ def noise(height, width, channels):
 
 
 def decode(data):
-    return pictures.decode(tf.constant(data)).numpy()
+    return images.decode(tf.constant(data)).numpy()
 
 
 def to_size(pixels, image):
-    return pictures.to_size(tf.constant(pixels), image).numpy()
+    return images.to_size(tf.constant(pixels), image).numpy()
 
 
 def palette_png():
-    picture = plain("P", 1)
-    picture.putpalette([0, 0, 0, *COLOUR])
-    return encoded(picture, "PNG", transparency=bytes([255, 128]))
+    image = plain("P", 1)
+    image.putpalette([0, 0, 0, *COLOUR])
+    return encoded(image, "PNG", transparency=bytes([255, 128]))
 
 
 def bmp_of_32_bits(compression, *masks):
@@ -88,22 +88,22 @@ def animation():
     "black-half half opaque clear grey-half grey-clear bmp-half palette-half".split(),
 )
 def test_decode(data, colour):
-    assert pictures.problem(data) is None
+    assert images.problem(data) is None
     pixels = decode(data)
     assert pixels.dtype == np.uint8 and pixels.shape == (6, 8, len(colour))
     np.testing.assert_allclose(pixels.astype(int), np.broadcast_to(colour, pixels.shape), atol=1)
     grey = colour[0] if len(colour) == 1 else np.dot(colour, (0.299, 0.587, 0.114))
     for image, expected in (((5, 7, 3), colour), ((5, 7, 1), grey)):
-        sized = pictures.load(data, "x", image)
+        sized = images.load(data, "x", image)
         assert sized.dtype == np.uint8 and sized.shape == image
         np.testing.assert_allclose(sized, np.broadcast_to(expected, image), atol=1.5)
 
 
 @pytest.mark.parametrize("kind, channels", [("PNG", 3), ("PNG", 1), ("BMP", 3), ("BMP", 1)])
-def test_a_picture_at_size_is_left_alone(kind, channels):
+def test_a_image_at_size_is_left_alone(kind, channels):
     pixels = noise(33, 47, channels)
     data = encoded(Image.fromarray(pixels.squeeze()), kind)
-    np.testing.assert_array_equal(pictures.load(data, "x", (33, 47, channels)), pixels)
+    np.testing.assert_array_equal(images.load(data, "x", (33, 47, channels)), pixels)
 
 
 @pytest.mark.parametrize("image", [(33, 47, 1), (33, 47, 3)])
@@ -136,7 +136,7 @@ def test_resizing_is_bilinear_between_pixel_centres():
     np.testing.assert_array_equal(to_size(pixels, (2, 4, 1))[0, :, 0], [0, 25, 75, 100])
 
 
-def test_the_picture_is_stretched_not_cropped():
+def test_the_image_is_stretched_not_cropped():
     pixels = np.zeros((40, 80, 3), np.uint8)
     pixels[:, 40:] = 255
     sized = to_size(pixels, (16, 16, 3))
@@ -151,8 +151,8 @@ def test_other_channels_are_refused(channels):
 
 def test_eager_and_traced_agree():
     data, image = palette_png(), (16, 12, 3)
-    traced = tf.function(lambda bytes_: pictures.to_size(pictures.decode(bytes_), image))(tf.constant(data))
-    np.testing.assert_array_equal(traced, pictures.load(data, "x", image))
+    traced = tf.function(lambda bytes_: images.to_size(images.decode(bytes_), image))(tf.constant(data))
+    np.testing.assert_array_equal(traced, images.load(data, "x", image))
 
 
 def photo(kind):
@@ -170,7 +170,7 @@ def png_that_claims(width, height):
     "data, reason",
     [
         (b"", "the file is empty"),
-        (b"this is no picture", "it is no JPEG, PNG, BMP or GIF"),
+        (b"this is no image", "it is no JPEG, PNG, BMP or GIF"),
         (b"\xff\xd8\xff", "it is no JPEG, PNG, BMP or GIF"),
         (b"\x89PNG\r\n\x1a\n", "it is no JPEG, PNG, BMP or GIF"),
         (b"GIF89a", "it is no JPEG, PNG, BMP or GIF"),
@@ -187,32 +187,32 @@ def png_that_claims(width, height):
     ids="empty text jpeg-magic png-magic gif-magic tiff webp half-jpeg half-png half-bmp half-gif end-jpeg end-png "
     "end-bmp end-gif 1x1 thin palette-bmp bit-bmp padded-bmp".split(),
 )
-def test_what_is_no_picture_is_one_line_with_its_name(data, reason):
+def test_what_is_no_image_is_one_line_with_its_name(data, reason):
     with pytest.raises(DataError) as caught:
-        pictures.load(data, "cats/one.jpg", (8, 8, 3))
+        images.load(data, "cats/one.jpg", (8, 8, 3))
     message = str(caught.value)
     assert "cannot read cats/one.jpg: " in message and reason in message and "\n" not in message
 
 
 @pytest.mark.parametrize("width, height", [(8001, 8000), (9500, 9500), (20_000, 20_000), (2**31 - 1, 2**31 - 1)])
-def test_a_huge_picture_is_refused_before_it_is_decoded(monkeypatch, width, height):
-    monkeypatch.setattr(pictures, "decode", lambda data: pytest.fail("decoded"))
+def test_a_huge_image_is_refused_before_it_is_decoded(monkeypatch, width, height):
+    monkeypatch.setattr(images, "decode", lambda data: pytest.fail("decoded"))
     with pytest.raises(DataError, match="cannot read big.png: it has .*64,000,000"):
-        pictures.load(png_that_claims(width, height), "big.png", (8, 8, 3))
+        images.load(png_that_claims(width, height), "big.png", (8, 8, 3))
 
 
-def test_the_largest_picture_passes_the_header():
-    assert pictures.problem(png_that_claims(8000, 8000)) is None
+def test_the_largest_image_passes_the_header():
+    assert images.problem(png_that_claims(8000, 8000)) is None
 
 
 def test_a_file_too_large_is_refused(monkeypatch):
-    monkeypatch.setattr(pictures, "MAX_BYTES", 100)
-    assert "larger than" in pictures.problem(photo("PNG"))
+    monkeypatch.setattr(images, "MAX_BYTES", 100)
+    assert "larger than" in images.problem(photo("PNG"))
 
 
 def test_metadata_of_megabytes_before_the_pixels():
     segment = b"\xff\xe1" + (65535).to_bytes(2, "big") + bytes(65533)
     data = photo("JPEG")
     long = data[:2] + segment * 32 + data[2:]
-    assert pictures.problem(io.BytesIO(long)) is None
-    np.testing.assert_array_equal(pictures.load(long, "x", (40, 40, 3)), decode(data))
+    assert images.problem(io.BytesIO(long)) is None
+    np.testing.assert_array_equal(images.load(long, "x", (40, 40, 3)), decode(data))
