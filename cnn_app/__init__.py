@@ -1,7 +1,11 @@
-"""Convolutional networks that end up somewhere: on a phone, behind an endpoint, in another runtime."""
+"""Convolutional networks that end up somewhere: on a phone, behind an endpoint, in another runtime.
+
+The public functions and sub-packages are resolved when they are first asked for: importing this imports nothing heavy.
+"""
 
 from __future__ import annotations
 
+from importlib import import_module
 from os import PathLike
 from typing import TYPE_CHECKING
 
@@ -9,7 +13,10 @@ if TYPE_CHECKING:
     import keras
 
 __version__ = "0.1.0"
-__all__ = ["create_model", "list_models", "load_model"]
+JOBS = {"train": "train", "finetune": "finetune", "evaluate": "evaluate", "predict": "predict", "export": "export",
+        "run": "run"}  # function -> its module in cnn_app.jobs  # fmt: skip
+PACKAGES = ("data", "delivery", "recipe", "runtimes", "serving", "tasks", "transfer")
+__all__ = ["create_model", "list_models", "load_model", *JOBS]
 
 
 def list_models(pattern: str = "*", task: str | None = None) -> list[str]:
@@ -24,20 +31,20 @@ def create_model(
     *,
     classes: int | None = None,
     image: tuple[int, int, int] | None = None,
-    head: str = "classification",
+    head: str | None = None,
     weights: str | PathLike[str] | None = None,
     **columns,
 ) -> keras.Model:
-    """Build a network: pixels in [0, 255], (N, H, W, C), go in; logits (N, classes) come out.
+    """Build a network: pixels in [0, 255], (N, H, W, C), or ids of words, (N, length), go in; logits come out.
 
     classes, image: default to the paper's; image is (height, width, channels).
-    head: what is put on the features.
+    head: what is put on the features; by default that of the network's task.
     weights: a file of published weights (torchvision's, timm's, pytorchcv's, keras.applications'), a model directory,
         or "imagenet", which downloads; scaling and padding follow them, and with other classes the head stays new.
         None starts from random weights.
     columns: replace columns of the variant's row, e.g. `width=0.5`.
 
-    Raises UnknownName for a name or column that is not there, ModelError for a size that cannot be built.
+    Raises UnknownName for a name or column that is not there, ModelError for a size or value that cannot be built.
     """
     from cnn_app import heads
 
@@ -45,7 +52,7 @@ def create_model(
         columns["classes"] = classes
     if image is not None:
         columns["image"] = tuple(image)
-    model = heads.build(head, name, columns)
+    model = heads.build(name, columns, head)
     if weights is not None:
         from cnn_app import transfer
 
@@ -58,7 +65,18 @@ def create_model(
 
 
 def load_model(path: str | PathLike[str]) -> keras.Model:
-    """Load a `.keras` file or a model directory; code inside the file is refused."""
+    """Load a `.keras` file or a model directory; code inside the file is refused.
+
+    What the file says of itself, such as its task and the labels of its outputs, is the model's `about`.
+    """
     from cnn_app.runtimes.keras_model import load
 
     return load(path)
+
+
+def __getattr__(name: str):
+    if name in JOBS:
+        return getattr(import_module(f"cnn_app.jobs.{JOBS[name]}"), name)
+    if name in PACKAGES:
+        return import_module(f"cnn_app.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -23,9 +23,12 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
-from cnn_app.errors import ArtifactError
+from cnn_app.errors import ArtifactError, TrainingError
 
 JSON_LIMIT_BYTES = 64 * 2**20
+
+
+FORMAT = 2  # of cards; 0.1.0's had no number, knew images alone, and had `image` in the place of `input`
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,14 +38,16 @@ class Card:
     architecture: str
     columns: dict
     labels: tuple[str, ...]
-    image: tuple[int, int, int]  # height, width, channels
+    input: dict  # its kind, and what a record needs to be prepared for the network
     task: str = "classification"
-    resize: str = "bilinear, antialiased, to height x width"
-    data: dict = field(default_factory=dict)  # source, directory, fingerprint, number of images in each split
+    options: dict = field(default_factory=dict)  # of the task
+    data: dict = field(default_factory=dict)  # source, directory, fingerprint, number of records in each split
     metrics: dict = field(default_factory=dict)  # of the kept checkpoint
     recipe: dict = field(default_factory=dict)  # the schedule it was trained with
     versions: dict = field(default_factory=dict)  # of the packages that trained it
     digests: dict = field(default_factory=dict)  # file name -> SHA-256
+    format: int = FORMAT
+    other: dict = field(default_factory=dict)  # what a later version wrote and this one does not know
 
 
 class ModelDir:
@@ -68,14 +73,52 @@ class ModelDir:
         if not self.card.is_file():
             raise ArtifactError(f"{self.path} is no model directory: it has no card.json; train writes one")
         values = read_json(self.card)
+        if isinstance(values, dict) and "input" not in values:
+            values["input"] = {"kind": "image", "image": values.pop("image", None)}
+            values.pop("resize", None)
         if not _is_card(values):
-            raise ArtifactError(f"{self.card} is no card of a model; it needs architecture, columns, labels and image")
-        columns = {name: _tuples(value) for name, value in values["columns"].items()}
-        lists = {"labels": tuple(map(str, values["labels"])), "image": tuple(map(int, values["image"]))}
-        return Card(**values | lists | {"columns": columns})
+            raise ArtifactError(f"{self.card} is no card of a model; it needs architecture, columns, labels and input")
+        if values.get("format", FORMAT) > FORMAT:
+            raise ArtifactError(
+                f"{self.card} has format {values['format']}, this version knows {FORMAT}; update cnn-app"
+            )
+        known = {item.name for item in fields(Card)}
+        columns = {name: tuples(value) for name, value in values["columns"].items()}
+        other = {name: value for name, value in values.items() if name not in known}
+        given = {name: value for name, value in values.items() if name in known} | {"format": FORMAT}
+        labels = tuple(map(str, values["labels"]))
+        return Card(**given | {"columns": columns, "labels": labels, "other": other})
 
     def write_card(self, card: Card) -> None:
-        write_json(self.card, asdict(card))
+        values = asdict(card)
+        write_json(self.card, values | values.pop("other"))
+
+    def check_state(self) -> None:
+        """Refuse a model and a card of two runs: one that was killed in between left them."""
+        if self.card.is_file() and (digest := self.read_card().digests.get("model.keras")):
+            if digest != sha256(self.model):
+                raise ArtifactError(f"{self.model} and {self.card.name} are of two runs, the second of which was stopped "
+                                    "between them; go on with --resume, or train again with --overwrite")  # fmt: skip
+
+    def check_free(self, *, resume: bool = False, overwrite: bool = False) -> None:
+        """Refuse to replace a model unasked, and a place that cannot be written: better now than after an epoch."""
+        if self.card.exists() and not resume and not overwrite:
+            raise TrainingError(f"{self.path} holds a model already; --resume goes on with it, --overwrite replaces it")
+        check_place(self.path / "card.json")
+
+    def is_stale(self, line: dict) -> bool:
+        """Whether a line of exports.json is of another model than the one that is here now."""
+        return self.model.is_file() and bool(line.get("model")) and line["model"] != sha256(self.model)
+
+    def retire_exports(self) -> None:
+        """Remove what was exported of a model that is about to be replaced."""
+        for line in self.read_exports():
+            place = self.path / line["path"]
+            if not place.resolve().is_relative_to(self.path.resolve()):
+                continue  # not ours to remove
+            for file in (place, *place.parent.glob(f"{place.stem}.golden.npz"), place.with_suffix(".layers.csv")):
+                shutil.rmtree(file) if file.is_dir() else file.unlink(missing_ok=True)
+        self.exports.unlink(missing_ok=True)
 
     def read_exports(self) -> list[dict]:
         lines = read_json(self.exports) if self.exports.is_file() else []
@@ -96,6 +139,14 @@ def model_dir_of(path: str | os.PathLike[str]) -> ModelDir | None:
         if (folder / "card.json").is_file():
             return ModelDir(folder)
     return None
+
+
+def check_place(path: Path) -> None:
+    """Raise ArtifactError where the file at `path` could not be written."""
+    there = next(folder for folder in path.absolute().parents if folder.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        what = "cannot be written" if there.is_dir() else "is no folder"
+        raise ArtifactError(f"cannot write {path.parent}: {there} {what}; choose another place")
 
 
 @contextmanager
@@ -166,10 +217,11 @@ def read_json(path: Path):
         raise ArtifactError(f"{path} is damaged: {error}") from error
 
 
-def sha256(path: Path) -> str:
-    """Digest of a file, or of a directory's files with their names."""
+def sha256(path: Path, leaving: str = "") -> str:
+    """Digest of a file, or of a directory's files with their names, but for those in its folder `leaving`."""
     if path.is_dir():
-        lines = (f"{sha256(file)}  {file.relative_to(path)}\n" for file in sorted(path.rglob("*")) if file.is_file())
+        lines = (f"{sha256(file)}  {file.relative_to(path)}\n" for file in sorted(path.rglob("*"))
+                 if file.is_file() and file.relative_to(path).parts[0] != leaving)  # fmt: skip
         return hashlib.sha256("".join(lines).encode()).hexdigest()
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
@@ -190,17 +242,27 @@ def flush(path: Path) -> None:
                 os.fsync(stream.fileno())
 
 
+def is_model(path: str | os.PathLike[str]) -> bool:
+    """Whether there is a model at `path`: a file, a model directory or a SavedModel; not any folder of that name."""
+    path = Path(path)
+    return path.is_file() or any((path / name).is_file() for name in ("model.keras", "card.json", "saved_model.pb"))
+
+
 def _is_card(values) -> bool:
     """Whether JSON `values` have the keys and types of a Card."""
-    types = {item.name: {"str": str, "dict": dict}.get(str(item.type), list) for item in fields(Card)}
+    types = {item.name: {"str": str, "dict": dict, "int": int}.get(str(item.type), list) for item in fields(Card)}
     return (
         isinstance(values, dict)
-        and {"architecture", "columns", "labels", "image"} <= set(values) <= set(types)
-        and all(isinstance(value, types[name]) for name, value in values.items())
-        and [type(side) for side in values["image"]] == [int] * 3
+        and {"architecture", "columns", "labels", "input"} <= set(values)
+        and all(isinstance(value, types[name]) for name, value in values.items() if name in types)
+        and (values["input"].get("kind") != "image" or _are_sides(values["input"].get("image")))
     )
 
 
-def _tuples(value):
+def _are_sides(value) -> bool:
+    return isinstance(value, list) and [type(side) for side in value] == [int] * 3
+
+
+def tuples(value):
     """JSON's lists are the tuples of a variant's row."""
-    return tuple(map(_tuples, value)) if isinstance(value, list) else value
+    return tuple(map(tuples, value)) if isinstance(value, list) else value

@@ -17,13 +17,17 @@ import keras
 import numpy as np
 import psutil
 
-from cnn_app import registry
+from cnn_app import registry, tasks
 from cnn_app.artifacts import ModelDir
+from cnn_app.data import memory
 from cnn_app.errors import CnnAppError, ExportError
+from cnn_app.export.golden import max_difference
 from cnn_app.export.graph import deployable
 from cnn_app.export.targets import TARGETS, place
 from cnn_app.runtimes import open_model
 from cnn_app.runtimes.keras_model import KerasRuntime
+from cnn_app.tasks import Task
+from cnn_app.tensors import Arrays
 
 DRIVER = "libcuda.so.1"
 CUDA = {  # by the major version that TensorFlow was built for
@@ -44,7 +48,7 @@ def examine() -> dict:
         "python": platform.python_version(),
         "packages": {name: version(name) for name in ("cnn-app", *dependencies())},
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else psutil.cpu_count(),
-        "free_memory": psutil.virtual_memory().available,  # bytes
+        "free_memory": memory.available(),  # bytes
         "backend": backend,
         "devices": devices,
         "gpu": gpu(backend, devices),
@@ -141,24 +145,25 @@ def check_targets() -> list[dict]:
     """Every export target, with a small network of random weights, far from even answers, and random images."""
     random = np.random.default_rng(0)
     try:
+        task = tasks.of_row(registry.spec("lenet5"), {}, {})
         model = registry.build("lenet5")
         model.set_weights([random.normal(0, 0.2, weight.shape) for weight in model.get_weights()])
-        pixels = random.integers(0, 256, (8, *model.input_shape[1:])).astype(np.uint8)
-        expected, copy = KerasRuntime(model).predict(pixels), deployable(model)
+        records = {"image": random.integers(0, 256, (8, *model.input_shape[1:])).astype(np.uint8)}
+        expected, copy = KerasRuntime(task.deployed(model)).run(records), deployable(model)
     except Exception as error:  # Keras itself does not run here, so nothing can be exported
         return [{"target": name, "ok": False, "max_difference": None, "reason": one_line(error)} for name in TARGETS]
-    return [check_target(name, copy, pixels, expected) for name in TARGETS]
+    return [check_target(name, task, copy, records, expected) for name in TARGETS]
 
 
-def check_target(name: str, model: keras.Model, pixels: np.ndarray, expected: np.ndarray) -> dict:
-    """Write a file, open it, and compare its probabilities with Keras's."""
+def check_target(name: str, task: Task, model: keras.Model, records: Arrays, expected: Arrays) -> dict:
+    """Write a file, open it, and compare its answers with Keras's."""
     target, difference, reason = TARGETS[name], None, None
     try:
         with tempfile.TemporaryDirectory() as folder:
             path = place(ModelDir(folder), name)
             path.parent.mkdir(parents=True)
-            import_module(f"cnn_app.export.{target.module}").write(model, path, target, pixels)
-            difference = float(np.abs(open_model(path).predict(pixels) - expected).max())
+            import_module(f"cnn_app.export.{target.module}").write(task, model, path, target, records)
+            difference = max_difference(open_model(path).run(records), expected)
         if not difference <= TOLERANCE[target.weights]:  # NaN is refused too
             raise ExportError(f"it differs from Keras by {difference:.2g}")
     except Exception as error:  # whatever the packages or the disk do here is what is asked for

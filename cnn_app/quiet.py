@@ -23,7 +23,7 @@ def native_silence() -> Iterator[None]:
 
 def quiet_tensorflow() -> None:
     """Import TensorFlow and let it look for devices without its notes. Without it a command says what is missing."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # what is an error to us is raised
     with native_silence(), suppress(ImportError):
         import tensorflow as tf
 

@@ -20,16 +20,17 @@ TTA = ("flip", "crop")
 STARTS = ("probe-then-tune", "tune")
 CLASS_WEIGHTS = ("none", "balanced")
 ON_BAD_IMAGE = ("error", "skip")
+KINDS = ("model", "study")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Data:
-    """Which images: `digits`, `shapes`, `tfds:NAME` or a folder."""
+    """Which data: `digits`, `shapes`, `tfds:NAME` or a folder."""
 
     source: str
     directory: str | None = None  # where prepared TFDS sets lie
-    image: tuple[int, int, int] | None = None  # height, width, channels; None: the network's own
-    on_bad_image: str = "error"  # or "skip"
+    on_bad_image: str = "error"  # what to do with a record that cannot be read; or "skip"
+    encoding: str = "utf-8"  # of text files
 
     def __post_init__(self):
         if self.on_bad_image not in ON_BAD_IMAGE:
@@ -103,16 +104,6 @@ class Export:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Acceptance:
-    """What the result must reach, or `run` fails."""
-
-    top1: float = 0.0  # of the Keras model on the held-out split
-
-    def __post_init__(self):
-        _between("top1", 0, self.top1, 1)
-
-
-@dataclass(frozen=True, kw_only=True)
 class Transferability:
     """A study of how well the first n stages of a network that learned classes A serve one that learns classes B."""
 
@@ -132,13 +123,15 @@ class Recipe:
 
     name: str  # of the model directory
     about: str = ""
+    kind: str = "model"  # or "study"
     model: dict  # name, and columns of its row
+    task: dict = field(default_factory=dict)  # its options
     data: Data
     schedule: Schedule = field(default_factory=Schedule)
     transfer: Transfer | None = None  # None: from random weights
     export: Export | None = None
-    acceptance: Acceptance = field(default_factory=Acceptance)
-    transferability: Transferability | None = None  # a study in the place of a model
+    acceptance: dict = field(default_factory=dict)  # metric -> what the model must reach on the test split
+    transferability: Transferability | None = None  # of a study
 
     def __post_init__(self):
         if not self.name.isprintable() or Path(self.name).name != self.name or self.name[:1] in ("", "."):
@@ -147,8 +140,15 @@ class Recipe:
             )
         if not isinstance(self.model.get("name"), str):
             raise RecipeError("[model] needs a name; `cnn-app models` lists them")
-        if self.transferability and (self.export or self.transfer or self.acceptance != Acceptance()):
+        if self.kind not in KINDS:
+            raise unknown("kind of recipe", self.kind, KINDS, RecipeError)
+        if (self.kind == "study") != (self.transferability is not None):
+            raise RecipeError('a recipe of kind = "study" has [transferability], and no other has')
+        if self.transferability and (self.export or self.transfer or self.acceptance):
             raise RecipeError("a study of [transferability] has no [transfer], [export] or [acceptance]")
+        for name, value in self.acceptance.items():
+            if type(value) not in (int, float):
+                raise RecipeError(f"[acceptance] {name} is a number, received {value!r}")
 
 
 def read(path: str | os.PathLike[str]) -> Recipe:
@@ -163,18 +163,40 @@ def read(path: str | os.PathLike[str]) -> Recipe:
     except (ValueError, RecursionError) as error:
         raise RecipeError(f"{path} is no TOML: {error}") from error
     try:
-        return parse(Recipe, values, "the recipe")
+        return parse(Recipe, _of_today(values), "the recipe")
     except RecipeError as error:
         raise RecipeError(f"{path}: {error}") from error
 
 
-def shipped(name: str) -> Path:
-    """The recipe `name` of pipelines/, in a checkout or where the wheel put it."""
-    places = (Path(__file__).parents[1] / "pipelines", Path(sys.prefix) / "share" / "cnn-app" / "pipelines")
-    for place in places:
-        if (place / f"{name}.toml").is_file():
-            return place / f"{name}.toml"
-    raise RecipeError(f"no recipe {name}.toml in {' or '.join(map(str, places))}; install cnn-app again")
+def _of_today(values: dict) -> dict:
+    """A recipe of 0.1.0, which had the image's size in [data] and no kind, as one of today."""
+    values = dict(values)
+    data, model = values.get("data"), values.get("model")
+    if isinstance(data, dict) and isinstance(model, dict) and "image" in data and "image" not in model:
+        values["data"] = {name: value for name, value in data.items() if name != "image"}
+        values["model"] = model | {"image": data["image"]}
+    if "transferability" in values:
+        values.setdefault("kind", "study")
+    return values
+
+
+def find(recipe: str | os.PathLike[str]) -> Recipe:
+    """The recipe in a TOML file, or one that comes with cnn-app by its name."""
+    path = Path(recipe)
+    if path.is_file():
+        return read(path)
+    known = shipped()
+    if path.suffix == ".toml" and path.stem not in known:
+        raise RecipeError(f"no recipe at {path}; `cnn-app run --list` names those that come with cnn-app")
+    if path.stem not in known:
+        raise unknown("recipe", str(recipe), known, RecipeError)
+    return read(known[path.stem])
+
+
+def shipped() -> dict[str, Path]:
+    """Recipes that come with cnn-app, by name: those of pipelines/, in a checkout or where the wheel put them."""
+    places = (Path(sys.prefix) / "share" / "cnn-app" / "pipelines", Path(__file__).parents[1] / "pipelines")
+    return {file.stem: file for place in places for file in sorted(place.glob("*.toml"))}
 
 
 def parse(kind: type, values: dict, where: str):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import numpy as np
 
-    Arrays = dict[str, np.ndarray]
+Arrays = dict[str, "np.ndarray"]
 
 
 @dataclass(frozen=True)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
 from cnn_app.artifacts import replacing
-from cnn_app.data import images
 from cnn_app.data.dataset import Dataset
 from cnn_app.errors import DataError
+from cnn_app.tasks import Task
 
 PERPLEXITY = 30  # neighbours that t-SNE keeps near (van der Maaten, Hinton 2008)
 COLUMNS = 5  # of a contact sheet
@@ -43,17 +44,18 @@ def draw_map(
 
 
 def draw_sheet(
-    query: str | os.PathLike[str], dataset: Dataset, image: tuple[int, int, int], neighbours: Sequence[dict],
+    query: str | os.PathLike[str], dataset: Dataset, task: Task, neighbours: Sequence[dict],
     path: str | os.PathLike[str],
 ) -> None:  # fmt: skip
     """A contact sheet as a PNG: the image at `query` in a frame, then its `neighbours` in the prepared data set."""
     from matplotlib.figure import Figure
 
-    cells = [(images.read(query, image), _short(os.fspath(query)))]
+    cells = [(task.input.load(Path(query).read_bytes(), os.fspath(query))["image"], _short(os.fspath(query)))]
     for row in neighbours:
         split = dataset.splits[row["split"]]
         place = list(split.names).index(row["image"])
-        pixels = split.read(place).numpy() if split.array is None else split.array[place]
+        column = split.inputs["image"]
+        pixels = column.read(place).numpy() if column.array is None else column.array[place]
         cells.append((pixels, f"{row['label']}  {row['cosine']:.3f}\n{_short(row['image'])}"))
     lines = -(-len(cells) // COLUMNS)
     figure = Figure((2.2 * COLUMNS, 2.6 * lines + 0.4), layout="constrained")

@@ -18,22 +18,21 @@ def average(models, out, data, as_json):
     """
     from dataclasses import replace
 
-    from cnn_app import evaluation
     from cnn_app.artifacts import ModelDir
     from cnn_app.cli import view
     from cnn_app.errors import ModelError
+    from cnn_app.jobs import sources
+    from cnn_app.jobs.evaluate import evaluate
     from cnn_app.transfer import averaging
 
-    sources, target = [ModelDir(model) for model in models], ModelDir(out)
-    if len(sources) < 2:
-        raise ModelError(f"an average needs two models or more, received {len(sources)}")
-    data = data or evaluation.trained_on(sources[0])
-    card = averaging.average(sources, target)
+    directories, target = [ModelDir(model) for model in models], ModelDir(out)
+    if len(directories) < 2:
+        raise ModelError(f"an average needs two models or more, received {len(directories)}")
+    data = data or sources.trained_on(directories[0])
+    card = averaging.average(directories, target)
     with view.reading() as progress:
-        measured = evaluation.evaluate((*models, out), data, progress=progress)
-    target.write_card(replace(card, metrics={"test": measured.reports[out].figures}))
+        found = evaluate((*models, out), data, progress=progress)
+    target.write_card(replace(card, metrics={"test": found.reports[out].metrics}))
     if as_json:
-        return view.echo_json(
-            {name: {"top1": r.top1, "loss": r.loss, "n": r.n} for name, r in measured.reports.items()}
-        )
-    view.reports(measured.reports)
+        return view.echo_json({name: report.metrics for name, report in found.reports.items()})
+    view.measured(replace(found, ensemble=None))

@@ -22,7 +22,7 @@ class Counts(click.ParamType):
 @click.option("--threads", type=Counts(), default="1", show_default=True, help="How many threads; several with commas.")
 @json_option
 def benchmark(artifacts, threads, as_json):
-    """Time one image in each ARTIFACT: a directory, .keras, .tflite, .onnx or SavedModel.
+    """Time one record in each ARTIFACT: a directory, .keras, .tflite, .onnx or SavedModel.
 
     All run in processes of their own that take turns, so that what else the machine does hits all alike.
 
@@ -42,7 +42,7 @@ def benchmark(artifacts, threads, as_json):
     rows = [
         (speed.path, speed.threads, f"{speed.median_ms:.2f}", f"{speed.p90_ms:.2f}",
          f"{speed.median_ms / found[0].median_ms:.2f}", f"{size_bytes(Path(speed.path)) / 1e6:.2f}",
-         f"{speed.peak_mib:.0f}", *view.coverage(speed.delegates, speed.outside))
+         f"{speed.peak_mib:.0f}", *view.coverage(speed))
         for speed in found
     ]  # fmt: skip
     columns = [">threads", ">median ms", ">p90 ms", ">ratio", ">MB", ">peak MiB", ">delegates", "outside"]

@@ -1,10 +1,10 @@
 import click
 
-from cnn_app.cli.options import columns_option, data_options, image_option, json_option
+from cnn_app.cli.options import Network, columns_option, data_options, image_option, json_option, with_image
 
 
 @click.command()
-@click.argument("source", metavar="NAME|MODEL")
+@click.argument("source", type=Network(or_model=True), metavar="NAME|MODEL")
 @data_options()
 @click.option("--from", "weights", metavar="WEIGHTS", help="For a NAME: a file of published weights, or imagenet.")
 @columns_option
@@ -30,41 +30,43 @@ def features(
     \b
     cnn-app features mobilenet_v2 --from mobilenet_v2.h5 --data photos/ --linear logistic --project map.png
     """
-    import os
-
     import cnn_app
-    from cnn_app import data as sources
     from cnn_app.analysis import embedding
+    from cnn_app.artifacts import is_model
     from cnn_app.cli import view
-    from cnn_app.data import pipeline
+    from cnn_app.jobs import sources
+    from cnn_app.jobs.evaluate import task_of
+    from cnn_app.tasks import fitted
     from cnn_app.transfer import features, linear
 
-    columns = dict(columns) | ({"image": image} if image else {})
-    known = os.path.exists(source)
+    columns = with_image(columns, image)
     model = (
-        cnn_app.load_model(source) if known else cnn_app.create_model(source, weights=weights or "imagenet", **columns)
+        cnn_app.load_model(source)
+        if is_model(source)
+        else cnn_app.create_model(source, weights=weights or "imagenet", **columns)
     )
-    tap = features.tapped(model, layer)
-    dataset, shape = sources.load(data), model.input_shape[1:]
+    tap, task = features.tapped(model, layer), task_of(model)
+    raw = sources.load(task, data)
+    task = fitted(task, raw, columns)
     with view.reading() as progress:
-        dataset = pipeline.prepare(dataset, shape, skip_bad=data.on_bad_image == "skip", progress=progress)
-        found = features.extract(tap, dataset, out, progress)
-    figures = {"n": len(found.labels), "layer": tap.output.name, "shape": list(tap.output_shape[1:])}
+        dataset = sources.prepared(task, raw, data, progress)
+        found = features.extract(tap, task, dataset, out, progress)
+    figures = {"n": len(found.targets), "layer": tap.output.name, "shape": list(tap.output_shape[1:])}
     if classifier:
-        figures["linear"] = linear.assess(found, len(dataset.classes), classifier)
+        figures["linear"] = linear.assess(found, len(task.labels), classifier)
     if project:
-        title = f"{figures['n']:,} images as {model.name} sees them at {layer or 'its head'}"
-        embedding.draw_map(found.vectors, found.labels, dataset.classes, projection, title, project)
+        title = f"{figures['n']:,} {task.input.plural} as {model.name} sees them at {layer or 'its head'}"
+        embedding.draw_map(found.vectors, found.targets, task.labels, projection, title, project)
     if nearest:
-        figures["nearest"] = features.neighbours(tap, dataset, found, nearest)
+        figures["nearest"] = features.neighbours(tap, task, found, nearest)
         if sheet:
-            embedding.draw_sheet(nearest, dataset, shape, figures["nearest"], sheet)
+            embedding.draw_sheet(nearest, dataset, task, figures["nearest"], sheet)
     if as_json:
         return view.echo_json(figures)
-    click.echo(f"{figures['n']:,} images, {'x'.join(map(str, figures['shape']))} activations each")
+    click.echo(f"{figures['n']:,} {task.input.plural}, {'x'.join(map(str, figures['shape']))} activations each")
     if classifier:
         result = figures["linear"]
         click.echo(f"{classifier} on {tap.output_shape[-1]} features: {result['split']} top-1 {result['top1']:.4f} of "
                    f"{result['n']:,}; C {result['C']:g}, cross-validated {result['validated']:.4f}")  # fmt: skip
     for row in figures.get("nearest", ()):
-        click.echo(f"{row['cosine']:.3f}  {row['label']}  {row['image']}")
+        click.echo(f"{row['cosine']:.3f}  {row['label']}  {row[task.input.kind]}")

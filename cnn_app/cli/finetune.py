@@ -1,17 +1,25 @@
 import click
 
-from cnn_app.cli.options import columns_option, data_options, schedule_options, training_options, transfer_options
+from cnn_app.cli.options import (
+    Network,
+    data_options,
+    schedule_options,
+    training_options,
+    transfer_options,
+    with_image,
+)
 
 
 @click.command()
-@click.argument("source", metavar="NAME|DIR")
+@click.argument("source", type=Network(or_model=True), metavar="NAME|DIR")
 @data_options()
 @transfer_options
-@columns_option
 @schedule_options(epochs=15, lr=2e-4, warmup=2.0, label_smoothing=0.1, augment=("flip", "crop"))
 @training_options
-def finetune(source, data, transfer, columns, schedule, image, out, resume, overwrite, dry_run, overfit_batch, as_json):
-    """Train the network NAME, or that of the model directory DIR, further on other images.
+def finetune(
+    source, data, transfer, columns, image, task, schedule, out, resume, overwrite, dry_run, overfit_batch, as_json
+):
+    """Train the network NAME, or that of the model directory DIR, further on other data.
 
     NAME starts from ImageNet's weights unless --from gives others; classes that are new get a new head.
 
@@ -19,17 +27,13 @@ def finetune(source, data, transfer, columns, schedule, image, out, resume, over
     cnn-app finetune mobilenet_v2 --from mobilenet_v2.h5 --data ants-and-bees/ --out saved_models/insects
     cnn-app finetune saved_models/photos --data ants-and-bees/ --out saved_models/insects
     """
-    from dataclasses import replace
-
     from cnn_app.cli import view
     from cnn_app.cli.training import carry_out
-    from cnn_app.transfer import finetune as transferring
+    from cnn_app.jobs.finetune import prepare
     from cnn_app.transfer import freezing
 
     with view.reading() as progress:
-        job = transferring.prepare(source, dict(columns), replace(data, image=image), schedule, transfer, progress)
+        job = prepare(source, with_image(columns, image), data, schedule, transfer, dict(task), progress)
     for line in freezing.describe(job.model, job.freeze):
         click.echo(line, err=True)
-    carry_out(
-        job, out, resume=resume, overwrite=overwrite, dry_run=dry_run, overfit_batch=overfit_batch, as_json=as_json
-    )
+    carry_out(job, out, resume=resume, dry_run=dry_run, overfit_batch=overfit_batch, as_json=as_json)

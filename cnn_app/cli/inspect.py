@@ -1,10 +1,10 @@
 import click
 
-from cnn_app.cli.options import columns_option, image_option, json_option
+from cnn_app.cli.options import Network, columns_option, image_option, json_option, with_image
 
 
 @click.command()
-@click.argument("model", metavar="NAME|MODEL")
+@click.argument("model", type=Network(or_model=True), metavar="NAME|MODEL")
 @columns_option
 @image_option
 @click.option("--layers", "by_layer", is_flag=True, help="A row for each layer instead of each stage.")
@@ -18,15 +18,15 @@ def inspect(model, columns, image, by_layer, as_json):
     cnn-app inspect resnet50
     cnn-app inspect mobilenet_v2 -c width=0.5 --image 96 --layers
     """
-    import os
     from dataclasses import asdict
 
     import cnn_app
     from cnn_app.analysis import inspection
+    from cnn_app.artifacts import is_model
     from cnn_app.cli import view
 
-    columns = dict(columns) | ({"image": image} if image else {})
-    network = cnn_app.load_model(model) if os.path.exists(model) else cnn_app.create_model(model, **columns)
+    columns = with_image(columns, image)
+    network = cnn_app.load_model(model) if is_model(model) else cnn_app.create_model(model, **columns)
     layers, totals = inspection.rows(network), inspection.totals(network)
     stages = inspection.stages(layers)
     if as_json:

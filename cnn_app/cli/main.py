@@ -40,7 +40,9 @@ class Cli(click.Group):
         try:
             return super().invoke(ctx)
         except CnnAppError as error:
-            raise click.ClickException(str(error)) from error
+            told = click.ClickException(str(error))
+            told.exit_code = getattr(error, "exit_code", 1)  # 130 or 143 for a run that a signal stopped
+            raise told from error
 
 
 @click.group(cls=Cli, context_settings={"help_option_names": ["-h", "--help"]})

@@ -1,10 +1,14 @@
 """Options that several commands share, and what they become."""
 
 import functools
+import os
 import tomllib
 
 import click
 
+from cnn_app.architectures.reference import REFERENCE
+from cnn_app.artifacts import ModelDir, is_model
+from cnn_app.errors import unknown
 from cnn_app.recipe import AUGMENTATIONS, CLASS_WEIGHTS, OPTIMIZERS, RATES, STARTS, Data, Schedule, Transfer
 
 DEFAULTS = Schedule()
@@ -41,6 +45,28 @@ class Column(click.ParamType):
         return name, tuple(parsed) if isinstance(parsed, list) else parsed
 
 
+class Place(click.Path):
+    """A path in which ~ is a home, also behind an equals sign, where no shell replaces it."""
+
+    def convert(self, value, param, ctx):
+        return super().convert(os.path.expanduser(value) if isinstance(value, str) else value, param, ctx)
+
+
+class Network(click.ParamType):
+    """The name of a network, or what holds a model where that is allowed; told before anything heavy is imported."""
+
+    name = "NAME"
+
+    def __init__(self, or_model=False):
+        self.or_model = or_model
+
+    def convert(self, value, param, ctx):
+        value = os.path.expanduser(value)
+        if value not in REFERENCE and not (self.or_model and is_model(value)):
+            raise unknown("model", value, REFERENCE)
+        return value
+
+
 class Words(click.ParamType):
     """Comma-separated words of a known set; `none` is the empty one."""
 
@@ -68,14 +94,16 @@ def data_options(required=True):
             "spec",
             required=required,
             metavar="SPEC",
-            help="digits, shapes, tfds:NAME or a folder of class folders.",
+            help="digits, shapes, tfds:NAME or a folder; docs/data.md says how a task lays it out.",
         )
-        @click.option("--data-dir", type=click.Path(file_okay=False), help="Where TFDS sets lie.")
+        @click.option("--data-dir", type=Place(file_okay=False), help="Where TFDS sets lie.")
         @click.option("--on-bad-image", type=click.Choice(["error", "skip"]), default="error", show_default=True,
-                      help="What to do with an image that cannot be read.")  # fmt: skip
+                      help="What to do with a record that cannot be read.")  # fmt: skip
+        @click.option("--encoding", default="utf-8", show_default=True, help="Of text files.")
         @functools.wraps(command)
-        def wrapped(spec, data_dir, on_bad_image, **rest):
-            data = spec and Data(source=spec, directory=data_dir, on_bad_image=on_bad_image)
+        def wrapped(spec, data_dir, on_bad_image, encoding, **rest):
+            data = spec and Data(source=os.path.expanduser(spec), directory=data_dir, on_bad_image=on_bad_image,
+                                 encoding=encoding)  # fmt: skip
             return command(data=data or None, **rest)
 
         return wrapped
@@ -146,28 +174,37 @@ def transfer_options(command):
     return wrapped
 
 
+def free_place(ctx, param, value):
+    """--out, once it is known that a model may be written there."""
+    ModelDir(value).check_free(resume=ctx.params.get("resume", False), overwrite=ctx.params.get("overwrite", False))
+    return value
+
+
 columns_option = click.option("-c", "--column", "columns", type=Column(), multiple=True,
                               help="Change a column of the network's row, such as width=0.5.")  # fmt: skip
+task_option = click.option("-t", "--task", "task", type=Column(), multiple=True,
+                           help="An option of the network's task, such as loss=dice.")  # fmt: skip
 image_option = click.option(
-    "--image", type=Size(), help="Input size, such as 96 or 28x28x1; by default the network's own."
+    "--image", type=Size(), help="Input size of images, such as 96 or 28x28x1; by default the network's own."
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
-out_option = click.option(
-    "--out", required=True, type=click.Path(file_okay=False), help="The model directory to write."
-)
-store_option = click.option("--store", default="saved_models", show_default=True, type=click.Path(file_okay=False),
+out_option = click.option("--out", required=True, type=Place(file_okay=False), help="The model directory to write.")
+store_option = click.option("--store", default="saved_models", show_default=True, type=Place(file_okay=False),
                             help="Where model directories lie.")  # fmt: skip
+resume_option = click.option("--resume", is_flag=True, is_eager=True, help="Go on with the run that was stopped.")
+overwrite_option = click.option("--overwrite", is_flag=True, is_eager=True, help="Replace the model that is there.")
 run_options = (
-    click.option("--resume", is_flag=True, help="Go on with the run that was stopped in --out."),
-    click.option("--overwrite", is_flag=True, help="Replace the model in --out."),
+    click.option("--out", required=True, type=Place(file_okay=False), callback=free_place,
+                 help="The model directory to write."),
+    resume_option,
+    overwrite_option,
     click.option("--dry-run", is_flag=True, help="Take one step, show what a run would be, write nothing."),
     click.option("--overfit-batch", is_flag=True, help="See whether one batch can be memorised; write nothing."),
-)
+)  # fmt: skip
 
 
 def api_key(path):
     """The key of an endpoint: from the environment, or else the file at `path`; None if there is neither."""
-    import os
     from pathlib import Path
 
     from cnn_app.errors import ServingError
@@ -180,6 +217,11 @@ def api_key(path):
 
 def training_options(command):
     """What `train` and `finetune` share beside data and schedule."""
-    for option in reversed((image_option, out_option, *run_options, json_option)):
+    for option in reversed((columns_option, image_option, task_option, *run_options, json_option)):
         command = option(command)
     return command
+
+
+def with_image(columns, image):
+    """Columns of a row, --image among them."""
+    return dict(columns) | ({"image": image} if image else {})

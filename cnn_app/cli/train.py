@@ -1,29 +1,24 @@
 import click
 
-from cnn_app.cli.options import columns_option, data_options, schedule_options, training_options
+from cnn_app.cli.options import Network, data_options, schedule_options, training_options, with_image
 
 
 @click.command()
-@click.argument("name")
+@click.argument("name", type=Network())
 @data_options()
-@columns_option
 @schedule_options()
 @training_options
-def train(name, data, columns, schedule, image, out, resume, overwrite, dry_run, overfit_batch, as_json):
+def train(name, data, columns, image, task, schedule, out, resume, overwrite, dry_run, overfit_batch, as_json):
     """Train the network NAME from random weights into a model directory.
 
     \b
     cnn-app train lenet5 --data digits --out saved_models/digits
     cnn-app train mobilenet_v2 -c width=0.5 --image 96 --data photos/ --out saved_models/photos
     """
-    from dataclasses import replace
-
     from cnn_app.cli import view
     from cnn_app.cli.training import carry_out
-    from cnn_app.training.run import plan
+    from cnn_app.jobs.train import plan
 
     with view.reading() as progress:
-        job = plan(name, dict(columns), replace(data, image=image), schedule, progress=progress)
-    carry_out(
-        job, out, resume=resume, overwrite=overwrite, dry_run=dry_run, overfit_batch=overfit_batch, as_json=as_json
-    )
+        job = plan(name, with_image(columns, image), data, schedule, dict(task), progress)
+    carry_out(job, out, resume=resume, dry_run=dry_run, overfit_batch=overfit_batch, as_json=as_json)

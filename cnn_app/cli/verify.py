@@ -9,7 +9,7 @@ from cnn_app.cli.options import json_option
 def verify(artifacts, as_json):
     """Repeat on this machine what each exported ARTIFACT answered where it was exported.
 
-    The golden images and answers lie beside a .tflite or .onnx file, and inside a SavedModel.
+    The golden answers lie beside a .tflite or .onnx file, and inside a SavedModel.
 
     \b
     cnn-app verify saved_models/photos/mobile/photos-int8.tflite saved_models/photos/serving/1
@@ -26,10 +26,12 @@ def verify(artifacts, as_json):
     else:
         rows = [
             (check.artifact, check.n, f"{check.agreement:.4f}", f"{check.max_difference:.1e}", f"{check.tolerance:.0e}",
-             "yes" if check.untouched else "no", "passed" if check.passed else "FAILED")
+             "stale" if check.stale else "yes" if check.untouched else "no", "passed" if check.passed else "FAILED")
             for check in checks
         ]  # fmt: skip
-        view.table(["artifact", ">images", ">agreement", ">max |Δp|", ">allowed", "as exported", "result"], rows)
+        view.table(["artifact", ">records", ">agreement", ">max |Δ|", ">allowed", "as exported", "result"], rows)
     failed = [check.artifact for check in checks if not check.passed]
+    if stale := [check.artifact for check in checks if check.stale]:
+        raise ExportError(f"{', '.join(stale)} was exported of a model that was replaced since; export it again")
     if failed:
         raise ExportError(f"{', '.join(failed)} does not answer as it was exported; copy it again, or export it here")

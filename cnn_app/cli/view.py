@@ -23,10 +23,16 @@ def table(columns, rows, title=None):
     console.print(grid) if console.is_terminal else Console(width=160).print(grid)
 
 
-def reports(named):
-    """A line for each classification.Report."""
-    rows = [(name, f"{r.top1:.4f}", f"{r.top5:.4f}", f"{r.loss:.4f}", f"{r.n:,}") for name, r in named.items()]
-    table(["model", ">top-1", ">top-5", ">loss", ">images"], rows)
+def measured(found):
+    """A line for each report of an evaluation.Measured, then what the task shows beyond them."""
+    titles = found.task.titles
+    reports = found.reports | ({"ensemble": found.ensemble} if found.ensemble else {})
+    names = [name for name in titles if name in found.report.metrics]
+    rows = [(path, *(f"{report.metrics[name]:.4f}" for name in names), f"{report.n:,}")
+            for path, report in reports.items()]  # fmt: skip
+    table(["model", *(f">{titles[name]}" for name in names), f">{found.task.input.plural}"], rows)
+    for columns, lines in found.report.tables():
+        table(columns, lines)
 
 
 def echo_json(value):
@@ -80,8 +86,9 @@ def training(epochs):
                        note=f"epoch {epoch + 1}/{epochs}  {note}")  # fmt: skip
 
         def epoch(row):
-            figures = "  ".join(f"{name} {row[name]:.4f}" for name in ("loss", "top1", "val_loss", "val_top1"))
-            bar.console.print(f"epoch {row['epoch']:>3}  lr {row['lr']:.2e}  {figures}", soft_wrap=True)
+            names = [name for name in row if name not in ("epoch", "step", "lr")]
+            metrics = "  ".join(f"{name} {row[name]:.4f}" for name in names)
+            bar.console.print(f"epoch {row['epoch']:>3}  lr {row['lr']:.2e}  {metrics}", soft_wrap=True)
 
         yield Watch(step, epoch)
 
@@ -115,22 +122,23 @@ def comparisons(as_json):
             echo_json([result.as_json() for result in results])
         elif results:
             first = results[0]
-            title = f"{first.n} held-out images; Keras top-1 {first.keras_top1:.4f}; one image on one thread"
-            figures = [">top-1", ">drop", ">agreement", ">max |Δp|", ">MB", ">ms", ">delegates", "outside"]
-            table(["target", "strategy", *figures], map(_comparison, results), title)
+            metric = first.title
+            title = f"{first.n} held-out records; Keras {metric} {first.keras_value:.4f}; one record on one thread"
+            numbers = [f">{metric}", ">drop", ">agreement", ">max |Δ|", ">MB", ">ms", ">delegates", "outside"]
+            table(["target", "strategy", *numbers], map(_comparison, results), title)
 
 
-def coverage(delegates, outside):
+def coverage(speed):
     """How much of a TFLite file runs in XNNPACK; empty cells for other runtimes."""
-    kinds = sorted((outside or {}).items(), key=lambda item: -item[1])
+    kinds = sorted((speed.outside or {}).items(), key=lambda item: -item[1])
     shown = [f"{count} {name}" for name, count in kinds[:OPERATORS]]
     more = sum(count for _, count in kinds[OPERATORS:])
-    return "" if delegates is None else delegates, ", ".join(shown + [f"{more} more"] * bool(more))
+    return "" if speed.delegates is None else speed.delegates, ", ".join(shown + [f"{more} more"] * bool(more))
 
 
 def _comparison(result):
+    timed = (f"{result.speed.median_ms:.2f}", *coverage(result.speed)) if result.speed else ("", "", "refused")
     return (
-        result.target, result.strategy, f"{result.top1:.4f}", f"{result.drop:+.2f}", f"{result.agreement:.4f}",
-        f"{result.max_difference:.1e}", f"{result.bytes / 1e6:.2f}", f"{result.latency_ms:.2f}",
-        *coverage(result.delegates, result.outside),
+        result.target, result.strategy, f"{result.value:.4f}", f"{result.drop:+.2f}", f"{result.agreement:.4f}",
+        f"{result.max_difference:.1e}", f"{result.bytes / 1e6:.2f}", *timed,
     )  # fmt: skip

@@ -1,25 +1,50 @@
-"""Where images come from. A source is a module here with `load(data) -> Dataset`; one place to add the next."""
+"""Where data comes from and how it is read: sources, splits, batches. Nothing here knows a task.
+
+A named source is a module here with `load(data) -> Records`; `SOURCES` is the one place to add the next.
+"""
 
 from __future__ import annotations
 
-import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING
 
-from cnn_app.data.dataset import Dataset
-from cnn_app.errors import DataError
-from cnn_app.recipe import Data
+if TYPE_CHECKING:
+    import numpy as np
+
+    from cnn_app.data.dataset import Split
+    from cnn_app.recipe import Data
+
+SOURCES = {"digits": "digits", "shapes": "shapes", "tfds": "tfds"}  # what stands in front of a colon -> module
 
 
-def load(data: Data) -> Dataset:
-    """The splits of a source: `digits`, `shapes`, `tfds:NAME`, or a folder of class folders."""
-    from cnn_app.data import digits, folder, shapes, tfds
+@dataclass(frozen=True)
+class Records:
+    """What a named source has: raw splits, as many as it has itself, and the names of classes."""
 
-    named = {"digits": digits, "shapes": shapes}
-    if data.source in named:
-        return named[data.source].load(data)
-    if data.source.startswith("tfds:"):
-        return tfds.load(data)
-    if os.path.isdir(data.source):
-        return folder.load(data)
-    raise DataError(
-        f"no data at {data.source!r}; give digits, shapes, tfds:NAME or a folder with a folder for each class"
-    )
+    splits: dict[str, Split]
+    labels: tuple[str, ...]
+    source: str = "arrays"
+
+
+def arrays(splits: Mapping[str, tuple[np.ndarray, np.ndarray]], labels: Sequence[str], input: str = "image",
+           target: str = "class") -> Records:  # fmt: skip
+    """Records that are in memory: {"train": (inputs, targets), ...}; val and test are divided off where they lack."""
+    from cnn_app.data.dataset import Split, in_memory
+
+    def split(name: str, inputs, targets) -> Split:
+        names = [f"{name}-{i:07d}" for i in range(len(inputs))]
+        return Split(names, {input: in_memory(inputs)}, {target: in_memory(targets)})
+
+    return Records({name: split(name, *pair) for name, pair in splits.items()}, tuple(labels))
+
+
+def named(data: Data | Records) -> Records | None:
+    """The records of `digits`, `shapes` or `tfds:NAME`; None for a folder."""
+    if isinstance(data, Records):
+        return data
+    kind, colon, _ = data.source.partition(":")
+    if kind not in SOURCES or bool(colon) != (kind == "tfds"):
+        return None
+    return import_module(f"cnn_app.data.{SOURCES[kind]}").load(data)

@@ -1,10 +1,10 @@
-"""Images with labels, in splits. Everything downstream (training, calibration, evaluation) reads a Split."""
+"""Records in splits: named inputs and named targets, each a column that is read when it is needed."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -16,120 +16,132 @@ SPLITS = ("train", "val", "test")
 
 
 @dataclass(frozen=True, eq=False)
-class Split:
-    """n images of any size.
+class Column:
+    """One tensor of n records.
 
-    read: a scalar int64 tensor, the index, -> uint8 (height, width, channels); runs inside tf.data.
-    problem: an index -> why that image must not even be decoded, or None; for images from outside.
-    array: the same images as one uint8 array (n, H, W, C), once they were brought to one size and fit in memory.
+    read: a scalar int64 tensor, the place, -> the tensor of that record; runs inside tf.data.
+    problem: a place -> why that record must not even be decoded, or None; for what comes from outside.
+    array: all of them, (n, ...), where they have one shape and fit in memory.
+    fault: a place -> what is wrong with a record that cannot be read.
     """
 
-    names: Sequence[str]  # of the images, for messages
-    labels: np.ndarray  # (n,) int64
     read: Callable
     problem: Callable[[int], str | None] | None = None
     array: np.ndarray | None = None
-
-    def __len__(self) -> int:
-        return len(self.names)
+    fault: Callable[[int], str] | None = None
 
     @cached_property
     def tensor(self):
         """`array` as a tensor, made once: epochs share it instead of copying it."""
         import tensorflow as tf
 
-        return tf.constant(self.array)
+        with tf.init_scope():  # it may first be asked for inside of tf.data
+            return tf.constant(self.array)
 
-    def take(self, indices: np.ndarray) -> Split:
-        """The images at `indices`, in that order."""
+    def take(self, places: np.ndarray) -> Column:
+        """The records at `places`, in that order."""
         import tensorflow as tf
 
-        indices = np.asarray(indices, np.int64)
-        place = tf.constant(indices)
-        return Split(
-            [self.names[i] for i in indices],
-            self.labels[indices],
-            lambda i: self.read(place[i]),
-            self.problem and (lambda i: self.problem(indices[i])),
-            None if self.array is None else self.array[indices],
+        where = tf.constant(places)
+        return Column(
+            lambda i: self.read(where[i]),
+            self.problem and (lambda i: self.problem(places[i])),
+            None if self.array is None else self.array[places],
+            self.fault and (lambda i: self.fault(places[i])),
         )
+
+
+def in_memory(array: np.ndarray) -> Column:
+    """A column of what is in memory already, (n, ...)."""
+    column = Column(lambda i: column.tensor[i], array=array)
+    return column
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """n records: what goes into a network, and what is to come out."""
+
+    names: Sequence[str]  # for messages
+    inputs: dict[str, Column]
+    targets: dict[str, Column] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @property
+    def columns(self) -> dict[str, Column]:
+        return self.inputs | self.targets
+
+    def take(self, places) -> Split:
+        """The records at `places`, in that order."""
+        places = np.asarray(places, np.int64)
+        parts = ({name: column.take(places) for name, column in part.items()} for part in (self.inputs, self.targets))
+        return Split([self.names[i] for i in places], *parts)
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """A source's splits. `val` and `test` always exist: see `complete`."""
+    """A source's splits. `val` and `test` always exist: see `divided`."""
 
     source: str
-    classes: tuple[str, ...]
-    splits: dict[str, Split]
-    skipped: tuple[str, ...] = ()  # unreadable images that were left out, with the reason
-
-    def in_order(self, labels: Sequence[str]) -> Dataset:
-        """The same images, labelled by the places of their classes in `labels`, which must be the same classes."""
-        if set(labels) != set(self.classes):
-            lacking, extra = sorted(set(self.classes) - set(labels)), sorted(set(labels) - set(self.classes))
-            parts = [f"the model does not know {', '.join(lacking[:5])}"] * bool(lacking)
-            parts += [f"the data has no {', '.join(extra[:5])}"] * bool(extra)
-            raise DataError(
-                f"{self.source} has other classes than the model: {'; '.join(parts)}; finetune makes a new head"
-            )
-        place = np.array([list(labels).index(name) for name in self.classes])
-        done = {id(split): replace(split, labels=place[split.labels]) for split in self.splits.values()}
-        splits = {name: done[id(split)] for name, split in self.splits.items()}
-        return replace(self, classes=tuple(labels), splits=splits)
+    splits: Mapping[str, Split]
+    labels: tuple[str, ...] = ()  # names of classes, where there are some
+    skipped: list[str] = field(default_factory=list)  # unreadable records that were left out, with the reason
 
     def counts(self) -> dict[str, int]:
         return {name: len(split) for name, split in self.splits.items()}
 
     def fingerprint(self) -> str:
-        """SHA-256 over classes and, for each split, the images' names and labels."""
-        digest = hashlib.sha256("\n".join(self.classes).encode())
+        """SHA-256 over labels and, for each split, the records' names and targets as far as they are in memory."""
+        digest = hashlib.sha256("\n".join(self.labels).encode())
         for name in SPLITS:
             split = self.splits[name]
-            lines = (f"{image}\t{label}" for image, label in zip(split.names, split.labels, strict=True))
+            known = [column.array for column in split.columns.values() if column.array is not None]
+            lines = ["\t".join((record, *_keys(known, i))) for i, record in enumerate(split.names)]
             digest.update("\n".join((name, *lines)).encode())
         return digest.hexdigest()
 
+    def distinct(self) -> dict[str, Split]:
+        """The splits without a test that is val."""
+        return {name: split for name, split in self.splits.items()
+                if name != "test" or split is not self.splits["val"]}  # fmt: skip
+
+
+def _keys(arrays: list[np.ndarray], i: int) -> list[str]:
+    """Of the scalars and rows of a record; larger ones are told by the record's name."""
+    return [str(array[i]) if array.ndim == 1 else array[i].tobytes().hex() for array in arrays if array.ndim < 3]
+
 
 def split_of(name: str) -> str:
-    """Which split an image falls into by its name alone, so that adding images never moves old ones."""
+    """Which split a record falls into by its name alone, so that adding some never moves old ones."""
     share = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big") / 2**64
     return "test" if share < TEST_SHARE else "val" if share < TEST_SHARE + VAL_SHARE else "train"
 
 
 def by_hash(split: Split, among: Sequence[str] = SPLITS) -> dict[str, Split]:
-    """Divide `split` by the hash of the file names; the shares of splits that are not wanted go to train."""
+    """Divide `split` by the hash of the names; the shares of splits that are not wanted go to train."""
     where = np.array([split_of(name.rsplit("/", 1)[-1]) for name in split.names], "<U5")  # as long as "train"
     where[~np.isin(where, among)] = "train"
     return {name: split.take(np.flatnonzero(where == name)) for name in among}
 
 
-def complete(source: str, classes: Sequence[str], splits: dict[str, Split]) -> Dataset:
-    """A Dataset whose three splits exist: a missing val is divided off train, and for a missing test val stands in."""
-    if len(classes) < 2:
-        raise DataError(f"{source} has one class only ({', '.join(classes) or 'none'}); a classifier needs two or more")
+def divided(source: str, splits: Mapping[str, Split]) -> dict[str, Split]:
+    """All three splits: a missing val is divided off train, and for a missing test val stands in."""
+    splits = dict(splits)
     if "val" not in splits and "test" not in splits:
         splits = by_hash(splits["train"])
     elif "val" not in splits:
         splits = by_hash(splits["train"], ("train", "val")) | {"test": splits["test"]}
     elif "test" not in splits:
-        splits = splits | {"test": splits["val"]}
+        splits["test"] = splits["val"]
     for name in SPLITS:
-        missing = [classes[label] for label in range(len(classes)) if label not in splits[name].labels]
         if len(splits[name]) == 0:
-            raise DataError(
-                f"{source}: no image falls into {name}; add images, or make train/ and val/ folders yourself"
-            )
-        if missing and name == "train":
-            raise DataError(
-                f"{source}: train has no image of {', '.join(missing[:5])}; add images of it or remove the class"
-            )
-    return Dataset(source, tuple(classes), {name: splits[name] for name in SPLITS})
+            raise DataError(f"{source}: nothing falls into {name}; add more, or make train/ and val/ folders yourself")
+    return {name: splits[name] for name in SPLITS}
 
 
-def from_array(names: Sequence[str], labels: np.ndarray, array: np.ndarray) -> Split:
-    """A split of images that are in memory already: uint8 (n, H, W, C)."""
-    import tensorflow as tf
-
-    images = tf.constant(array)
-    return Split(names, np.asarray(labels, np.int64), lambda i: images[i], array=array)
+def mapped(dataset: Dataset, change: Callable[[Split], Split], **changes) -> Dataset:
+    """`dataset` with every split changed, a test that is val once."""
+    done = {id(split): change(split) for split in dataset.distinct().values()}
+    splits = {name: done[id(split)] for name, split in dataset.splits.items()}
+    return replace(dataset, splits=splits, **changes)

@@ -2,15 +2,17 @@
 
 import numpy as np
 
-from cnn_app.data.dataset import Dataset, complete, from_array
+from cnn_app.data import Records
+from cnn_app.data.dataset import Split, in_memory
 from cnn_app.recipe import Data
 
 
-def load(data: Data) -> Dataset:
+def load(data: Data) -> Records:
     """Ten classes, uint8 (n, 8, 8, 1)."""
     from sklearn.datasets import load_digits
 
     digits = load_digits()
     images = np.round(digits.images * (255 / 16)).astype(np.uint8)[..., None]
     names = [f"digit-{i:04d}" for i in range(len(images))]
-    return complete("digits", [str(digit) for digit in range(10)], {"train": from_array(names, digits.target, images)})
+    split = Split(names, {"image": in_memory(images)}, {"class": in_memory(digits.target.astype(np.int64))})
+    return Records({"train": split}, tuple(map(str, range(10))))

@@ -1,91 +1,141 @@
-"""From a Split to batches: read, resize, keep in memory where it fits, shuffle, augment. tf.data from end to end."""
+"""From a raw split to batches: read, convert, keep in memory where it fits, shuffle, augment. tf.data from end to end."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import warnings
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
-import psutil
 import tensorflow as tf
 
-from cnn_app.data import images
-from cnn_app.data.augment import augmented, mixed
-from cnn_app.data.dataset import Dataset, Split
+from cnn_app.data import memory
+from cnn_app.data.dataset import Column, Dataset, Split
 from cnn_app.errors import DataError
+from cnn_app.tensors import Arrays, Spec
 
-MEMORY_SHARE = 0.25  # of the free memory that decoded images may take
+MEMORY_SHARE = 0.25  # of the free memory that decoded records may take
+DAMAGED = "it is damaged or cut off"
 
 Progress = Callable[[str, int, int], None]  # what is done, how much, of how much
+Converters = Mapping[str, tuple[Spec, Callable]]  # column -> what it becomes, one record at a time
+
+
+class _Prepared(Mapping[str, Split]):
+    """Splits that are converted when they are first asked for; a test that is val once."""
+
+    def __init__(self, raw: Mapping[str, Split], convert: Callable[[str, Split], Split]):
+        self.raw, self.convert = raw, convert
+        self.done: dict[int, Split] = {}
+
+    def __getitem__(self, name: str) -> Split:
+        split = self.raw[name]
+        if id(split) not in self.done:
+            self.done[id(split)] = self.convert(name, split)
+        return self.done[id(split)]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.raw)
+
+    def __len__(self) -> int:
+        return len(self.raw)
 
 
 def prepare(
-    dataset: Dataset, image: tuple[int, int, int], *, skip_bad: bool = False, progress: Progress | None = None
+    dataset: Dataset, converters: Converters, *, skip_bad: bool = False, progress: Progress | None = None
 ) -> Dataset:
-    """Bring every image to `image`, and find those that cannot be read: an error names them, or they are left out."""
-    done: dict[int, Split] = {}
-    bad: dict[int, list[str]] = {}
-    for name, split in dataset.splits.items():
-        if id(split) not in done:  # test may be val
-            done[id(split)], bad[id(split)] = _prepare(
-                split, image, lambda i, n, name=name: progress and progress(f"reading {name}", i, n)
-            )
-    skipped = [line for lines in bad.values() for line in lines]
-    if skipped and not skip_bad:
-        more = f" and {len(skipped) - 1} more" if len(skipped) > 1 else ""
-        raise DataError(f"{dataset.source}: cannot read {skipped[0]}{more}; remove it, or use --on-bad-image skip")
-    splits = {name: done[id(split)] for name, split in dataset.splits.items()}
-    for name, split in splits.items():
-        if len(split) == 0:
-            first = bad[id(dataset.splits[name])][0]
-            raise DataError(f"{dataset.source}: not one image of {name} can be read, such as {first}")
-    for label, name in enumerate(dataset.classes):
-        if label not in splits["train"].labels:
-            raise DataError(f"{dataset.source}: not one image of the class {name!r} in train can be read")
-    return replace(dataset, splits=splits, skipped=tuple(skipped))
+    """Records as a network takes them, split by split as each is asked for.
+
+    Those that cannot be read are an error that names them, or are left out and end up in `skipped`.
+    """
+    skipped: list[str] = []
+
+    def convert(name: str, split: Split) -> Split:
+        found, bad = _convert(split, converters, lambda i, n: progress and progress(f"reading {name}", i, n))
+        if bad and not skip_bad:
+            more = f" and {len(bad) - 1} more" if len(bad) > 1 else ""
+            raise DataError(f"{dataset.source}: cannot read {bad[0]}{more}; remove it, or use --on-bad-image skip")
+        if not len(found):
+            raise DataError(f"{dataset.source}: not one record of {name} can be read, such as {bad[0]}")
+        skipped.extend(bad)
+        return found
+
+    return replace(dataset, splits=_Prepared(dataset.splits, convert), skipped=skipped)
 
 
-def _prepare(split: Split, image: tuple[int, int, int], progress) -> tuple[Split, list[str]]:
-    if split.array is not None and split.array.shape[1:] == image:
+def _convert(split: Split, converters: Converters, progress) -> tuple[Split, list[str]]:
+    """The split with its columns converted, and a line for each record that could not be read."""
+    todo = {name: converters[name] for name, column in split.columns.items()
+            if name in converters and not _fits(column, converters[name][0])}  # fmt: skip
+    if not todo:
         return split, []
-    read = split.read
-    sized = replace(split, read=lambda i: images.to_size(read(i), image), problem=None, array=None)
-    reasons = _header_problems(split)
+    read = {name: _reader(split.columns[name], function) for name, (_, function) in todo.items()}
+    reasons = _problems(split)
     sound = np.setdiff1d(np.arange(len(split)), list(reasons))
-    keep = len(split) * np.prod(image) <= MEMORY_SHARE * psutil.virtual_memory().available
-    array = np.empty((len(split), *image), np.uint8) if keep else None
-    records = tf.data.Dataset.from_tensor_slices(sound).map(lambda i: (i, sized.read(i)), tf.data.AUTOTUNE)
+    records = tf.data.Dataset.from_tensor_slices(sound).map(
+        lambda i: (i, {name: function(i) for name, function in read.items()}), tf.data.AUTOTUNE
+    )
+    shapes = {name: (len(split), *spec.shape) for name, (spec, _) in todo.items()}
+    size = sum(np.prod(shapes[name]) * np.dtype(spec.dtype).itemsize for name, (spec, _) in todo.items())
+    keep = size <= MEMORY_SHARE * memory.available()
+    arrays = {name: np.empty(shapes[name], spec.dtype) for name, (spec, _) in todo.items()} if keep else {}
     good = np.zeros(len(split), bool)
-    for count, (i, image) in enumerate(records.ignore_errors().prefetch(64).as_numpy_iterator(), start=1):
+    for count, (i, record) in enumerate(records.ignore_errors().prefetch(64).as_numpy_iterator(), start=1):
         good[i] = True
-        if keep:
-            array[i] = image
+        for name in arrays:
+            arrays[name][i] = record[name]
         if count % 64 == 0:
             progress(count, len(split))
     progress(len(split), len(split))
-    bad = [f"{split.names[i]}: {reasons.get(i, 'the image is damaged or cut off')}" for i in np.flatnonzero(~good)]
-    sized = replace(sized, array=array)
-    return (sized.take(np.flatnonzero(good)) if bad else sized), bad
+    lost = np.flatnonzero(~good)
+    bad = [f"{split.names[i]}: {reasons.get(i) or _fault(split, i)}" for i in lost]
+    parts = [
+        {name: Column(read[name], array=arrays.get(name)) if name in read else column for name, column in part.items()}
+        for part in (split.inputs, split.targets)
+    ]
+    whole = Split(split.names, *parts)
+    return (whole.take(np.flatnonzero(good)) if len(lost) else whole), bad
 
 
-def _header_problems(split: Split) -> dict[int, str]:
-    """index -> reason, of the images that are not safe to decode."""
-    if split.problem is None:
-        return {}
-    with images.quiet_sizes(), ThreadPoolExecutor() as pool:
-        return {i: reason for i, reason in enumerate(pool.map(split.problem, range(len(split)))) if reason}
+def _fits(column: Column, spec: Spec) -> bool:
+    """Whether the records are in memory as they are wanted."""
+    return column.array is not None and column.array.shape[1:] == spec.shape and column.array.dtype == spec.dtype
+
+
+def _reader(column: Column, function: Callable) -> Callable:
+    return lambda i: function(column.read(i))
+
+
+def _problems(split: Split) -> dict[int, str]:
+    """Place -> reason, of the records that are not safe to decode."""
+    found: dict[int, str] = {}
+    for column in split.columns.values():
+        if column.problem is not None:
+            with warnings.catch_warnings(), ThreadPoolExecutor() as pool:
+                warnings.simplefilter("ignore")  # of sizes that are refused anyway
+                reasons = enumerate(pool.map(column.problem, range(len(split))))
+                found = {i: reason for i, reason in reasons if reason} | found
+    return found
+
+
+def _fault(split: Split, i: int) -> str:
+    """Why record `i` could not be converted, as far as a column can tell."""
+    told = (column.fault(i) for column in split.columns.values() if column.fault is not None)
+    return next((reason for reason in told if reason), DAMAGED)
 
 
 def batches(split: Split, batch: int) -> tf.data.Dataset:
-    """The prepared split in order: uint8 (b, H, W, C), int64 (b,); the last batch may be smaller."""
-    return _pixels(split, tf.data.Dataset.range(len(split)).batch(batch), batch)
+    """The prepared split in order: (inputs, targets), each named tensors (b, ...); the last batch may be smaller."""
+    return _records(split, tf.data.Dataset.range(len(split)).batch(batch), batch)
 
 
 def training_batches(
-    split: Split, batch: int, classes: int, *, seed: int, epoch: int, skip: int = 0, augment: tuple[str, ...] = ()
-) -> tf.data.Dataset:
-    """One shuffled epoch without its first `skip` batches: uint8 (b, H, W, C), one-hot float32 (b, classes).
+    split: Split, batch: int, augment: Callable[[dict, dict, tuple], tuple[dict, dict]], *, seed: int, epoch: int,
+    skip: int = 0,
+) -> tf.data.Dataset:  # fmt: skip
+    """One shuffled epoch without its first `skip` batches: (inputs, targets) as `augment(inputs, targets, seed)` makes
+    them.
 
     Order and augmentation are functions of (seed, epoch, batch), so that an interrupted run goes on where it stood.
     """
@@ -94,13 +144,12 @@ def training_batches(
     order = np.random.default_rng([seed, epoch]).permutation(len(split))[: steps * size].reshape(steps, size)
     numbers = np.arange(epoch * steps, (epoch + 1) * steps)
     pairs = tf.data.Dataset.from_tensor_slices((order[skip:], numbers[skip:]))
-    pixels = _pixels(split, pairs.map(lambda indices, number: indices), size)
+    records = _records(split, pairs.map(lambda places, number: places), size)
 
-    def finish(pair, labelled):
-        images, labels = labelled
-        return mixed(augmented(images, (seed, pair[1]), augment), tf.one_hot(labels, classes), (seed, pair[1]), augment)
+    def finish(pair, record):
+        return augment(*record, (seed, pair[1]))
 
-    return tf.data.Dataset.zip(pairs, pixels).map(finish, tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
+    return tf.data.Dataset.zip(pairs, records).map(finish, tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
 
 
 def steps_per_epoch(split: Split, batch: int) -> int:
@@ -108,26 +157,47 @@ def steps_per_epoch(split: Split, batch: int) -> int:
     return max(1, len(split) // batch)
 
 
-def stratified(split: Split, count: int, seed: int = 0) -> np.ndarray:
-    """Indices of `count` images, the classes as evenly as they allow."""
-    order = np.random.default_rng(seed).permutation(len(split))
-    labels = split.labels[order]
-    rank = np.zeros(len(split), int)  # the how-manieth of its class
-    for label in np.unique(labels):
-        rank[labels == label] = np.arange((labels == label).sum())
+def stratified(strata: np.ndarray, count: int, seed: int = 0) -> np.ndarray:
+    """`count` places, the values of `strata` (n,) as evenly as they allow."""
+    order = np.random.default_rng(seed).permutation(len(strata))
+    shuffled = strata[order]
+    rank = np.zeros(len(strata), int)  # the how-manieth of its kind
+    for value in np.unique(shuffled):
+        rank[shuffled == value] = np.arange((shuffled == value).sum())
     return order[np.argsort(rank, kind="stable")[:count]]
 
 
-def arrays(split: Split, batch: int) -> Iterator[np.ndarray]:
-    """The pixels of `batches`, as arrays."""
-    for pixels, _ in batches(split, batch).as_numpy_iterator():
-        yield pixels
+def arrays(split: Split, batch: int) -> Iterator[tuple[Arrays, Arrays]]:
+    """`batches` as arrays."""
+    yield from batches(split, batch).as_numpy_iterator()
 
 
-def _pixels(split: Split, indices: tf.data.Dataset, batch: int) -> tf.data.Dataset:
-    """Batches of indices -> batches of (pixels, labels)."""
-    labels = tf.constant(split.labels)
-    if split.array is not None:
-        array = split.tensor
-        return indices.map(lambda i: (tf.gather(array, i), tf.gather(labels, i)), tf.data.AUTOTUNE).prefetch(2)
-    return indices.unbatch().map(lambda i: (split.read(i), labels[i]), tf.data.AUTOTUNE).batch(batch).prefetch(2)
+def gathered(split: Split) -> tuple[Arrays, Arrays]:
+    """All inputs and all targets of a prepared split."""
+    return tuple(stacked(part) for part in zip(*arrays(split, 64), strict=True))
+
+
+def stacked(parts) -> Arrays:
+    """Batches of named arrays as one."""
+    parts = list(parts)
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def _records(split: Split, places: tf.data.Dataset, batch: int) -> tf.data.Dataset:
+    """Batches of places -> batches of (inputs, targets)."""
+    held = {name: column.tensor for name, column in split.columns.items() if column.array is not None}
+    rest = {name: column.read for name, column in split.columns.items() if column.array is None}
+
+    def halves(record: dict) -> tuple[dict, dict]:
+        return {name: record[name] for name in split.inputs}, {name: record[name] for name in split.targets}
+
+    if not rest:
+        return places.map(
+            lambda i: halves({name: tf.gather(tensor, i) for name, tensor in held.items()}), tf.data.AUTOTUNE
+        ).prefetch(2)
+
+    def one(i):
+        record = {name: tensor[i] for name, tensor in held.items()}
+        return halves(record | {name: read(i) for name, read in rest.items()})
+
+    return places.unbatch().map(one, tf.data.AUTOTUNE).batch(batch).prefetch(2)

@@ -3,7 +3,8 @@
 import numpy as np
 from PIL import Image, ImageDraw
 
-from cnn_app.data.dataset import Dataset, complete, from_array
+from cnn_app.data import Records
+from cnn_app.data.dataset import Split, in_memory
 from cnn_app.recipe import Data
 
 SIDE, PER_CLASS = 64, 200
@@ -18,13 +19,13 @@ CORNERS = {
 CLASSES = tuple(CORNERS)
 
 
-def load(data: Data) -> Dataset:
+def load(data: Data) -> Records:
     """Five classes of 200 images, uint8 (n, 64, 64, 3)."""
     rng = np.random.default_rng(0)
-    labels = np.arange(PER_CLASS * len(CLASSES)) % len(CLASSES)
-    images = np.stack([draw(CLASSES[label], rng) for label in labels])
-    names = [f"{CLASSES[label]}-{i:04d}" for i, label in enumerate(labels)]
-    return complete("shapes", CLASSES, {"train": from_array(names, labels, images)})
+    classes = np.arange(PER_CLASS * len(CLASSES)) % len(CLASSES)
+    images = np.stack([draw(CLASSES[number], rng) for number in classes])
+    names = [f"{CLASSES[number]}-{i:04d}" for i, number in enumerate(classes)]
+    return Records({"train": Split(names, {"image": in_memory(images)}, {"class": in_memory(classes)})}, CLASSES)
 
 
 def draw(shape: str, rng: np.random.Generator) -> np.ndarray:

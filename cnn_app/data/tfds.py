@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 import numpy as np
-import psutil
 
-from cnn_app.data import images
-from cnn_app.data.dataset import Dataset, Split, complete
+from cnn_app.data import Records, memory
+from cnn_app.data.dataset import Column, Split, in_memory
 from cnn_app.errors import DataError
 from cnn_app.recipe import Data
 
 SPLIT_NAMES = {"train": "train", "validation": "val", "test": "test"}  # theirs -> ours
 
 
-def load(data: Data) -> Dataset:
-    """The data set's own splits; what it lacks is divided off train."""
+def load(data: Data) -> Records:
+    """The data set's own splits."""
     builder = _prepared(data.source.removeprefix("tfds:"), data.directory)
     features = builder.info.features
     if not {"image", "label"} <= set(features) or not hasattr(features["label"], "names"):
         raise DataError(
             f"{data.source} is no classification set: it has {', '.join(features)}; image and label are needed"
         )
-    size, free = builder.info.dataset_size, psutil.virtual_memory().available
+    size, free = builder.info.dataset_size, memory.available()
     if size > free / 2:
         raise DataError(
             f"{data.source} has {size / 2**30:.1f} GiB, {free / 2**30:.1f} GiB of memory are free; half must do"
@@ -29,7 +28,7 @@ def load(data: Data) -> Dataset:
     splits = {ours: _split(builder, theirs) for theirs, ours in SPLIT_NAMES.items() if theirs in builder.info.splits}
     if "train" not in splits:
         raise DataError(f"{data.source} has no train split, only {', '.join(builder.info.splits)}")
-    return complete(data.source, features["label"].names, splits)
+    return Records(splits, tuple(features["label"].names))
 
 
 def _prepared(name: str, directory: str | None):
@@ -50,8 +49,11 @@ def _split(builder, name: str) -> Split:
     import tensorflow as tf
     import tensorflow_datasets as tfds
 
+    from cnn_app.inputs import pixels
+
     records = builder.as_dataset(split=name, decoders={"image": tfds.decode.SkipDecoding()})
     pairs = [(record["image"], record["label"]) for record in records.as_numpy_iterator()]
     encoded = tf.constant([image for image, _ in pairs])
     names = [f"{name}-{i:07d}" for i in range(len(pairs))]
-    return Split(names, np.array([label for _, label in pairs], np.int64), lambda i: images.decode(encoded[i]))
+    classes = np.array([number for _, number in pairs], np.int64)
+    return Split(names, {"image": Column(lambda i: pixels.decode(encoded[i]))}, {"class": in_memory(classes)})

@@ -107,8 +107,8 @@ def _refresh(updater: Updater, fetcher: ResumingFetcher, state: Path, source: st
             signed = Metadata.from_bytes(data).signed
             if signed.is_expired(datetime.now(UTC)):
                 raise DeliveryError(
-                    f"{signed.type} of {source} expired on {signed.expires:%Y-%m-%d}: its publisher renews it, "
-                    "or somebody shows you an old state"
+                    f"{signed.type} of {source} expired on {signed.expires:%Y-%m-%d}: its publisher runs deliver "
+                    "renew, or somebody shows you an old state"
                 ) from error
         raise
 

@@ -37,6 +37,8 @@ def read(path: Path) -> Exported:
     digests = {str(golden.read(answers)["sha256"])} if answers.exists() else set()
     directory = model_dir_of(path)
     line = _line(directory, path) if directory else {}
+    if directory and directory.is_stale(line):
+        raise DeliveryError(f"{path} is stale: {directory.model} was replaced since; export it again")
     if {digest} != {digest} | digests | {line.get("sha256", digest)}:
         raise DeliveryError(f"{path} was changed since it was exported; export it again")
     return Exported(

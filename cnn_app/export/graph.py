@@ -10,8 +10,11 @@ from keras import layers
 
 from cnn_app.architectures.blocks import window_padding
 from cnn_app.errors import ExportError
+from cnn_app.heads.classification import plain
 from cnn_app.layers import ChannelShuffle, GroupedConv2D, PadShortcut
-from cnn_app.runtimes.keras_model import inference
+from cnn_app.runtimes.keras_model import fed
+from cnn_app.tasks import Task
+from cnn_app.tensors import Arrays, Spec
 
 CONVOLUTIONS = (layers.Conv2D, layers.DepthwiseConv2D, GroupedConv2D)
 CHANNELWISE = (layers.DepthwiseConv2D, layers.BatchNormalization)
@@ -24,7 +27,7 @@ def deployable(model: keras.Model) -> keras.Model:
     of constant weight, and the shortcut without parameters a 1x1 convolution of zeros and ones. Channels are shuffled
     behind a depthwise convolution with a stride instead of in front, where there are four times as many values.
     """
-    model = inference(model)
+    model = plain(model)
     late = _late_shuffles(model)
     order = {layer.name: shuffle for shuffle, moved in late.items() for layer in moved}
 
@@ -46,22 +49,33 @@ def deployable(model: keras.Model) -> keras.Model:
     return copy
 
 
-def endpoint(model: keras.Model, *, batch: int | None, dtype: str):
-    """`model` with a softmax as a tf.function (batch, H, W, C) of `dtype` -> {"probabilities": (batch, classes)}."""
+def endpoint(task: Task, model: keras.Model, *, batch: int | None, as_float: bool = False):
+    """`model` as the task deploys it: a tf.function of its named inputs (batch, ...) -> its named outputs.
+
+    as_float: take float32 where pixels would be bytes, for a converter that quantizes the input itself.
+    """
     import tensorflow as tf
 
-    signature = tf.TensorSpec((batch, *model.input_shape[1:]), dtype, name="image")
+    deployed = task.deployed(model)
+    kept = {tensor.name: tensor.dtype for tensor in model.inputs}
 
-    @tf.function(input_signature=[signature])
-    def serve(image):
-        return {"probabilities": tf.nn.softmax(model(tf.cast(image, tf.float32), training=False))}
+    def spec(name, known):
+        dtype = kept[name] if as_float else known.dtype
+        return tf.TensorSpec((batch, *known.shape[1:]), dtype, name=name)
+
+    names = [spec(name, known) for name, known in task.input.specs().items()]
+
+    @tf.function(input_signature=names)
+    def serve(*tensors):
+        given = {spec.name: tf.cast(tensor, kept[spec.name]) for spec, tensor in zip(names, tensors, strict=True)}
+        return deployed(fed(deployed, given), training=False)
 
     return serve
 
 
-def save(model: keras.Model, path, *, batch: int | None, dtype: str) -> None:
+def save(task: Task, model: keras.Model, path, *, batch: int | None, as_float: bool = False) -> None:
     """Write a SavedModel directory whose `serving_default` is `endpoint`."""
-    write(path, model, {"serving_default": endpoint(model, batch=batch, dtype=dtype)}, [])
+    write(path, model, {"serving_default": endpoint(task, model, batch=batch, as_float=as_float)}, [])
 
 
 def write(path, model: keras.Model, signatures: dict, resources: list) -> None:
@@ -82,13 +96,14 @@ def write(path, model: keras.Model, signatures: dict, resources: list) -> None:
         ) from error
 
 
-def check_calibration(model: keras.Model, images: np.ndarray | None) -> None:
-    """Raise ExportError unless these are what the ranges of `model` can be set by."""
-    if images is None or len(images) == 0:
-        raise ExportError("a file of integers needs calibration images; give --data with real ones")
-    if images.dtype != np.uint8 or images.shape[1:] != model.input_shape[1:]:
-        wanted, given = ("x".join(map(str, shape[1:])) for shape in (model.input_shape, images.shape))
-        raise ExportError(f"calibration images are uint8 of {wanted}; received {images.dtype} of {given}")
+def check_calibration(task: Task, records: Arrays | None) -> None:
+    """Raise ExportError unless these are what the ranges of a network can be set by."""
+    if not records or not all(map(len, records.values())):
+        raise ExportError(f"a file of integers needs calibration {task.input.plural}; give --data with real ones")
+    for name, wanted in task.input.specs().items():
+        given = Spec(records[name].dtype.name, (None, *records[name].shape[1:]))
+        if given != wanted:
+            raise ExportError(f"calibration {task.input.plural} are {wanted}; received {given}")
 
 
 def _swap(layer: keras.Layer) -> keras.Layer:

@@ -1,4 +1,4 @@
-"""ONNX, opset 17: uint8 pixels (n, H, W, C) -> probabilities (n, classes)."""
+"""ONNX, opset 17, from the deployed inputs of a task to its deployed outputs, for any batch."""
 
 from __future__ import annotations
 
@@ -7,39 +7,40 @@ import tempfile
 from pathlib import Path
 
 import keras
-import numpy as np
 
 from cnn_app.export import graph
 from cnn_app.export.targets import Target
+from cnn_app.export.tflite import records
+from cnn_app.tasks import Task
+from cnn_app.tensors import Arrays
 
 OPSET = 17
 
 
-def write(model: keras.Model, path: Path, target: Target, calibration: np.ndarray | None) -> None:
-    """calibration: real uint8 images (n, H, W, C), which set the ranges of integer activations."""
+def write(task: Task, model: keras.Model, path: Path, target: Target, calibration: Arrays | None) -> None:
+    """calibration: real records as the deployed network takes them, which set the ranges of integer activations."""
     import tf2onnx
 
     logging.getLogger("tf2onnx").setLevel(logging.ERROR)  # it warns of every harmless rewrite
-    serve = graph.endpoint(model, batch=None, dtype="uint8")
+    serve = graph.endpoint(task, model, batch=None)
     proto, _ = tf2onnx.convert.from_function(serve, input_signature=serve.input_signature, opset=OPSET)
     if target.calibrated:
-        graph.check_calibration(model, calibration)
+        graph.check_calibration(task, calibration)
         proto = quantized(proto, calibration)
     path.write_bytes(proto.SerializeToString())
 
 
-def quantized(proto, calibration: np.ndarray):
+def quantized(proto, calibration: Arrays):
     """`proto` with int8 weights, each channel by its own scale, and int8 activations between float operators (QDQ)."""
     import onnx
     from onnxruntime import quantization
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
-    images = iter(calibration)
+    waiting = records(calibration)
 
     class Reader(quantization.CalibrationDataReader):
         def get_next(self):
-            image = next(images, None)
-            return None if image is None else {proto.graph.input[0].name: image[None]}
+            return next(waiting, None)
 
     with tempfile.TemporaryDirectory() as folder:
         plain, prepared, done = (str(Path(folder) / f"{name}.onnx") for name in ("plain", "prepared", "done"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import keras
@@ -18,13 +18,17 @@ from cnn_app.export import golden, metadata, tflite, warmup
 from cnn_app.export import targets as table
 from cnn_app.export.graph import deployable
 from cnn_app.export.quantization import qat, sensitivity, simulation, strategies
-from cnn_app.export.verification import Comparison, compare
+from cnn_app.export.verification import Comparison, Reference, compare, timed
 from cnn_app.recipe import Export
-from cnn_app.runtimes import answers, open_model
+from cnn_app.runtimes import open_model
+from cnn_app.runtimes.about import About
 from cnn_app.runtimes.keras_model import KerasRuntime, load
+from cnn_app.tasks import Task
+from cnn_app.tensors import Arrays
 from cnn_app.training.engine import Watch
 
-VERIFIED = 1000  # held-out images at most
+VERIFIED = 1000  # held-out records at most
+VERIFIED_BYTES = 2**29  # of their outputs at most, which for dense ones are fewer records
 
 
 @dataclass(frozen=True)
@@ -34,16 +38,14 @@ class _Bench:
     directory: ModelDir
     options: Export
     force: bool
-    about: metadata.About
-    pixels: np.ndarray  # of the held-out images, uint8 (n, H, W, C)
-    labels: np.ndarray
-    reference: np.ndarray  # the Keras model's probabilities (n, classes)
+    about: About
+    reference: Reference
     tell: Callable[[Comparison], None]
 
 
 def export(
-    directory: ModelDir, options: Export, dataset: Dataset, tell: Callable[[Comparison], None] = lambda result: None,
-    watch: Watch | None = None, *, force: bool = False,
+    directory: ModelDir, options: Export, task: Task, dataset: Dataset,
+    tell: Callable[[Comparison], None] = lambda result: None, watch: Watch | None = None, *, force: bool = False,
 ) -> list[Comparison]:  # fmt: skip
     """Write every target, compare it with the Keras model, and publish it if it keeps within `options.max_drop`.
 
@@ -60,24 +62,37 @@ def export(
             raise ExportError(f"{name} has no kernel for {obstacle}; take tflite-int8, which leaves it in float")
     if options.qat_epochs and (obstacle := simulation.obstacle(simulation.folded(copy))):
         raise ExportError(f"{directory.path}: {obstacle} cannot learn to round; leave out --qat-epochs")
-    held_out = dataset.splits["test"].take(pipeline.stratified(dataset.splits["test"], VERIFIED))
-    train, refused, results = dataset.splits["train"], [], []
-    bench = _Bench(directory, options, force, _about(directory, options), pixels_of(held_out), held_out.labels,
-                   answers(KerasRuntime(model), held_out), tell)  # fmt: skip
+    refused, results = [], []
+    bench = _Bench(directory, options, force, _about(directory, options), reference(task, model, dataset), tell)
     schedule = qat.schedule(directory.read_card(), options.qat_epochs) if options.qat_epochs else None
     tuning = qat.Tuning(dataset, schedule, watch or Watch()) if schedule else None
 
-    def images(count: int) -> np.ndarray:
-        return pixels_of(train.take(pipeline.stratified(train, count)))
+    def records(count: int) -> Arrays:
+        return sample(task, dataset.splits["train"], count)[0]
 
     for name in options.targets:
+        attempts = strategies.attempts(name, task, copy, records, options.calibration, tuning)
         try:
-            results.append(_climb(name, strategies.attempts(name, copy, images, options.calibration, tuning), bench))
+            results.append(_climb(name, attempts, bench))
         except ExportError as error:
             refused.append(str(error))
     if refused:
         raise ExportError("; ".join(refused))
     return results
+
+
+def reference(task: Task, model: keras.Model, dataset: Dataset) -> Reference:
+    """What the Keras model says to held-out records."""
+    runtime = KerasRuntime(task.deployed(model))
+    row = sum(int(np.prod(spec.shape[1:])) * np.dtype(spec.dtype).itemsize for spec in runtime.outputs.values())
+    inputs, targets = sample(task, dataset.splits["test"], max(8, min(VERIFIED, VERIFIED_BYTES // row)))
+    outputs = runtime.run(inputs)
+    return Reference(task, inputs, targets, outputs, task.measure([(outputs, targets)]).metrics)
+
+
+def sample(task: Task, split: Split, count: int) -> tuple[Arrays, Arrays]:
+    """Inputs and targets of up to `count` records of a prepared split, evenly by what the task says."""
+    return pipeline.gathered(split.take(pipeline.stratified(task.strata(split), count)))
 
 
 class _TooMuch(Exception):
@@ -90,29 +105,32 @@ def _climb(name: str, attempts: Iterable[strategies.Attempt], bench: _Bench) -> 
     for attempt in attempts:
         with suppress(_TooMuch):
             return _publish(attempt, bench, tried)
-    raise ExportError(_refusal(name, tried, bench.options))
+    raise ExportError(_refusal(name, tried, bench))
 
 
 def _publish(attempt: strategies.Attempt, bench: _Bench, tried: list[Comparison]) -> Comparison:
     target, place = table.target(attempt.target), table.place(bench.directory, attempt.target)
+    inputs, outputs = bench.reference.inputs, bench.reference.outputs
     _refuse_existing(place, bench.force)
     with replacing(place) as scratch:
         attempt.write(scratch)
         facts: dict = {"metadata": metadata.attach(scratch, bench.about), "float_layers": attempt.float_layers}
-        result = compare(attempt.target, scratch, bench.pixels, bench.labels, bench.reference, attempt.strategy)
-        bench.tell(result)
+        result = compare(attempt.target, scratch, bench.reference, attempt.strategy)
         tried.append(result)
         if result.drop > bench.options.max_drop + 1e-9:
+            bench.tell(result)
             raise _TooMuch
+        result = replace(result, speed=timed(scratch))
+        bench.tell(result)
         if scratch.is_dir():
-            golden.write(scratch, target, bench.pixels, bench.reference)
-            facts["warmup"] = warmup.write(scratch, bench.pixels)
+            golden.write(scratch, target, inputs, outputs)
+            facts["warmup"] = warmup.write(scratch, bench.reference.task.input, inputs)
     if place.is_file():
-        golden.write(place, target, bench.pixels, bench.reference)
+        golden.write(place, target, inputs, outputs)
     if attempt.errors:
         sensitivity.write_report(place.with_suffix(".layers.csv"), attempt.errors)
     if attempt.simulation is not None:
-        facts["simulation"] = _agreement(place, attempt.simulation, bench.pixels)
+        facts["simulation"] = _agreement(bench.reference.task, place, attempt.simulation, inputs)
     _record(bench.directory, place, result, facts)
     return result
 
@@ -122,24 +140,26 @@ def _refuse_existing(place: Path, force: bool) -> None:
         raise ExportError(f"{place} exists; --force replaces it")
 
 
-def _refusal(name: str, tried: list[Comparison], options: Export) -> str:
-    best = min(tried, key=lambda result: result.drop)
-    way_out = (
-        "let it learn to round with --qat-epochs 3, or " if name == strategies.INT8 and not options.qat_epochs else ""
-    )
+def _refusal(name: str, tried: list[Comparison], bench: _Bench) -> str:
+    best, options = min(tried, key=lambda result: result.drop), bench.options
+    learn = name == strategies.INT8 and not options.qat_epochs
+    way_out = "let it learn to round with --qat-epochs 3, or " if learn else ""
     ways = f" at best, in {len(tried)} ways" if len(tried) > 1 else ""
+    task = bench.reference.task
     return (
-        f"{name} loses {best.drop:.2f} points of top-1 ({best.keras_top1:.4f} to {best.top1:.4f} on {best.n} images)"
-        f"{ways}, more than --max-drop {options.max_drop:g}; it was not written: {way_out}ship tflite-float16"
+        f"{name} loses {best.drop:.2f} points of {task.titles[best.metric]} ({best.keras_value:.4f} to "
+        f"{best.value:.4f} on {best.n} {task.input.plural}){ways}, more than --max-drop {options.max_drop:g}; it was "
+        f"not written: {way_out}ship tflite-float16"
     )
 
 
-def _about(directory: ModelDir, options: Export) -> metadata.About:
+def _about(directory: ModelDir, options: Export) -> About:
     card = directory.read_card()
-    return metadata.About(
-        name=directory.name, description=f"{card.architecture} for {len(card.labels)} classes", labels=card.labels,
-        image=card.image, author=options.author, license=options.license, version=options.version,
-        data_sha256=card.data.get("fingerprint", ""), model_sha256=sha256(directory.model),
+    return About(
+        task=card.task, input=card.input, labels=card.labels, options=card.options, name=directory.name,
+        description=f"{card.architecture} for {len(card.labels)} classes", author=options.author,
+        license=options.license, version=options.version, data_sha256=card.data.get("fingerprint", ""),
+        model_sha256=sha256(directory.model),
     )  # fmt: skip
 
 
@@ -151,13 +171,7 @@ def _record(directory: ModelDir, place: Path, result: Comparison, facts: dict) -
     directory.add_exports([line | result.as_json()])
 
 
-def _agreement(place: Path, model: keras.Model, pixels: np.ndarray) -> dict:
+def _agreement(task: Task, place: Path, model: keras.Model, inputs: Arrays) -> dict:
     """How well the file repeats the model that it was trained as."""
-    found, wanted = open_model(place).predict(pixels), KerasRuntime(model).predict(pixels)
-    return {"agreement": float((found.argmax(1) == wanted.argmax(1)).mean()),
-            "max_difference": float(np.abs(found - wanted).max())}  # fmt: skip
-
-
-def pixels_of(split: Split) -> np.ndarray:
-    """All images of a prepared split, uint8 (n, H, W, C)."""
-    return np.concatenate(list(pipeline.arrays(split, 64)))
+    found, wanted = open_model(place).run(inputs), KerasRuntime(task.deployed(model)).run(inputs)
+    return {"agreement": task.agreement(found, wanted), "max_difference": golden.max_difference(found, wanted)}

@@ -1,10 +1,8 @@
 """A TF Serving version directory. Its signatures, by named inputs and outputs, for any batch:
 
-signature        input                                            outputs
-serving_default  image, uint8 (n, H, W, C)                        probabilities (n, classes); the top k, the best first:
-float_pixels     image, float32 (n, H, W, C) in [0, 255]          their labels as classes, string (n, k), and their
-image_bytes      image_bytes, string (n,): JPEG, PNG, BMP, GIF    probabilities as scores (n, k)
-features         image, uint8 (n, H, W, C)                        features (n, d), what the head sees
+An input tells the signatures that take records, such as `serving_default` of bytes, `float_pixels` and `image_bytes` of
+images; each gives what the task deploys and what it says beside that, such as the labels and scores of the best classes.
+`features` takes what `serving_default` does and gives features (n, d), what the head sees.
 
 Labels are what assets/labels.txt says, a line each; until somebody writes it, they are numbers.
 """
@@ -15,63 +13,63 @@ import tempfile
 from pathlib import Path
 
 import keras
-import numpy as np
 
-from cnn_app.data import images
-from cnn_app.export import graph, metadata
+from cnn_app.export import graph
 from cnn_app.export.targets import Target
+from cnn_app.runtimes.about import LABELS
+from cnn_app.runtimes.keras_model import fed
+from cnn_app.tasks import Task
+from cnn_app.tensors import Arrays
 from cnn_app.transfer.features import tapped
 
-TOP = 5
 
-
-def write(model: keras.Model, path: Path, target: Target, calibration: np.ndarray | None) -> None:
+def write(task: Task, model: keras.Model, path: Path, target: Target, calibration: Arrays | None) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / metadata.LABELS
+        file = Path(folder) / LABELS
         file.write_text("".join(f"{label}\n" for label in range(model.output_shape[-1])))
         labels = _table(file)
-        graph.write(path, model, signatures(model, labels), [labels])
+        graph.write(path, model, signatures(task, model, labels), [labels])
 
 
-def signatures(model: keras.Model, labels) -> dict:
+def signatures(task: Task, model: keras.Model, labels) -> dict:
     """Functions by the names that clients call them by; `labels` maps a class's number to its label."""
     import tensorflow as tf
 
-    image, k = model.input_shape[1:], min(TOP, model.output_shape[-1])
-    both = keras.Model(model.input, [tapped(model).output, model.output])
+    deployed = task.deployed(model)
+    both = keras.Model(model.input, {"features": tapped(model).output} | deployed.output)
 
-    def function(body, name, shape, dtype):
-        return tf.function(body, input_signature=[tf.TensorSpec((None, *shape), dtype, name=name)])
+    def function(body, specs):
+        """Of one tensor for each of `specs`; for a dictionary of them where there is none."""
+        tensors = [tf.TensorSpec(spec.shape, spec.dtype, name=name) for name, spec in specs.items()]
+        return tf.function(body, input_signature=tensors)
 
-    def run(pixels):
-        activations, logits = both(pixels, training=False)
+    taken = [tf.TensorSpec(tensor.shape, tensor.dtype, name=tensor.name) for tensor in model.inputs]
+
+    @tf.function(input_signature=taken)  # stands in the file once, however many call it
+    def network(*tensors):
+        found = both(
+            fed(both, {spec.name: tensor for spec, tensor in zip(taken, tensors, strict=True)}), training=False
+        )
+        activations = found.pop("features")
         positions = tuple(range(1, len(activations.shape) - 1))  # none where the head sees a vector
-        return tf.reduce_mean(activations, positions), tf.nn.softmax(logits)
+        return tf.reduce_mean(activations, positions), found
 
-    network = function(run, "pixels", image, tf.float32)  # stands in the file once, however many call it
+    def run(given):
+        return network(*(given[spec.name] for spec in taken))
 
-    def answers(image):
-        probabilities = network(image)[1]
-        scores, numbers = tf.math.top_k(probabilities, k, index_type=tf.int64)
-        return {"probabilities": probabilities, "classes": labels.lookup(numbers), "scores": scores}
+    found = {}
+    for name, specs, convert in task.input.signatures():
 
-    def as_float(image):
-        return answers(tf.cast(image, tf.float32))
+        def answers(*tensors, convert=convert):
+            outputs = run(convert(*tensors))[1]
+            return outputs | task.served(outputs, labels)
 
-    def decoded(image_bytes):
-        pixels = tf.map_fn(lambda data: images.to_size(images.decode(data), image), image_bytes,
-                           fn_output_signature=tf.TensorSpec(image, tf.uint8))  # fmt: skip
-        return as_float(pixels)
-
-    def features(image):
-        return {"features": network(tf.cast(image, tf.float32))[0]}
-
-    return {
-        "serving_default": function(as_float, "image", image, tf.uint8),
-        "float_pixels": function(answers, "image", image, tf.float32),
-        "image_bytes": function(decoded, "image_bytes", (), tf.string),
-        "features": function(features, "image", image, tf.uint8),
-    }
+        found[name] = function(answers, specs)
+        if name == "serving_default":
+            found["features"] = function(
+                lambda *tensors, convert=convert: {"features": run(convert(*tensors))[0]}, specs
+            )
+    return found
 
 
 def _table(file: Path):

@@ -1,4 +1,4 @@
-"""TFLite flatbuffers of batch 1: uint8 pixels (1, H, W, C) -> float32 probabilities (1, classes)."""
+"""TFLite flatbuffers of batch 1, from the deployed inputs of a task to its deployed outputs."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import keras
-import numpy as np
 
 from cnn_app.export import graph
 from cnn_app.export.targets import Target
 from cnn_app.layers import LocalResponseNormalization
 from cnn_app.quiet import native_silence
+from cnn_app.tasks import Task
+from cnn_app.tensors import Arrays
 
 OPERATORS = {  # that the activations of a type run in
     "int8": "TFLITE_BUILTINS_INT8",
@@ -30,33 +31,33 @@ def obstacle(model: keras.Model, target: Target) -> str:
     return next((f"{name} (LocalResponseNormalization)" for name in strange), "")
 
 
-def write(model: keras.Model, path: Path, target: Target, calibration: np.ndarray | None) -> None:
-    """calibration: real uint8 images (n, H, W, C), which set the ranges of integer activations."""
+def write(task: Task, model: keras.Model, path: Path, target: Target, calibration: Arrays | None) -> None:
+    """calibration: real records as the deployed network takes them, which set the ranges of integer activations."""
     with tempfile.TemporaryDirectory() as saved, silence():
-        data = converter(model, saved, target, calibration).convert()
+        data = converter(task, model, saved, target, calibration).convert()
     path.write_bytes(float_softmax(data) if target.calibrated else data)
 
 
-def write_trained(model: keras.Model, path: Path) -> None:
+def write_trained(task: Task, model: keras.Model, path: Path) -> None:
     """The int8 file of a model that knows its ranges, as `simulation.rangeful` makes it."""
     import tensorflow as tf
 
     with tempfile.TemporaryDirectory() as saved, silence():
-        graph.save(model, saved, batch=1, dtype="float32")
+        graph.save(task, model, saved, batch=1, as_float=True)
         made = tf.lite.TFLiteConverter.from_saved_model(saved)
         made.optimizations, made.inference_input_type = [tf.lite.Optimize.DEFAULT], tf.uint8
         data = made.convert()
     path.write_bytes(float_softmax(data))
 
 
-def converter(model: keras.Model, saved: str, target: Target, calibration: np.ndarray | None):
+def converter(task: Task, model: keras.Model, saved: str, target: Target, calibration: Arrays | None):
     """TensorFlow's converter for `target`, of the model that is written into the folder `saved` for it."""
     import tensorflow as tf
 
     if target.calibrated:
-        graph.check_calibration(model, calibration)
+        graph.check_calibration(task, calibration)
     # A quantized file takes uint8 by its own quantized input; the others cast it.
-    graph.save(model, saved, batch=1, dtype="float32" if target.calibrated else "uint8")
+    graph.save(task, model, saved, batch=1, as_float=target.calibrated)
     made = tf.lite.TFLiteConverter.from_saved_model(saved)
     if target.weights != "float32":
         made.optimizations = [tf.lite.Optimize.DEFAULT]
@@ -65,11 +66,17 @@ def converter(model: keras.Model, saved: str, target: Target, calibration: np.nd
     if target.weights == "int8" and not target.calibrated:  # by channel it would take a runtime of 2.17
         made._experimental_disable_per_channel_quantization_for_dense_layers = True
     if target.calibrated:
-        images = whole_range(calibration)
-        made.representative_dataset = lambda: ({"image": image[None]} for image in images)
+        made.representative_dataset = lambda: records(task.input.calibration(calibration))
         made.target_spec.supported_ops = [getattr(tf.lite.OpsSet, OPERATORS[target.activations])]
-        made.inference_input_type = tf.uint8 if target.activations == "int8" else tf.float32
+        if any(tensor.dtype == "float32" for tensor in model.inputs):
+            made.inference_input_type = tf.uint8 if target.activations == "int8" else tf.float32
     return made
+
+
+def records(arrays: Arrays) -> Iterator[Arrays]:
+    """One after the other, each with a batch axis of one."""
+    for i in range(len(next(iter(arrays.values())))):
+        yield {name: array[i : i + 1] for name, array in arrays.items()}
 
 
 @contextmanager
@@ -89,16 +96,6 @@ def min_runtime(path: Path) -> str:
     return notes[b"min_runtime_version"].rstrip(b"\0").decode()
 
 
-def whole_range(images: np.ndarray) -> np.ndarray:
-    """Float32 images of which the first reaches from 0 to 255 in two corner pixels.
-
-    So the input's scale is exactly 1 and a pixel's byte is its quantized value, whatever the images' contrast.
-    """
-    images = images.astype(np.float32)
-    images[0, 0, 0], images[0, 0, -1] = 0, 255
-    return images
-
-
 def float_softmax(data: bytes) -> bytes:
     """Move the last softmax behind the dequantization.
 
@@ -112,7 +109,8 @@ def float_softmax(data: bytes) -> bytes:
     softmax, dequantize = graph.operators[-2:]
     kinds = [codes[operator.opcodeIndex] for operator in (softmax, dequantize)]
     expected = [utils.schema_fb.BuiltinOperator.SOFTMAX, utils.schema_fb.BuiltinOperator.DEQUANTIZE]
-    assert kinds == expected, "an int8 classifier ends in softmax and dequantize"
+    if kinds != expected:
+        return data
     logits, scores, result = softmax.inputs[0], softmax.outputs[0], dequantize.outputs[0]
     tensor = graph.tensors[scores]  # was int8 probabilities, becomes float logits
     tensor.type, tensor.quantization = utils.schema_fb.TensorType.FLOAT32, None

@@ -1,62 +1,85 @@
-"""The same held-out images through the Keras model and through a written file: how far are they apart?"""
+"""The same held-out records through the Keras model and through a written file: how far are they apart?"""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
+from cnn_app import tasks
 from cnn_app.artifacts import size_bytes
 from cnn_app.errors import ArtifactError, ExportError
+from cnn_app.export.golden import max_difference
 from cnn_app.runtimes import latency, open_model
+from cnn_app.runtimes.latency import Speed
+from cnn_app.tasks import Task
+from cnn_app.tensors import Arrays
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Held-out records, and what the Keras model makes of them."""
+
+    task: Task
+    inputs: Arrays
+    targets: Arrays
+    outputs: Arrays
+    metrics: dict
+
+    @property
+    def n(self) -> int:
+        return len(next(iter(self.inputs.values())))
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """One file against the Keras model, on n held-out images."""
+    """One file against the Keras model, on n held-out records."""
 
     target: str
     n: int
-    top1: float
-    keras_top1: float
-    agreement: float  # share of equal top-1 answers
-    max_difference: float  # of any probability
+    metric: str  # the one that drop is of
+    title: str  # its name for people
+    value: float
+    keras_value: float
+    drop: float  # points lost
+    agreement: float  # share of equal decisions
+    max_difference: float  # of any number
     bytes: int
-    latency_ms: float  # median of one image on one thread
-    delegates: int | None = None  # XNNPACK's; None where the runtime has none
-    outside: dict[str, int] | None = None  # operators outside them
+    speed: Speed | None = None  # None for a file that was refused
     strategy: str = ""  # what was done to keep within the budget
 
-    @property
-    def drop(self) -> float:
-        """Points of top-1 lost."""
-        return 100 * (self.keras_top1 - self.top1)
-
     def as_json(self) -> dict:
-        return asdict(self) | {"drop": self.drop}
+        speed = self.speed
+        return {
+            "target": self.target, "n": self.n, self.metric: self.value, f"keras_{self.metric}": self.keras_value,
+            "drop": self.drop, "agreement": self.agreement, "max_difference": self.max_difference, "bytes": self.bytes,
+            "latency_ms": speed and speed.median_ms, "delegates": speed and speed.delegates,
+            "outside": speed and speed.outside, "strategy": self.strategy,
+        }  # fmt: skip
 
 
-def compare(
-    target: str, path: Path, pixels: np.ndarray, labels: np.ndarray, reference: np.ndarray, strategy: str = ""
-) -> Comparison:
-    """reference: the Keras model's probabilities (n, classes) for the uint8 `pixels`."""
+def compare(target: str, path: Path, reference: Reference, strategy: str = "") -> Comparison:
+    """Without the time it takes, which `timed` adds."""
+    task = reference.task
     try:
-        probabilities = open_model(path).predict(pixels)
+        found = open_model(path).run(reference.inputs)
     except ArtifactError as error:
         raise ExportError(f"{target} was written, but its runtime refuses it: {error}") from error
-    answers, expected = probabilities.argmax(1), reference.argmax(1)
-    speed = latency.measure([path])[0]
+    metrics, main = task.measure([(found, reference.targets)]).metrics, tasks.main_metric(task)
     return Comparison(
         target=target,
-        n=len(labels),
-        top1=float((answers == labels).mean()),
-        keras_top1=float((expected == labels).mean()),
-        agreement=float((answers == expected).mean()),
-        max_difference=float(np.abs(probabilities - reference).max()),
+        n=reference.n,
+        metric=main,
+        title=task.titles[main],
+        value=metrics[main],
+        keras_value=reference.metrics[main],
+        drop=tasks.drop(task, reference.metrics, metrics),
+        agreement=task.agreement(found, reference.outputs),
+        max_difference=max_difference(found, reference.outputs),
         bytes=size_bytes(path),
-        latency_ms=speed.median_ms,
-        delegates=speed.delegates,
-        outside=speed.outside,
         strategy=strategy,
     )
+
+
+def timed(path: Path) -> Speed:
+    """One record on one thread, in a process of its own."""
+    return latency.measure([path])[0]

@@ -10,12 +10,15 @@ from pathlib import Path
 
 import numpy as np
 
+from cnn_app.inputs import Input
+from cnn_app.tensors import Arrays
+
 FILE = "tf_serving_warmup_requests"
-BATCHES = (1, 8)  # one image, and as a server gathers them
+BATCHES = (1, 8)  # one record, and as a server gathers them
 
 
-def write(path: Path, pixels: np.ndarray) -> bool:
-    """Requests for every signature of the SavedModel at `path`, made of the first of `pixels`, uint8 (n, H, W, C).
+def write(path: Path, input: Input, records: Arrays) -> bool:
+    """Requests for every signature of the SavedModel at `path`, made of the first of `records`.
 
     False where tensorflow-serving-api is not installed, and nothing was written.
     """
@@ -27,23 +30,25 @@ def write(path: Path, pixels: np.ndarray) -> bool:
 
     (path / "assets.extra").mkdir(exist_ok=True)
     with tf.io.TFRecordWriter(str(path / "assets.extra" / FILE)) as file:
-        for signature, name, value in requests(pixels):
+        for signature, tensors in requests(input, records):
             log = PredictionLog()
             request = log.predict_log.request
             request.model_spec.signature_name = signature
-            request.inputs[name].CopyFrom(tf.make_tensor_proto(value))
+            for name, value in tensors.items():
+                request.inputs[name].CopyFrom(tf.make_tensor_proto(value))
             file.write(log.SerializeToString())
     return True
 
 
-def requests(pixels: np.ndarray) -> Iterator[tuple[str, str, np.ndarray]]:
-    """(signature, input, value) in every size of BATCHES."""
-    import tensorflow as tf
-
+def requests(input: Input, records: Arrays) -> Iterator[tuple[str, Arrays]]:
+    """Signature and inputs, in every size of BATCHES."""
     for n in BATCHES:
-        batch = pixels[:n]
-        files = np.array([tf.io.encode_jpeg(image).numpy() for image in batch], object)
-        yield "serving_default", "image", batch
-        yield "float_pixels", "image", batch.astype(np.float32)
-        yield "image_bytes", "image_bytes", files
-        yield "features", "image", batch
+        batch = {name: array[:n] for name, array in records.items()}
+        count = len(next(iter(batch.values())))
+        rows = [{name: array[i] for name, array in batch.items()} for i in range(count)]
+        for signature, specs, _ in input.signatures():
+            if signature == input.encoded:
+                yield signature, {signature: np.array([input.encode(row) for row in rows], object)}
+            else:
+                yield signature, {name: batch[name].astype(spec.dtype) for name, spec in specs.items()}
+        yield "features", batch

@@ -1,15 +1,17 @@
-"""What is put on a backbone's features.
+"""What is put on a backbone's features: "a block of compute, then the thing", one file a head.
 
-A head is a module here with `build(family, spec) -> keras.Model`. Classification is the family's own
-build(), since a paper's classifier is part of its network.
+A head is a module here with `build(family, row) -> keras.Model`, the network that is trained, and `deployed(model)`, the
+same with named outputs as every exported file has them. A task has a head of its own name. To add one: write the
+module, add its name to HEADS.
 """
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 from cnn_app import registry
-from cnn_app.errors import unknown
+from cnn_app.errors import ModelError, unknown
 
 if TYPE_CHECKING:
     import keras
@@ -17,8 +19,22 @@ if TYPE_CHECKING:
 HEADS = ("classification",)
 
 
-def build(head: str, name: str, columns: dict) -> keras.Model:
-    """The network `name` with `head` on it; `columns` replace those of the variant's row."""
+def build(name: str, columns: dict, head: str | None = None) -> keras.Model:
+    """The network `name` with a head, by default that of its task; `columns` replace those of the variant's row."""
+    row = registry.spec(name, **columns)
+    model = named(head or row.task).build(registry.family(name), row)
+    model.name = name
+    return model
+
+
+def named(head: str):
     if head not in HEADS:
         raise unknown("head", head, HEADS)
-    return registry.build(name, **columns)
+    return import_module(f"cnn_app.heads.{head}")
+
+
+def of_family(family, row, head: str) -> keras.Model:
+    """The head that is part of a paper's network, and no other."""
+    if row.task != head:
+        raise ModelError(f"{row.paper}: this network is one for {row.task}, and has no head for {head}")
+    return family.build(row)

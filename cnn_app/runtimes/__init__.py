@@ -6,27 +6,32 @@ A runtime is a module here with `open_model(path, threads) -> Runtime`; FORMATS 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from cnn_app.artifacts import model_dir_of
 from cnn_app.errors import ArtifactError
+from cnn_app.tensors import Arrays, Spec
 
 if TYPE_CHECKING:
-    from cnn_app.data.dataset import Split
+    from cnn_app.runtimes.about import About
 
 FORMATS = {".keras": "keras_model", ".tflite": "tflite", ".onnx": "onnx"}  # by suffix; directories by what they hold
+BATCH = 64
 
 
 class Runtime(Protocol):
-    """image: (height, width, channels). predict: uint8 (n, *image) -> float32 probabilities (n, classes)."""
+    """inputs, outputs: by name, with a free first axis. run: arrays for all inputs -> those of all outputs."""
 
-    image: tuple[int, int, int]
+    path: Path
+    inputs: dict[str, Spec]
+    outputs: dict[str, Spec]
+    about: About | None  # None for a file that others made
 
-    def predict(self, pixels): ...
+    def run(self, arrays: Arrays) -> Arrays: ...
 
 
 def kind_of(path: str | os.PathLike[str]) -> str:
@@ -52,18 +57,9 @@ def open_model(path: str | os.PathLike[str], threads: int | None = None) -> Runt
     return import_module(f"cnn_app.runtimes.{kind_of(path)}").open_model(Path(path), threads)
 
 
-def answers(runtime: Runtime, split: Split, batch: int = 64) -> np.ndarray:
-    """The runtime's probabilities for all images of a prepared split, float32 (n, classes)."""
-    from cnn_app.data import pipeline
-
-    return np.concatenate([runtime.predict(images) for images in pipeline.arrays(split, batch)])
-
-
-def labels_of(path: str | os.PathLike[str], classes: int) -> tuple[str, ...]:
-    """The labels inside a SavedModel, or on the card beside an artifact; none where there are none that fit."""
-    inside, directory = Path(path) / "assets" / "labels.txt", model_dir_of(path)
-    if inside.is_file():
-        labels = tuple(inside.read_text(encoding="utf-8").removesuffix("\n").split("\n"))
-    else:
-        labels = directory.read_card().labels if directory else ()
-    return labels if len(labels) == classes else ()
+def in_batches(run: Callable[[Arrays], Arrays], arrays: Arrays, size: int = BATCH) -> Arrays:
+    """`run` on `size` records at a time."""
+    count = len(next(iter(arrays.values())))
+    parts = [run({name: array[start : start + size] for name, array in arrays.items()})
+             for start in range(0, count, size)]  # fmt: skip
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}

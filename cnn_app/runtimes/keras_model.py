@@ -10,46 +10,86 @@ import keras
 import numpy as np
 
 import cnn_app.layers  # noqa: F401  registers the layers that our files name
-from cnn_app.artifacts import replacing
+from cnn_app import heads
+from cnn_app.artifacts import Card, ModelDir, replacing
 from cnn_app.errors import ArtifactError
-from cnn_app.tasks.classification import MAIN
+from cnn_app.runtimes import about as facts
+from cnn_app.runtimes import in_batches
+from cnn_app.runtimes.about import About
+from cnn_app.tensors import Arrays, Spec
 
 MAX_UNPACKED_BYTES = 16 * 2**30
-BATCH = 64
+OF_OTHERS = "classification"  # the head of a file that says nothing of itself
 
 
 class KerasRuntime:
-    """A model that returns logits of shape (N, classes)."""
+    """A model with named outputs, as a task's `deployed` makes it."""
 
-    def __init__(self, model: keras.Model):
-        self.model, self.image = inference(model), tuple(model.input_shape[1:])
+    def __init__(self, model: keras.Model, about: About | None = None, path: Path | None = None):
+        self.model, self.about, self.path = model, about, path or Path(model.name)
+        self.inputs = {tensor.name: _spec(tensor) for tensor in model.inputs}
+        self.outputs = {name: _spec(tensor) for name, tensor in model.output.items()}
 
-    def predict(self, pixels: np.ndarray) -> np.ndarray:
-        logits = [np.asarray(self.model.predict_on_batch(pixels[i : i + BATCH])) for i in range(0, len(pixels), BATCH)]
-        return keras.ops.convert_to_numpy(keras.ops.softmax(np.concatenate(logits)))
+    def run(self, arrays: Arrays) -> Arrays:
+        return in_batches(self._run, arrays)
+
+    def _run(self, arrays: Arrays) -> Arrays:
+        found = self.model.predict_on_batch(fed(self.model, arrays))
+        return {name: np.asarray(array) for name, array in found.items()}
 
 
-def inference(model: keras.Model) -> keras.Model:
-    """`model` without the auxiliary classifiers that only help while training."""
-    return keras.Model(model.input, model.output[MAIN], name=model.name) if isinstance(model.output, dict) else model
+def fed(model: keras.Model, tensors: dict):
+    """Named tensors in the structure that `model` takes."""
+    if isinstance(model.input, dict):
+        return {name: tensors[tensor.name] for name, tensor in model.input.items()}
+    found = [tensors[tensor.name] for tensor in model.inputs]
+    return found[0] if len(found) == 1 else found
 
 
 def open_model(path: Path, threads: int | None = None) -> KerasRuntime:
-    return KerasRuntime(load(path))
+    model, about = load(path), about_of(path)
+    head = heads.named(about.task if about else OF_OTHERS)
+    return KerasRuntime(head.deployed(model), about, path)
 
 
-def save(model: keras.Model, path: Path) -> None:
-    """Write a `.keras` file without the optimizer, which is twice the network."""
+def save(model: keras.Model, path: Path, about: About | None = None) -> None:
+    """Write a `.keras` file without the optimizer, which is twice the network, and with what it says of itself."""
     with replacing(path) as scratch:
         keras.Model(model.input, model.output, name=model.name).save(scratch)
+        if about is not None:
+            with zipfile.ZipFile(scratch, "a") as archive:
+                archive.writestr(zipfile.ZipInfo(facts.FILE), about.json())
+
+
+def about_of(path: Path) -> About | None:
+    """What a `.keras` file says of itself, or the card of a model directory."""
+    if path.is_dir():
+        directory = ModelDir(path)
+        if directory.card.is_file():
+            return card_about(directory.read_card(), directory.name)
+        return about_of(directory.model)
+    with zipfile.ZipFile(path) as archive:
+        if facts.FILE not in archive.namelist() or archive.getinfo(facts.FILE).file_size > facts.MAX_BYTES:
+            return None
+        return facts.of_json(archive.read(facts.FILE), path)
+
+
+def card_about(card: Card, name: str) -> About:
+    return About(task=card.task, input=card.input, labels=card.labels, options=card.options, name=name,
+                 data_sha256=card.data.get("fingerprint", ""), model_sha256=card.digests.get("model.keras", ""))  # fmt: skip
 
 
 def load(path: str | os.PathLike[str]) -> keras.Model:
-    """The model in a `.keras` file or a model directory. Files that carry code are refused."""
+    """The model in a `.keras` file or a model directory. Files that carry code are refused.
+
+    It has what the file says of itself as `about`; None for a file that others made.
+    """
     path = Path(path)
     file = path / "model.keras" if path.is_dir() else path
     if not file.is_file():
         raise ArtifactError(f"no model at {path}: a .keras file or a model directory is needed")
+    if path.is_dir():
+        ModelDir(path).check_state()
     try:
         with zipfile.ZipFile(file) as archive:
             unpacked = sum(entry.file_size for entry in archive.infolist())
@@ -57,10 +97,17 @@ def load(path: str | os.PathLike[str]) -> keras.Model:
             raise ArtifactError(
                 f"{file} unpacks to {unpacked / 2**30:.0f} GiB; more than {MAX_UNPACKED_BYTES >> 30} are refused"
             )
-        return keras.saving.load_model(file, compile=False, safe_mode=True)
+        model = keras.saving.load_model(file, compile=False, safe_mode=True)
+        model.about = about_of(path)
+        return model
     except zipfile.BadZipFile as error:
         raise ArtifactError(f"{file} is no .keras file, or it is cut off; copy it again or train anew") from error
     except (OSError, ValueError, TypeError, KeyError) as error:
         unsafe = "unsafe" in str(error) or "lambda" in str(error).lower()
         reason = "it holds code, which is never run from a file" if unsafe else str(error).strip().split("\n")[0][:200]
         raise ArtifactError(f"cannot load {file}: {reason}") from error
+
+
+def _spec(tensor) -> Spec:
+    """Of a Keras tensor; pixels come as bytes whatever type the network computes in."""
+    return Spec(str(tensor.dtype), tuple(tensor.shape))

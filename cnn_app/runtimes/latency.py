@@ -1,4 +1,4 @@
-"""How long one image takes, in processes of their own that take turns.
+"""How long one record takes, in processes of their own that take turns.
 
 Fresh processes, because a runtime sets its threads once for all, and a phone's interpreter shares one with no other.
 Turns, because a machine that is busy for a second is then busy for all of them.
@@ -20,7 +20,8 @@ from pathlib import Path
 import numpy as np
 
 from cnn_app.errors import ArtifactError
-from cnn_app.runtimes import open_model
+from cnn_app.runtimes import Runtime, open_model
+from cnn_app.tensors import Arrays
 
 WARMUP, TURNS, RUNS = 3, 8, 6  # untimed predictions, then so many turns of so many
 SECONDS = 0.5  # a turn ends after so long
@@ -28,7 +29,7 @@ SECONDS = 0.5  # a turn ends after so long
 
 @dataclass(frozen=True)
 class Speed:
-    """One image on `threads` threads; memory is of the process with the runtime in it."""
+    """One record on `threads` threads; memory is of the process with the runtime in it."""
 
     path: str
     threads: int
@@ -85,19 +86,27 @@ class _Worker:
 
 def main(path: Path, threads: int) -> None:
     runtime = open_model(path, threads)
-    image = np.random.default_rng(0).integers(0, 256, (1, *runtime.image)).astype(np.uint8)
+    record = example(runtime)
     for _ in range(WARMUP):
-        runtime.predict(image)
+        runtime.run(record)
     for line in sys.stdin:
-        answer = _turn(runtime, image) if line == "turn\n" else _end(runtime)
+        answer = _turn(runtime, record) if line == "turn\n" else _end(runtime)
         print(json.dumps(answer), flush=True)
 
 
-def _turn(runtime, image) -> list[float]:
+def example(runtime: Runtime) -> Arrays:
+    """One record of what a runtime takes: random pixels, and the first of whatever integers number."""
+    random = np.random.default_rng(0)
+    return {name: random.integers(0, 256, [side or 1 for side in spec.shape]).astype(spec.dtype)
+            if len(spec.shape) == 4 else np.zeros([side or 1 for side in spec.shape], spec.dtype)
+            for name, spec in runtime.inputs.items()}  # fmt: skip
+
+
+def _turn(runtime, record) -> list[float]:
     times, start = [], time.perf_counter()
     while len(times) < RUNS and (not times or time.perf_counter() - start < SECONDS):
         before = time.perf_counter()
-        runtime.predict(image)
+        runtime.run(record)
         times.append(time.perf_counter() - before)
     return times
 

@@ -4,22 +4,24 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
-
 from cnn_app.errors import ArtifactError
+from cnn_app.runtimes import about as facts
+from cnn_app.runtimes import in_batches
+from cnn_app.tensors import Arrays, Spec
 
-BATCH = 64
+DTYPES = {"float": "float32", "double": "float64"}  # ONNX's names for NumPy's types, where they differ
 
 
 class OnnxRuntime:
-    def __init__(self, session):
-        self.session = session
-        self.image = tuple(session.get_inputs()[0].shape[1:])
+    def __init__(self, session, path: Path):
+        self.session, self.path = session, path
+        self.inputs = {value.name: _spec(value) for value in session.get_inputs()}
+        self.outputs = {value.name: _spec(value) for value in session.get_outputs()}
+        self.about = facts.of_texts(session.get_modelmeta().custom_metadata_map, path)
 
-    def predict(self, pixels: np.ndarray) -> np.ndarray:
-        name = self.session.get_inputs()[0].name
-        parts = (self.session.run(None, {name: pixels[i : i + BATCH]})[0] for i in range(0, len(pixels), BATCH))
-        return np.concatenate(list(parts))
+    def run(self, arrays: Arrays) -> Arrays:
+        names = list(self.outputs)
+        return in_batches(lambda part: dict(zip(names, self.session.run(names, part), strict=True)), arrays)
 
 
 def open_model(path: Path, threads: int | None = None) -> OnnxRuntime:
@@ -29,6 +31,13 @@ def open_model(path: Path, threads: int | None = None) -> OnnxRuntime:
     if threads:
         options.intra_op_num_threads = threads
     try:
-        return OnnxRuntime(onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"]))
+        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # its exceptions share no class of their own
         raise ArtifactError(f"cannot load {path}: {str(error).splitlines()[0][:200]}") from error
+    return OnnxRuntime(session, path)
+
+
+def _spec(value) -> Spec:
+    kind = value.type.removeprefix("tensor(").removesuffix(")")
+    sides = tuple(side if isinstance(side, int) else None for side in value.shape)
+    return Spec(DTYPES.get(kind, kind), (None, *sides[1:]))

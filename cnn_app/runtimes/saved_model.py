@@ -4,29 +4,33 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
-
 from cnn_app.errors import ArtifactError
+from cnn_app.runtimes import about as facts
+from cnn_app.runtimes import in_batches
+from cnn_app.tensors import Arrays, Spec
 
 SIGNATURE = "serving_default"
-BATCH = 64
 
 
 class SavedModelRuntime:
-    def __init__(self, loaded):
+    """Outputs of a fixed type and numbers alone: labels and the like are for clients."""
+
+    def __init__(self, loaded, path: Path):
         self._keep = loaded  # its variables live as long as it does
-        self.serve = loaded.signatures[SIGNATURE]
-        self.image = tuple(self.serve.structured_input_signature[1]["image"].shape[1:])
+        self.serve, self.path = loaded.signatures[SIGNATURE], path
+        self.inputs = {name: _spec(tensor) for name, tensor in self.serve.structured_input_signature[1].items()}
+        self.about = _about(path)
+        found = {name: _spec(tensor) for name, tensor in self.serve.structured_outputs.items()}
+        self.outputs = {name: spec for name, spec in found.items() if name in _deployed(self.about, found)}
 
-    def predict(self, pixels: np.ndarray) -> np.ndarray:
-        parts = (self.serve(image=self._tensor(pixels[i : i + BATCH])) for i in range(0, len(pixels), BATCH))
-        return np.concatenate([part["probabilities"].numpy() for part in parts])
+    def run(self, arrays: Arrays) -> Arrays:
+        return in_batches(self._run, arrays)
 
-    @staticmethod
-    def _tensor(pixels):
+    def _run(self, arrays: Arrays) -> Arrays:
         import tensorflow as tf
 
-        return tf.constant(pixels)
+        found = self.serve(**{name: tf.constant(array) for name, array in arrays.items()})
+        return {name: found[name].numpy() for name in self.outputs}
 
 
 def open_model(path: Path, threads: int | None = None) -> SavedModelRuntime:
@@ -37,6 +41,27 @@ def open_model(path: Path, threads: int | None = None) -> SavedModelRuntime:
         loaded = tf.saved_model.load(str(path))
     except (OSError, ValueError, tf.errors.OpError) as error:
         raise ArtifactError(f"cannot load the SavedModel in {path}: {str(error).splitlines()[0][:200]}") from error
-    if SIGNATURE not in loaded.signatures or "image" not in loaded.signatures[SIGNATURE].structured_input_signature[1]:
-        raise ArtifactError(f"the SavedModel in {path} has no {SIGNATURE} signature that takes an image")
-    return SavedModelRuntime(loaded)
+    if SIGNATURE not in loaded.signatures:
+        raise ArtifactError(f"the SavedModel in {path} has no {SIGNATURE} signature")
+    return SavedModelRuntime(loaded, path)
+
+
+def _about(path: Path) -> facts.About | None:
+    file = path / "assets" / facts.FILE
+    if not file.is_file() or file.stat().st_size > facts.MAX_BYTES:
+        return None
+    return facts.of_json(file.read_bytes(), path)
+
+
+def _deployed(about: facts.About | None, found: dict[str, Spec]) -> list[str]:
+    """The outputs that every format has."""
+    from cnn_app import heads
+
+    if about is None:
+        return list(found)
+    return [name for name in found if name in heads.named(about.task).OUTPUTS]
+
+
+def _spec(tensor) -> Spec:
+    shape = None if tensor.shape.rank is None else tuple(tensor.shape.as_list())
+    return Spec(tensor.dtype.name, shape)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections import Counter
 from importlib import import_module
 from pathlib import Path
@@ -10,27 +11,35 @@ import numpy as np
 
 from cnn_app.errors import ArtifactError
 from cnn_app.quiet import native_silence
+from cnn_app.runtimes import about as facts
+from cnn_app.runtimes import in_batches
+from cnn_app.tensors import Arrays, Spec
 
 INTERPRETERS = ("tflite_runtime.interpreter", "ai_edge_litert.interpreter", "tensorflow.lite")  # the smallest first
 
 
 class TFLiteRuntime:
-    """A file of batch 1."""
+    """A file of batch 1. Tensors have the names of its signature, where it has one."""
 
-    def __init__(self, interpreter):
-        self.interpreter = interpreter
+    def __init__(self, interpreter, path: Path = Path("memory"), about: facts.About | None = None):
+        self.interpreter, self.path, self.about = interpreter, path, about
         interpreter.allocate_tensors()
-        self.input, self.output = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
-        self.image = tuple(int(side) for side in self.input["shape"][1:])
+        taken, given = _named(interpreter)
+        self.details = taken, given
+        self.inputs = {name: _spec(tensor) for name, tensor in taken.items()}
+        self.outputs = {name: _spec(tensor, dequantized_type=True) for name, tensor in given.items()}
 
-    def predict(self, pixels: np.ndarray) -> np.ndarray:
-        return np.concatenate([self.predict_one(image[None]) for image in pixels])
+    def run(self, arrays: Arrays) -> Arrays:
+        return in_batches(self.run_one, arrays, 1)
 
-    def predict_one(self, image: np.ndarray) -> np.ndarray:
-        """uint8 (1, *image) -> float32 (1, classes)."""
-        self.interpreter.set_tensor(self.input["index"], quantized(image, self.input))
+    def run_one(self, record: Arrays) -> Arrays:
+        """One record, with a batch axis of one."""
+        taken, given = self.details
+        for name, tensor in taken.items():
+            self.interpreter.set_tensor(tensor["index"], quantized(record[name], tensor))
         self.interpreter.invoke()
-        return dequantized(self.interpreter.get_tensor(self.output["index"]), self.output)
+        return {name: dequantized(self.interpreter.get_tensor(tensor["index"]), tensor)
+                for name, tensor in given.items()}  # fmt: skip
 
     def coverage(self) -> tuple[int, Counter]:
         """The number of delegates, and how many operators of each kind lie outside them."""
@@ -53,9 +62,20 @@ class TFLiteRuntime:
 def open_model(path: Path, threads: int | None = None) -> TFLiteRuntime:
     try:
         with native_silence():
-            return TFLiteRuntime(interpreter_class()(model_path=str(path), num_threads=threads))
+            return TFLiteRuntime(interpreter_class()(model_path=str(path), num_threads=threads), path, about_of(path))
     except (ValueError, RuntimeError) as error:
         raise ArtifactError(f"cannot load {path}: {str(error).splitlines()[0][:200]}") from error
+
+
+def about_of(path: Path) -> facts.About | None:
+    """What the files behind the flatbuffer say; labels alone do not say what the input is."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if facts.FILE not in archive.namelist() or archive.getinfo(facts.FILE).file_size > facts.MAX_BYTES:
+                return None
+            return facts.of_json(archive.read(facts.FILE), path)
+    except zipfile.BadZipFile:  # nothing lies behind it
+        return None
 
 
 def interpreter_class():
@@ -68,17 +88,38 @@ def interpreter_class():
     raise ArtifactError("no TFLite interpreter is installed; pip install ai-edge-litert")
 
 
-def quantized(pixels: np.ndarray, details: dict) -> np.ndarray:
-    """Pixel values as the tensor's own type wants them."""
+def quantized(values: np.ndarray, details: dict) -> np.ndarray:
+    """Values as the tensor's own type wants them."""
     scale, zero = details["quantization"]
     if details["dtype"] == np.float32:
-        return pixels.astype(np.float32)
+        return values.astype(np.float32)
     if not scale or (scale, zero, details["dtype"]) == (1.0, 0, np.uint8):
-        return pixels.astype(details["dtype"])
+        return values.astype(details["dtype"])
     limits = np.iinfo(details["dtype"])
-    return np.clip(np.round(pixels / scale + zero), limits.min, limits.max).astype(details["dtype"])
+    return np.clip(np.round(values / scale + zero), limits.min, limits.max).astype(details["dtype"])
 
 
 def dequantized(values: np.ndarray, details: dict) -> np.ndarray:
+    """Numbers that stand for others as float32; plain integers as they are."""
     scale, zero = details["quantization"]
-    return values.astype(np.float32) if not scale else (values.astype(np.float32) - zero) * np.float32(scale)
+    return (values.astype(np.float32) - zero) * np.float32(scale) if scale else values
+
+
+def _named(interpreter) -> tuple[dict[str, dict], dict[str, dict]]:
+    """Details of inputs and outputs by name."""
+    taken = {tensor["index"]: tensor for tensor in interpreter.get_input_details()}
+    given = {tensor["index"]: tensor for tensor in interpreter.get_output_details()}
+    signatures = interpreter._get_full_signature_list()  # the public one has names without places
+    signature = next(iter(signatures.values()), {"inputs": {}, "outputs": {}})
+    named = [{name: details[place] for name, place in signature[kind].items() if place in details}
+             for kind, details in (("inputs", taken), ("outputs", given))]  # fmt: skip
+    if len(named[0]) == len(taken) and len(named[1]) == len(given):
+        return named[0], named[1]
+    return {tensor["name"]: tensor for tensor in taken.values()}, {tensor["name"]: tensor for tensor in given.values()}
+
+
+def _spec(tensor: dict, dequantized_type: bool = False) -> Spec:
+    kind = np.dtype(tensor["dtype"]).name
+    if dequantized_type and tensor["quantization"][0]:
+        kind = "float32"
+    return Spec(kind, (None, *(int(side) for side in tensor["shape"][1:])))

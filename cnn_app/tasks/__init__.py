@@ -1,1 +1,153 @@
-"""What a task needs beside the graph: loss, metrics, the monitored figure, decoding and images of predictions."""
+"""What a network is for, one file each: layout of data, loss, metrics, deployed outputs, answers and their drawing.
+
+A task is a module here with a frozen dataclass of the module's name in capitals, such as `Classification`; see `Task` for
+what the chain asks of it. To add one: write the module and a head of its name, add its name to TASKS. A value of it holds
+an input, the names of classes, and the options of a recipe's [task].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import fields, replace
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+
+from cnn_app import inputs
+from cnn_app.artifacts import tuples
+from cnn_app.errors import ArtifactError, RecipeError, unknown
+from cnn_app.inputs import Input
+
+if TYPE_CHECKING:
+    import keras
+    import numpy as np
+
+    from cnn_app.data.dataset import Dataset, Split
+    from cnn_app.data.pipeline import Converters
+    from cnn_app.recipe import Data, Schedule
+    from cnn_app.tensors import Arrays, Spec
+
+TASKS = ("classification",)
+
+
+class Report(Protocol):
+    """How well outputs fit targets."""
+
+    n: int
+    metrics: dict[str, float]  # by name, and "n"
+
+    def tables(self) -> list[tuple[list[str], list[tuple]]]: ...  # columns and rows, beyond `metrics`
+    def as_json(self) -> dict: ...
+    def draw(self, path: Path) -> None: ...  # as PNG
+
+
+class Task(Protocol):
+    name: ClassVar[str]  # its module
+    monitor: ClassVar[tuple[str, ...]]  # metrics that rank epochs, "-" where less is better; max_drop is of the first
+    batch_metrics: ClassVar[tuple[str, ...]]  # of `step_metrics`
+    titles: ClassVar[dict[str, str]]  # of metrics, for people
+    probed: ClassVar[bool]  # whether a new head starts as a linear classifier on its features
+    memorised: ClassVar[float]  # what the first of `batch_metrics` reaches when a batch is known
+    input: Input
+    labels: tuple[str, ...]
+    augmentations: tuple[str, ...]  # that inputs and targets can be changed by
+    views: tuple[str, ...]  # of an input that answers can be averaged over
+
+    # --- data
+    def load(self, data: Data) -> Dataset: ...  # raw, with its own checks
+    def in_order(
+        self, dataset: Dataset, labels: tuple[str, ...]
+    ) -> Dataset: ...  # the same for other places of classes
+    def converters(self) -> Converters: ...
+    def strata(self, split: Split) -> np.ndarray: ...  # (n,), what a sample is to hold evenly
+    def augmented(self, inputs: dict, targets: dict, seed: tuple, names: tuple[str, ...]) -> tuple[dict, dict]: ...
+
+    # --- training
+    def columns(self) -> dict: ...  # of the network's row, which follow from input and labels
+    def objective(self, schedule: Schedule, split: Split) -> Callable: ...  # (outputs, targets) -> losses (b,)
+    def step_metrics(self, outputs, targets) -> dict: ...  # name -> (b,), beside the loss
+    def measure(self, batches: Iterable[tuple[Arrays, Arrays]]) -> Any: ...  # (outputs, targets) -> Report
+
+    # --- answers
+    def deployed(self, model: keras.Model) -> keras.Model: ...  # named outputs, without auxiliary ones
+    def served(self, outputs: dict, table) -> dict: ...  # what a SavedModel says beside them; labels by a lookup table
+    def named(self, outputs: Arrays) -> Arrays: ...  # the same for files without such a table
+    def named_specs(self, outputs: dict[str, Spec]) -> dict[str, Spec]: ...
+    def agreement(self, found: Arrays, wanted: Arrays) -> float: ...  # share of equal decisions
+    def averaged(self, several: list[Arrays]) -> Arrays: ...  # of models, or of views
+    def reordered(self, outputs: Arrays, places: list[int]) -> Arrays: ...  # classes from these places
+    def answer(self, outputs: Arrays, top: int) -> dict: ...  # of one record, without a batch axis
+    def text(self, answer: dict) -> str: ...
+    def draw(self, outputs: Arrays, record: Arrays, path: Path) -> None: ...
+
+
+def named(name: str):
+    """The class of a task."""
+    if name not in TASKS:
+        raise unknown("task", str(name), TASKS, ArtifactError)
+    return getattr(import_module(f"cnn_app.tasks.{name}"), name.capitalize())
+
+
+def of_row(row, options: Mapping, known: Mapping) -> Task:
+    """The task of a network's row, with the options of [task]; `known` are facts of an input that learned before."""
+    kind = named(row.task)
+    known = options_of(kind)
+    for option in options:
+        if option not in known:
+            raise unknown(f"option of the task {row.task}", option, known, RecipeError)
+    return kind(input=inputs.of_row(row, known), **options)
+
+
+def of_facts(facts: Mapping) -> Task:
+    """The task that a card or a file tells of."""
+    kind = named(facts.get("task", "classification"))
+    options = {name: tuples(value) for name, value in facts.get("options", {}).items() if name in options_of(kind)}
+    return kind(input=inputs.of_facts(facts["input"]), labels=tuple(facts["labels"]), **options)
+
+
+def facts(task: Task) -> dict:
+    """JSON that `of_facts` makes an equal value of."""
+    options = {name: getattr(task, name) for name in options_of(type(task))}
+    return {"task": task.name, "input": task.input.facts(), "labels": list(task.labels), "options": options}
+
+
+def options_of(kind) -> set[str]:
+    return {item.name for item in fields(kind)} - {"input", "labels"}
+
+
+def of(runtime) -> Task:
+    """The task of what a runtime has open: as the file says, or else as its tensors look."""
+    if runtime.about is not None:
+        return of_facts(runtime.about.facts())
+    taken = inputs.of_specs(runtime.inputs)
+    if taken is None:
+        told = ", ".join(f"{name} {spec}" for name, spec in runtime.inputs.items())
+        raise ArtifactError(f"{runtime.path} says nothing of itself, and takes {told}, which may mean anything; "
+                            "images are uint8 (n, H, W, 1 or 3)")  # fmt: skip
+    found = (named(name).of_specs(taken, runtime.outputs) for name in TASKS)
+    task = next((one for one in found if one is not None), None)
+    if task is None:
+        told = ", ".join(f"{name} {spec}" for name, spec in runtime.outputs.items())
+        raise ArtifactError(f"{runtime.path} says nothing of itself, and gives {told}, which is the answer to no task; "
+                            f"known: {', '.join(TASKS)}")  # fmt: skip
+    return task
+
+
+def fitted(task: Task, dataset: Dataset, columns: Mapping) -> Task:
+    """`task` with the classes of a data set, and what its input learns from the training split."""
+    return replace(task, labels=dataset.labels, input=task.input.fitted(dataset.splits["train"], columns))
+
+
+def score(task: Task, metrics: Mapping[str, float]) -> tuple[float, ...]:
+    """What ranks epochs: the higher the better."""
+    return tuple(-metrics[name[1:]] if name.startswith("-") else metrics[name] for name in task.monitor)
+
+
+def main_metric(task: Task) -> str:
+    """What drop and budget speak of."""
+    return task.monitor[0].removeprefix("-")
+
+
+def drop(task: Task, reference: Mapping[str, float], found: Mapping[str, float]) -> float:
+    """Points of the first monitored metric that `found` lost."""
+    return 100 * (score(task, reference)[0] - score(task, found)[0])

@@ -1,108 +1,287 @@
-"""One label for each image: logits (N, classes) against labels."""
+"""One class for each record: logits (N, classes) against the places of classes."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-MAIN = "logits"  # the output that counts; others help while training
-AUXILIARY_WEIGHT = 0.3  # of their losses (arXiv:1409.4842, section 5)
+from cnn_app import data as sources
+from cnn_app.data import Records
+from cnn_app.data.dataset import Column, Dataset, Split, divided, in_memory, mapped
+from cnn_app.data.folder import split_folders
+from cnn_app.errors import DataError
+from cnn_app.heads import classification as head
+from cnn_app.inputs import Input
+from cnn_app.tensors import Spec
+
+if TYPE_CHECKING:
+    import keras
+
+    from cnn_app.recipe import Data, Schedule
+    from cnn_app.tensors import Arrays
+
+TARGET = "class"  # of a split: the place of its class among the labels, int64 (n,)
+OUTPUT = "probabilities"
+MIXING = ("mixup", "cutmix")  # of images and their targets
+AUXILIARY_WEIGHT = 0.3  # of the losses of auxiliary outputs (arXiv:1409.4842, section 5)
+TOP = 5  # classes that are named for each record
+
+
+@dataclass(frozen=True, kw_only=True)
+class Classification:
+    input: Input
+    labels: tuple[str, ...] = ()
+
+    name: ClassVar = "classification"
+    monitor: ClassVar = ("top1", "-loss")
+    batch_metrics: ClassVar = ("top1",)
+    titles: ClassVar = {"top1": "top-1", "top5": "top-5", "loss": "loss (nats)"}
+    probed: ClassVar = True
+    memorised: ClassVar = 1.0
+
+    @classmethod
+    def of_specs(cls, taken: Input, outputs: dict[str, Spec]) -> Classification | None:
+        """For one row of scores."""
+        spec = next(iter(outputs.values()))
+        plain = len(outputs) == 1 and spec.dtype == "float32" and len(spec.shape or ()) == 2
+        return cls(input=taken) if plain else None
+
+    @property
+    def views(self) -> tuple[str, ...]:
+        return self.input.views
+
+    @property
+    def augmentations(self) -> tuple[str, ...]:
+        return (*self.input.augmentations, *(MIXING if self.input.kind == "image" else ()))
+
+    def load(self, data: Data | Records) -> Dataset:
+        """A named source, or a folder with the classes in it, with or without train/ val/ test/ above them."""
+        records = sources.named(data)
+        if records is None:
+            return self._folder(Path(data.source))
+        for split in records.splits.values():
+            if set(split.inputs) != set(self.input.converters()) or set(split.targets) != {TARGET}:
+                has = ", ".join([*split.inputs, *split.targets])
+                raise DataError(f"{data.source} has {has}; {', '.join(self.input.converters())} and class are needed")
+        return _complete(data.source, records.labels, records.splits)
+
+    def _folder(self, root: Path) -> Dataset:
+        try:
+            folders = split_folders(root)
+            found = {name: self.input.by_class(folder, root) for name, folder in folders.items()}
+        except OSError as error:
+            raise DataError(f"cannot read {error.filename}: {error.strerror}") from error
+        for name, classes in found.items():
+            if not classes:
+                where = folders[name]
+                raise DataError(f"{where} has no classes with {self.input.plural} in it; see docs/data.md")
+            if extra := sorted(set(classes) - set(found["train"])):
+                raise DataError(
+                    f"{root}: {name} has the class {extra[0]!r}, which train lacks; add it there or remove it here"
+                )
+        labels = tuple(sorted(found["train"]))
+        return _complete(str(root), labels, {name: self._split(classes, labels) for name, classes in found.items()})
+
+    def _split(self, classes: dict[str, tuple[list[str], list]], labels: Sequence[str]) -> Split:
+        names = [name for members, _ in classes.values() for name in members]
+        records = [record for _, members in classes.values() for record in members]
+        places = np.array([labels.index(label) for label, (members, _) in classes.items() for _ in members], np.int64)
+        return Split(names, self.input.raw(records), {TARGET: in_memory(places)})
+
+    def in_order(self, dataset: Dataset, labels: tuple[str, ...]) -> Dataset:
+        return in_order(dataset, labels, lambda column, place: in_memory(place[column.array]), TARGET)
+
+    def converters(self) -> dict[str, tuple[Spec, Callable]]:
+        return self.input.converters()
+
+    def strata(self, split: Split) -> np.ndarray:
+        return split.targets[TARGET].array
+
+    def augmented(self, inputs: dict, targets: dict, seed: tuple, names: tuple[str, ...]) -> tuple[dict, dict]:
+        """Targets become shares of the classes (b, classes), for they may be mixed."""
+        import tensorflow as tf
+
+        from cnn_app.inputs.augment import mixed
+
+        known = self.input.augmentations
+        inputs = self.input.augmented(inputs, seed, tuple(name for name in names if name in known))
+        shares = tf.one_hot(targets[TARGET], len(self.labels))
+        if set(names) & set(MIXING):
+            (name, tensor), *_ = inputs.items()
+            tensor, shares = mixed(tensor, shares, seed, names)
+            inputs = {name: tensor}
+        return inputs, {TARGET: shares}
+
+    def columns(self) -> dict:
+        return self.input.columns() | {"classes": len(self.labels)}
+
+    def objective(self, schedule: Schedule, split: Split) -> Callable:
+        """Cross-entropy of smoothed shares, times the weight of the class; auxiliary outputs count for less."""
+        import keras
+
+        places = split.targets[TARGET].array
+        weights = class_weights(places, len(self.labels), schedule.class_weights)
+
+        def loss(outputs, targets):
+            shares = targets[TARGET]
+
+            def of(logits):
+                return keras.losses.categorical_crossentropy(
+                    shares, logits, from_logits=True, label_smoothing=schedule.label_smoothing
+                )
+
+            if isinstance(outputs, dict):
+                total = of(outputs[head.MAIN])
+                for name, logits in outputs.items():
+                    total = total if name == head.MAIN else total + AUXILIARY_WEIGHT * of(logits)
+            else:
+                total = of(outputs)
+            return total if weights is None else total * keras.ops.matmul(shares, weights)
+
+        return loss
+
+    def step_metrics(self, outputs, targets) -> dict:
+        from keras import ops
+
+        logits = outputs[head.MAIN] if isinstance(outputs, dict) else outputs
+        return {"top1": ops.cast(ops.argmax(logits, -1) == ops.argmax(targets[TARGET], -1), "float32")}
+
+    def measure(self, batches: Iterable[tuple[Arrays, Arrays]]) -> Report:
+        found = [(outputs[OUTPUT], targets[TARGET]) for outputs, targets in batches]
+        return report(*(np.concatenate(parts) for parts in zip(*found, strict=True)), self.labels)
+
+    def deployed(self, model: keras.Model) -> keras.Model:
+        return head.deployed(model)
+
+    def served(self, outputs: dict, table) -> dict:
+        """The best classes by their labels, string (n, k), and their probabilities (n, k), the best first."""
+        import tensorflow as tf
+
+        scores, places = tf.math.top_k(outputs[OUTPUT], min(TOP, outputs[OUTPUT].shape[-1]), index_type=tf.int64)
+        return {"classes": table.lookup(places), "scores": scores}
+
+    def named(self, outputs: Arrays) -> Arrays:
+        if not self.labels:
+            return {}
+        best = np.argsort(-outputs[OUTPUT], axis=1, kind="stable")[:, :TOP]
+        labels = np.array(self.labels, object)
+        return {"classes": labels[best], "scores": np.take_along_axis(outputs[OUTPUT], best, 1)}
+
+    def named_specs(self, outputs: dict[str, Spec]) -> dict[str, Spec]:
+        top = min(TOP, len(self.labels))
+        return {"classes": Spec("string", (None, top)), "scores": Spec("float32", (None, top))} if top else {}
+
+    def agreement(self, found: Arrays, wanted: Arrays) -> float:
+        """The share of equal top-1 answers."""
+        return float((found[OUTPUT].argmax(1) == wanted[OUTPUT].argmax(1)).mean())
+
+    def averaged(self, several: list[Arrays]) -> Arrays:
+        return {OUTPUT: np.mean([outputs[OUTPUT] for outputs in several], 0)}
+
+    def answer(self, outputs: Arrays, top: int = TOP) -> dict:
+        """{"top": [{"label", "probability"}]}, the best first; classes without labels are numbered."""
+        probabilities = outputs[OUTPUT]
+        labels = self.labels or tuple(map(str, range(len(probabilities))))
+        order = np.argsort(-probabilities, kind="stable")[:top]
+        return {"top": [{"label": labels[i], "probability": float(probabilities[i])} for i in order]}
+
+    def text(self, answer: dict) -> str:
+        return "  ".join(f"{row['label']} {row['probability']:.3f}" for row in answer["top"])
+
+    def reordered(self, outputs: Arrays, places: list[int]) -> Arrays:
+        return {OUTPUT: outputs[OUTPUT][..., places]}
+
+    def tensor_metadata(self, schema, labels_file) -> list:
+        """TFLite's TensorMetadata of the outputs."""
+        scores, content, stats = schema.TensorMetadataT(), schema.ContentT(), schema.StatsT()
+        scores.name, scores.description = OUTPUT, "One for each label; they sum to one."
+        content.contentPropertiesType = schema.ContentProperties.FeatureProperties
+        content.contentProperties = schema.FeaturePropertiesT()
+        stats.min, stats.max = [0.0], [1.0]
+        scores.content, scores.stats, scores.associatedFiles = content, stats, [labels_file]
+        return [scores]
 
 
 @dataclass(frozen=True)
 class Report:
-    """How well probabilities fit labels. All shares are of the n images."""
+    """How well probabilities fit classes. All shares are of the n records."""
 
     n: int
     top1: float
     top5: float
     loss: float  # mean cross-entropy in nats
-    per_class: dict[str, float]  # label -> recall; a class without images is left out
+    per_class: dict[str, float]  # label -> recall; a class without records is left out
     confusion: np.ndarray  # (true, predicted) counts
+    labels: tuple[str, ...] = field(default=())
 
     @property
-    def figures(self) -> dict:
-        """What a card says of it."""
+    def metrics(self) -> dict:
         return {"top1": self.top1, "top5": self.top5, "loss": self.loss, "n": self.n}
 
+    def tables(self) -> list[tuple[list[str], list[tuple]]]:
+        counts = self.confusion.sum(1)
+        classes = zip(self.per_class.items(), counts[counts > 0], strict=True)
+        rows = [(label, f"{recall:.4f}", count) for (label, recall), count in classes]
+        return [(["class", ">recall", ">n"], rows)]
+
     def as_json(self) -> dict:
-        return self.figures | {"per_class": self.per_class, "confusion": self.confusion.tolist()}
+        return self.metrics | {"per_class": self.per_class, "confusion": self.confusion.tolist()}
+
+    def draw(self, path: Path) -> None:
+        from cnn_app.tasks.confusion import draw
+
+        title = f"top-1 {self.top1:.1%} of {self.n:,}"
+        draw(self.confusion, self.labels, title, path)
 
 
-def compile_arguments(model, label_smoothing: float) -> dict:
-    """Loss and metrics for `model.compile`; labels are one-hot so that they can be smoothed and mixed.
-
-    A network with auxiliary classifiers has a dict of outputs: their losses count AUXILIARY_WEIGHT each.
-    """
-    import keras
-
-    loss = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=label_smoothing)
-    metric = keras.metrics.CategoricalAccuracy(name="top1")
-    if not isinstance(model.output, dict):
-        return {"loss": loss, "metrics": [metric]}
-    weights = {name: 1.0 if name == MAIN else AUXILIARY_WEIGHT for name in model.output}
-    return {"loss": dict.fromkeys(weights, loss), "loss_weights": weights, "metrics": {MAIN: [metric]}}
+def report(probabilities: np.ndarray, places: np.ndarray, labels: Iterable[str]) -> Report:
+    """Compare (n, classes) with (n,)."""
+    labels = tuple(labels)
+    ranked = np.argsort(-probabilities, axis=1, kind="stable")[:, :5]
+    hits = ranked == places[:, None]
+    confusion = np.zeros((len(labels), len(labels)), int)
+    np.add.at(confusion, (places, ranked[:, 0]), 1)
+    recalls = {labels[i]: float(row[i] / row.sum()) for i, row in enumerate(confusion) if row.sum()}
+    losses = -np.log(np.maximum(probabilities[np.arange(len(places)), places], 1e-12))
+    return Report(len(places), float(hits[:, 0].mean()), float(hits.any(1).mean()), float(losses.mean()), recalls,
+                  confusion, labels)  # fmt: skip
 
 
-def targets(model, labels):
-    """The labels for each output of `model`."""
-    return dict.fromkeys(model.output, labels) if isinstance(model.output, dict) else labels
-
-
-def class_weights(labels: np.ndarray, classes: Iterable[str], kind: str) -> np.ndarray | None:
-    """Weights (classes,) of the loss for one-hot labels: "balanced" is n / (classes * images of the class)."""
+def class_weights(places: np.ndarray, classes: int, kind: str) -> np.ndarray | None:
+    """Weights (classes,) of the loss: "balanced" is n / (classes * records of the class)."""
     if kind == "none":
         return None
-    counts = np.bincount(labels, minlength=len(list(classes)))
-    return (len(labels) / (len(counts) * np.maximum(counts, 1))).astype(np.float32)
+    counts = np.bincount(places.ravel(), minlength=classes)[:classes]
+    return (counts.sum() / (classes * np.maximum(counts, 1))).astype(np.float32)
 
 
-def report(probabilities: np.ndarray, labels: np.ndarray, classes: Iterable[str]) -> Report:
-    """Compare (n, classes) with (n,)."""
-    classes = list(classes)
-    labels = np.asarray(labels)
-    ranked = np.argsort(-probabilities, axis=1, kind="stable")[:, :5]
-    hits = ranked == labels[:, None]
-    confusion = np.zeros((len(classes), len(classes)), int)
-    np.add.at(confusion, (labels, ranked[:, 0]), 1)
-    recalls = {classes[i]: float(row[i] / row.sum()) for i, row in enumerate(confusion) if row.sum()}
-    losses = -np.log(np.maximum(probabilities[np.arange(len(labels)), labels], 1e-12))
-    return Report(
-        len(labels), float(hits[:, 0].mean()), float(hits.any(1).mean()), float(losses.mean()), recalls, confusion
-    )
+def in_order(dataset: Dataset, labels: tuple[str, ...], change: Callable[[Column, np.ndarray], Column], target: str):
+    """`dataset` by the places of its classes in `labels`, which must be the same classes."""
+    if set(labels) != set(dataset.labels):
+        lacking, extra = sorted(set(dataset.labels) - set(labels)), sorted(set(labels) - set(dataset.labels))
+        parts = [f"the model does not know {', '.join(lacking[:5])}"] * bool(lacking)
+        parts += [f"the data has no {', '.join(extra[:5])}"] * bool(extra)
+        raise DataError(
+            f"{dataset.source} has other classes than the model: {'; '.join(parts)}; finetune makes a new head"
+        )
+    place = np.array([labels.index(label) for label in dataset.labels])
+
+    def moved(split: Split) -> Split:
+        return Split(split.names, split.inputs, split.targets | {target: change(split.targets[target], place)})
+
+    return mapped(dataset, moved, labels=labels)
 
 
-def top(probabilities: np.ndarray, labels: Iterable[str], k: int = 5) -> list[dict]:
-    """The k most probable labels of one image, the best first."""
-    labels = list(labels)
-    order = np.argsort(-probabilities, kind="stable")[:k]
-    return [{"label": labels[i], "probability": float(probabilities[i])} for i in order]
-
-
-def draw_confusion(result: Report, classes: Iterable[str], path: Path) -> None:
-    """The confusion matrix as a PNG: shares of each true class, with counts where they fit."""
-    from matplotlib.figure import Figure
-
-    from cnn_app.artifacts import replacing
-
-    classes = list(classes)
-    shares = result.confusion / np.maximum(1, result.confusion.sum(1, keepdims=True))
-    side = min(16.0, 3 + 0.45 * len(classes))
-    figure = Figure((side + 1, side), layout="constrained")
-    axes = figure.add_subplot()
-    image = axes.imshow(shares, vmin=0, vmax=1, cmap="Blues")
-    axes.set(xlabel="predicted", ylabel="true", title=f"top-1 {result.top1:.1%} of {result.n:,} images")
-    if len(classes) <= 60:
-        axes.set_xticks(range(len(classes)), classes, rotation=90)
-        axes.set_yticks(range(len(classes)), classes)
-    if len(classes) <= 25:
-        for (row, column), count in np.ndenumerate(result.confusion):
-            if count:
-                colour = "white" if shares[row, column] > 0.5 else "black"
-                axes.text(column, row, f"{count}", ha="center", va="center", color=colour, fontsize=8)
-    figure.colorbar(image, label="share of the true class", shrink=0.8)
-    with replacing(path) as scratch:
-        figure.savefig(scratch, dpi=120, format="png")
+def _complete(source: str, labels: Sequence[str], splits: dict[str, Split]) -> Dataset:
+    if len(labels) < 2:
+        raise DataError(f"{source} has one class only ({', '.join(labels) or 'none'}); a classifier needs two or more")
+    whole = divided(source, splits)
+    there = set(whole["train"].targets[TARGET].array)
+    missing = [label for place, label in enumerate(labels) if place not in there]
+    if missing:
+        raise DataError(f"{source}: train has nothing of {', '.join(missing[:5])}; add some or remove the class")
+    return Dataset(source, whole, tuple(labels))

@@ -18,7 +18,7 @@ class Position:
 
     step: int = 0
     sums: dict[str, float] = field(default_factory=dict)  # of the metrics of this epoch's steps
-    best: tuple[float, float] | None = None  # val top-1 and minus the val loss of the kept checkpoint
+    best: tuple[float, ...] | None = None  # what ranks the kept checkpoint on val, the higher the better
     best_epoch: int = 0
     plateaus: int = 0  # times the rate was lowered
     waited: int = 0  # epochs since the lowest val loss
@@ -26,9 +26,9 @@ class Position:
     history: list[dict] = field(default_factory=list)
 
 
-def save(directory: ModelDir, model, position: Position, settings: dict) -> None:
+def save(directory: ModelDir, variables: list, position: Position, settings: dict) -> None:
     """Write all variables and the position, as one file: either all of it is there or none."""
-    arrays = {f"variable{i:05d}": np.asarray(variable) for i, variable in enumerate(_variables(model))}
+    arrays = {f"variable{i:05d}": np.asarray(variable) for i, variable in enumerate(variables)}
     header = json.dumps({"position": asdict(position), "settings": settings})
     with replacing(directory.training / "state.npz") as scratch:
         with scratch.open("wb") as stream:
@@ -59,15 +59,9 @@ def read(directory: ModelDir, settings: dict) -> tuple[Position, list[np.ndarray
     return Position(**values | {"best": values["best"] and tuple(values["best"])}), arrays
 
 
-def fill(directory: ModelDir, model, arrays: list[np.ndarray]) -> None:
-    """Set the variables of `model`, which is compiled as it was when they were saved."""
-    variables = _variables(model)
+def fill(directory: ModelDir, variables: list, arrays: list[np.ndarray]) -> None:
+    """Set the variables of a stepper that was made as the one that was saved."""
     if [array.shape for array in arrays] != [tuple(variable.shape) for variable in variables]:
         raise ArtifactError(f"{directory.training} does not fit the network; remove it and start again")
     for variable, array in zip(variables, arrays, strict=True):
         variable.assign(array)
-
-
-def _variables(model) -> list:
-    """Weights, seed generators and optimizer slots, in an order that building alone determines."""
-    return [*model.variables, *model.optimizer.variables]

@@ -10,20 +10,21 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import keras
-import numpy as np
 
+from cnn_app import tasks
 from cnn_app.artifacts import ModelDir
 from cnn_app.data import pipeline
-from cnn_app.data.dataset import Dataset
+from cnn_app.data.dataset import Dataset, Split
 from cnn_app.errors import TrainingError
 from cnn_app.recipe import Schedule
-from cnn_app.runtimes import answers
+from cnn_app.runtimes import Runtime
 from cnn_app.runtimes.keras_model import KerasRuntime
-from cnn_app.tasks import classification
+from cnn_app.tasks import Report, Task
 from cnn_app.training import checkpoint, records
 from cnn_app.training.checkpoint import Position
 from cnn_app.training.freeze_schedule import PLAIN, FreezeSchedule, enter
 from cnn_app.training.optimizers import PLATEAU_PATIENCE, learning_rate, optimizer
+from cnn_app.training.step import Stepper
 
 OVERFIT_STEPS = 200
 SAVE_EVERY_STEPS = 2000  # within long epochs
@@ -31,6 +32,10 @@ SAVE_EVERY_STEPS = 2000  # within long epochs
 
 class Stopped(TrainingError):
     """A signal ended the run; its state is saved."""
+
+    def __init__(self, message: str, signal_number: int):
+        super().__init__(message)
+        self.exit_code = 128 + signal_number
 
 
 @dataclass(frozen=True)
@@ -41,38 +46,52 @@ class Watch:
     epoch: Callable[[dict], None] = lambda row: None
 
 
-def compile_model(model: keras.Model, schedule: Schedule, freeze: FreezeSchedule = PLAIN, epoch: int = 0) -> None:
-    """Freeze what `epoch` freezes; loss, metrics and optimizer; no XLA on a CPU, where a step costs twenty times."""
+def stepper(
+    model: keras.Model, task: Task, split: Split, schedule: Schedule, freeze: FreezeSchedule = PLAIN, epoch: int = 0
+) -> Stepper:
+    """Freeze what `epoch` freezes, and take steps with a new optimizer on batches of the training split."""
     enter(model, freeze.phase(epoch))
-    model.compile(
-        optimizer(schedule, freeze.factors),
-        **classification.compile_arguments(model, schedule.label_smoothing),
-    )
-    model.optimizer.build(model.trainable_variables)
+    objective = task.objective(schedule, split)
+    return Stepper(model, optimizer(schedule, freeze.factors), objective, task.step_metrics)
+
+
+def batches(task: Task, split: Split, schedule: Schedule, epoch: int, skip: int = 0, augment: bool = True):
+    """One shuffled and augmented epoch as arrays (inputs, targets)."""
+    names = schedule.augment if augment else ()
+    return pipeline.training_batches(
+        split, schedule.batch, lambda inputs, targets, seed: task.augmented(inputs, targets, seed, names),
+        seed=schedule.seed, epoch=epoch, skip=skip,
+    ).as_numpy_iterator()  # fmt: skip
+
+
+def measure(task: Task, runtime: Runtime, split: Split) -> Report:
+    """What a runtime answers to a prepared split, against its targets."""
+    return task.measure((runtime.run(inputs), targets) for inputs, targets in pipeline.arrays(split, 64))
 
 
 def train(
-    model: keras.Model, dataset: Dataset, schedule: Schedule, directory: ModelDir, settings: dict,
+    model: keras.Model, task: Task, dataset: Dataset, schedule: Schedule, directory: ModelDir, settings: dict,
     keep: Callable[[keras.Model, dict], None], *, freeze: FreezeSchedule = PLAIN, learned: bool = False,
     resume: bool = False, watch: Watch | None = None,
 ) -> Position:  # fmt: skip
     """Train `model` in place and hand the best weights so far to `keep(model, history row)`.
 
-    settings: what must be equal for a run to be resumed. The best epoch has the highest val top-1, then lowest loss.
-    learned: the model knows the classes already; what it starts as is epoch 0, and may stay the best.
+    settings: what must be equal for a run to be resumed. The task's monitored metrics on val rank the epochs.
+    learned: the model knows its task already; what it starts as is epoch 0, and may stay the best.
     Raises TrainingError when the loss is no number any more, or when a signal stopped the run.
     """
     watch = watch or Watch()
-    train_split, steps = dataset.splits["train"], pipeline.steps_per_epoch(dataset.splits["train"], schedule.batch)
-    weights = classification.class_weights(train_split.labels, dataset.classes, schedule.class_weights)
+    split, steps = dataset.splits["train"], pipeline.steps_per_epoch(dataset.splits["train"], schedule.batch)
+    runtime = KerasRuntime(task.deployed(model))
     position, saved = checkpoint.read(directory, settings) if resume else (Position(), None)
     phase = freeze.phase(max(0, position.step - 1) // steps)  # in which it was saved
-    compile_model(model, schedule, freeze, phase.epoch)
+    run = stepper(model, task, split, schedule, freeze, phase.epoch)
     if saved is not None:
-        checkpoint.fill(directory, model, saved)
+        checkpoint.fill(directory, run.variables, saved)
     if learned and not position.history:
-        before = classification.report(answers(KerasRuntime(model), train_split), train_split.labels, dataset.classes)
-        row = _measure(model, dataset, position, 0, 0.0, {"loss": before.loss, "top1": before.top1})
+        before = measure(task, runtime, split).metrics
+        start = {name: before[name] for name in ("loss", *task.batch_metrics)}
+        row = _measured(task, runtime, dataset.splits["val"], position, 0, 0.0, start)
         keep(model, row)
         watch.epoch(row)
     with stop_signals() as stopped:
@@ -81,70 +100,57 @@ def train(
                 break
             if freeze.phase(epoch) != phase:
                 phase = freeze.phase(epoch)
-                compile_model(model, schedule, freeze, epoch)
-            batches = pipeline.training_batches(
-                train_split, schedule.batch, len(dataset.classes), seed=schedule.seed, epoch=epoch,
-                skip=position.step - epoch * steps, augment=schedule.augment,
-            )  # fmt: skip
-            for images, labels in batches.as_numpy_iterator():
+                run = stepper(model, task, split, schedule, freeze, epoch)
+            for inputs, targets in batches(task, split, schedule, epoch, position.step - epoch * steps):
                 rate = learning_rate(schedule, position.step, steps, position.plateaus)
-                logs = train_step(model, images, labels, rate, weights)
+                logs = run.train(inputs, targets, rate)
                 position.step += 1
                 _check_finite(logs, rate, position)
                 position.sums = {name: position.sums.get(name, 0.0) + value for name, value in logs.items()}
                 done = position.step - epoch * steps
                 watch.step(epoch, done, steps, {name: total / done for name, total in position.sums.items()})
-                if stopped.is_set() and done < steps:
-                    raise _stop(directory, model, position, settings)
+                if stopped and done < steps:
+                    raise _stop(directory, run, position, settings, stopped)
                 if done % SAVE_EVERY_STEPS == 0 and done < steps:
-                    checkpoint.save(directory, model, position, settings)
+                    checkpoint.save(directory, run.variables, position, settings)
             means = {name: total / steps for name, total in position.sums.items()}
-            row = _measure(model, dataset, position, epoch + 1, rate, means)
+            row = _measured(task, runtime, dataset.splits["val"], position, epoch + 1, rate, means)
             if position.best_epoch == row["epoch"]:
                 keep(model, row)
             records.write_history(directory, position.history)
-            checkpoint.save(directory, model, position, settings)
+            checkpoint.save(directory, run.variables, position, settings)
             watch.epoch(row)
-            if stopped.is_set() and epoch + 1 < schedule.epochs:
-                raise _stop(directory, model, position, settings)
+            if stopped and epoch + 1 < schedule.epochs:
+                raise _stop(directory, run, position, settings, stopped)
     return position
 
 
-def train_step(model: keras.Model, images, labels, rate: float, class_weights: np.ndarray | None = None) -> dict:
-    """One optimizer step; its loss over all outputs and its top-1 of the main one."""
-    model.optimizer.learning_rate = rate
-    share = None if class_weights is None else classification.targets(model, labels @ class_weights)
-    logs = model.train_on_batch(images, classification.targets(model, labels), share, return_dict=True)
-    top1 = logs.get("top1", logs.get(f"{classification.MAIN}_top1"))
-    return {"loss": float(logs["loss"]), "top1": float(top1)}
-
-
-def overfit_batch(model: keras.Model, dataset: Dataset, schedule: Schedule, watch: Watch | None = None) -> dict:
-    """Memorise one batch: a network, data and learning rate that cannot do that will not learn more."""
-    watch = watch or Watch()
-    compile_model(model, schedule)
-    batches = pipeline.training_batches(
-        dataset.splits["train"], schedule.batch, len(dataset.classes), seed=schedule.seed, epoch=0
-    )
-    images, labels = next(batches.as_numpy_iterator())
+def memorise(
+    model: keras.Model, task: Task, dataset: Dataset, schedule: Schedule, freeze: FreezeSchedule = PLAIN,
+    watch: Watch | None = None,
+) -> dict:  # fmt: skip
+    """Learn one batch only: a network, data and learning rate that cannot do that will not learn more."""
+    watch, split = watch or Watch(), dataset.splits["train"]
+    run = stepper(model, task, split, schedule, freeze)
+    inputs, targets = next(batches(task, split, schedule, 0, augment=False))
     logs: dict = {}
     for step in range(OVERFIT_STEPS):
-        logs = train_step(model, images, labels, schedule.lr)
+        logs = run.train(inputs, targets, schedule.lr)
         watch.step(0, step + 1, OVERFIT_STEPS, logs)
-    return logs | {"images": len(images), "steps": OVERFIT_STEPS}
+    return logs | {"n": len(next(iter(inputs.values()))), "steps": OVERFIT_STEPS}
 
 
 @contextmanager
-def stop_signals() -> Iterator[threading.Event]:
-    """SIGINT and SIGTERM set the event; the second one ends the process as usual."""
-    stopped = threading.Event()
+def stop_signals() -> Iterator[list[int]]:
+    """SIGINT and SIGTERM end up in the list; the second one ends the process as usual."""
+    stopped: list[int] = []
     if threading.current_thread() is not threading.main_thread():
         yield stopped
         return
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
     def stop(number, frame):
-        stopped.set()
+        stopped.append(number)
         signal.signal(number, before[number])
 
     for number in before:
@@ -156,19 +162,18 @@ def stop_signals() -> Iterator[threading.Event]:
             signal.signal(number, handler)
 
 
-def _measure(model, dataset, position: Position, epoch: int, rate: float, means: dict) -> dict:
+def _measured(task: Task, runtime: Runtime, val: Split, position: Position, epoch: int, rate: float, means: dict):
     """The row of a finished epoch, in the history; the position knows then whether it is the best."""
-    val = dataset.splits["val"]
-    result = classification.report(answers(KerasRuntime(model), val), val.labels, dataset.classes)
-    figures = {"val_loss": result.loss, "val_top1": result.top1}
-    row = {"epoch": epoch, "step": position.step, "lr": rate, **means, **figures}
+    metrics = measure(task, runtime, val).metrics
+    watched = [name.removeprefix("-") for name in reversed(task.monitor)]
+    row = {"epoch": epoch, "step": position.step, "lr": rate, **means, **{f"val_{n}": metrics[n] for n in watched}}
     position.sums = {}
     position.history.append(row)
-    score = (result.top1, -result.loss)
+    score, loss = tasks.score(task, metrics), metrics["loss"]
     if position.best is None or score > position.best:
         position.best, position.best_epoch = score, epoch
-    if position.lowest_loss is None or result.loss < position.lowest_loss:
-        position.lowest_loss, position.waited = result.loss, 0
+    if position.lowest_loss is None or loss < position.lowest_loss:
+        position.lowest_loss, position.waited = loss, 0
     else:
         position.waited += 1
         if position.waited == PLATEAU_PATIENCE:
@@ -192,6 +197,7 @@ def _check_finite(logs: dict, rate: float, position: Position) -> None:
         )
 
 
-def _stop(directory: ModelDir, model, position: Position, settings: dict) -> Stopped:
-    checkpoint.save(directory, model, position, settings)
-    return Stopped(f"stopped after step {position.step}; the run is saved, go on with the same command and --resume")
+def _stop(directory: ModelDir, run: Stepper, position: Position, settings: dict, stopped: list[int]) -> Stopped:
+    checkpoint.save(directory, run.variables, position, settings)
+    told = f"stopped after step {position.step}; the run is saved, go on with the same command and --resume"
+    return Stopped(told, stopped[0])

@@ -31,6 +31,12 @@ class FreezeSchedule:
 PLAIN = FreezeSchedule()  # everything learns, all the time, at one rate
 
 
+def constant(model: keras.Model) -> FreezeSchedule:
+    """Everything learns but what was built not to, such as a table of given word vectors."""
+    fixed = frozenset(layer.name for layer in model.layers if layer.weights and not layer.trainable)
+    return FreezeSchedule((Phase(0, fixed),)) if fixed else PLAIN
+
+
 def enter(model: keras.Model, phase: Phase) -> None:
     """Freeze what `phase` freezes, and nothing else. The model has to be compiled anew."""
     for layer in model.layers:

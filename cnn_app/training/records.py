@@ -6,6 +6,7 @@ import platform
 from importlib import metadata
 
 from cnn_app.artifacts import ModelDir, replacing, write_csv
+from cnn_app.tasks import Task, main_metric
 
 PACKAGES = ("cnn-app", "keras", "tensorflow", "numpy")
 
@@ -15,26 +16,28 @@ def write_history(directory: ModelDir, rows: list[dict]) -> None:
     write_csv(directory.history, rows)
 
 
-def draw_curves(directory: ModelDir, rows: list[dict], best_epoch: int, title: str) -> None:
-    """Loss, top-1 and learning rate by epoch, as curves.png; the kept epoch is marked."""
+def draw_curves(directory: ModelDir, rows: list[dict], best_epoch: int, task: Task, title: str) -> None:
+    """Loss, main metric and learning rate by epoch, as curves.png; the kept epoch is marked."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator, PercentFormatter
 
     figure = Figure((11, 3.6), layout="constrained")
     figure.suptitle(title)
     epochs = [row["epoch"] for row in rows]
+    main = main_metric(task)
     panels = (
-        ("cross-entropy (nats)", {"train": "loss", "val": "val_loss"}),
-        ("top-1", {"train": "top1", "val": "val_top1"}),
+        (task.titles["loss"], {"train": "loss", "val": "val_loss"}),
+        (task.titles[main], {"train": main, "val": f"val_{main}"}),
         ("learning rate", {"": "lr"}),
     )
     for axes, (label, curves) in zip(figure.subplots(1, 3), panels, strict=True):
         for name, column in curves.items():
-            axes.plot(epochs, [row[column] for row in rows], marker="." if len(rows) < 40 else None, label=name)
+            if column in rows[0]:
+                axes.plot(epochs, [row[column] for row in rows], marker="." if len(rows) < 40 else None, label=name)
         axes.axvline(best_epoch, color="0.6", linestyle=":", label=f"kept: epoch {best_epoch}")
         axes.set(xlabel="epoch", ylabel=label)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        if label == "top-1":
+        if label == task.titles[main]:
             axes.yaxis.set_major_formatter(PercentFormatter(1.0))
         if len(curves) > 1:
             axes.legend()

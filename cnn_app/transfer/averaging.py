@@ -9,9 +9,9 @@ import numpy as np
 
 from cnn_app.artifacts import Card, ModelDir, sha256
 from cnn_app.errors import ModelError
-from cnn_app.runtimes.keras_model import load, save
+from cnn_app.runtimes.keras_model import card_about, load, save
 
-SAME = ("architecture", "columns", "labels", "image")  # of the cards
+SAME = ("architecture", "columns", "labels", "task", "options", "input")  # of the cards
 
 
 def average(sources: Iterable[ModelDir], out: ModelDir) -> Card:
@@ -33,7 +33,7 @@ def average(sources: Iterable[ModelDir], out: ModelDir) -> Card:
     for source in sources[1:]:
         total = [a + b for a, b in zip(total, load(source.path).get_weights(), strict=True)]
     mean.set_weights([part / len(sources) for part in total])
-    save(mean, out.model)
+    save(mean, out.model, card_about(cards[0], out.name))
     recipe = {"average_of": [str(source.path) for source in sources]}
     card = replace(cards[0], recipe=recipe, metrics={}, digests={"model.keras": sha256(out.model)})
     out.write_card(card)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,8 +13,11 @@ import keras
 import numpy as np
 
 from cnn_app.artifacts import replacing
-from cnn_app.data import images, pipeline
+from cnn_app.data import pipeline
 from cnn_app.data.dataset import Dataset, Split
+from cnn_app.errors import DataError
+from cnn_app.runtimes.keras_model import fed
+from cnn_app.tasks import Task
 from cnn_app.transfer import HEAD, layers_at
 
 BATCH = 32
@@ -25,7 +29,7 @@ class Features:
     """One vector for each image of a data set, the splits one after the other; a test that is val comes once."""
 
     vectors: np.ndarray  # float32 (n, channels): activations, the mean over positions where there are some
-    labels: np.ndarray  # int64 (n,)
+    targets: np.ndarray  # int64 (n,), places of classes
     names: np.ndarray  # str (n,)
     split: np.ndarray  # str (n,)
 
@@ -38,20 +42,19 @@ def tapped(model: keras.Model, layer: str | None = None) -> keras.Model:
 
 
 def extract(
-    tap: keras.Model, dataset: Dataset, out: str | os.PathLike[str] | None = None,
+    tap: keras.Model, task: Task, dataset: Dataset, out: str | os.PathLike[str] | None = None,
     progress: pipeline.Progress | None = None,
 ) -> Features:  # fmt: skip
-    """Run all images of a prepared data set through `tap`; only vectors are kept in memory.
+    """Run all records of a prepared data set through `tap`; only vectors are kept in memory.
 
     out: an .npz for the activations as they are, (n, *shape of the layer), with labels, names, split and classes.
     """
-    distinct = {id(split): (name, split) for name, split in reversed(dataset.splits.items())}
-    parts = list(reversed(distinct.values()))
-    labels = np.concatenate([split.labels for _, split in parts])
+    parts = list(dataset.distinct().items())
+    targets = np.concatenate([task.strata(split) for _, split in parts])
     names = np.array([name for _, split in parts for name in split.names])
     where = np.array([name for name, split in parts for _ in split.names])
-    vectors = np.empty((len(labels), tap.output_shape[-1]), np.float32)
-    with _npz(out, (len(labels), *tap.output_shape[1:])) as write:
+    vectors = np.empty((len(targets), tap.output_shape[-1]), np.float32)
+    with _npz(out, (len(targets), *tap.output_shape[1:])) as write:
         done = 0
         for _, split in parts:
             for batch in rows(tap, split):
@@ -59,27 +62,36 @@ def extract(
                 vectors[done : done + len(batch)] = averaged(batch)
                 done += len(batch)
                 if progress is not None:
-                    progress("features", done, len(labels))
-        write(labels=labels, names=names, split=where, classes=np.array(dataset.classes))
-    return Features(vectors, labels, names, where)
+                    progress("features", done, len(targets))
+        write(labels=targets, names=names, split=where, classes=np.array(dataset.labels))
+    return Features(vectors, targets, names, where)
 
 
 def neighbours(
-    tap: keras.Model, dataset: Dataset, found: Features, path: str | os.PathLike[str], count: int = NEIGHBOURS
+    tap: keras.Model, task: Task, found: Features, path: str | os.PathLike[str], count: int = NEIGHBOURS
 ) -> list[dict]:
     """The images nearest to the one in the file at `path`: {"image", "split", "label", "cosine"}, nearest first."""
-    query = averaged(tap.predict_on_batch(images.read(path, tap.input_shape[1:])[None]))[0]
+    name, data = next(task.input.records([os.fspath(path)], sys.stdin.buffer))
+    if isinstance(data, DataError):
+        raise data
+    record = {name: array[None] for name, array in task.input.load(data, name).items()}
+    query = averaged(tap.predict_on_batch(fed(tap, record)))[0]
     lengths = np.linalg.norm(found.vectors, axis=1) * np.linalg.norm(query)
     cosines = found.vectors @ query / np.maximum(lengths, 1e-12)
-    return [{"image": str(found.names[i]), "split": str(found.split[i]),
-             "label": dataset.classes[found.labels[i]], "cosine": float(cosines[i])}
+    return [{task.input.kind: str(found.names[i]), "split": str(found.split[i]),
+             "label": task.labels[found.targets[i]], "cosine": float(cosines[i])}
             for i in np.argsort(-cosines, kind="stable")[:count]]  # fmt: skip
 
 
 def rows(tap: keras.Model, split: Split) -> Iterator[np.ndarray]:
     """Activations of a prepared split, batch by batch, in its order."""
-    for batch in pipeline.arrays(split, BATCH):
-        yield np.asarray(tap.predict_on_batch(batch), np.float32)
+    for inputs, _ in pipeline.arrays(split, BATCH):
+        yield np.asarray(tap.predict_on_batch(fed(tap, inputs)), np.float32)
+
+
+def vectors(tap: keras.Model, split: Split) -> np.ndarray:
+    """All of `rows`, which are vectors: (n, width)."""
+    return np.concatenate(list(rows(tap, split)))
 
 
 def averaged(activations: np.ndarray) -> np.ndarray:

@@ -13,7 +13,7 @@ from cnn_app.training.freeze_schedule import FreezeSchedule, Phase, learns
 from cnn_app.transfer import is_head, layers_at
 
 
-def freeze(model: keras.Model, transfer: Transfer, epochs: int) -> FreezeSchedule:
+def schedule(model: keras.Model, transfer: Transfer, epochs: int) -> FreezeSchedule:
     """The phases that `transfer` asks for, and the rates of the layers of `model`.
 
     Raises UnknownName for a layer or stage that is not there, TrainingError for epochs that do not come.
@@ -38,6 +38,7 @@ def frozen(model: keras.Model, upto: str, train_batch_norm: bool = False) -> fro
     else:
         outputs = [layer.output for layer in layers_at(model, upto)]
         kept = {layer.name for layer in keras.Model(model.input, outputs).layers}
+    kept |= {layer.name for layer in model.layers if layer.weights and not layer.trainable}  # built to stay
     if not train_batch_norm:
         kept |= {layer.name for layer in model.layers if isinstance(layer, layers.BatchNormalization)}
     return frozenset(kept)

@@ -29,8 +29,8 @@ class Linear:
         return (scores[:, 0] > 0).astype(int) if scores.shape[1] == 1 else scores.argmax(1)
 
 
-def fit(features: np.ndarray, labels: np.ndarray, classes: int, kind: str = "logistic", seed: int = 0) -> Linear:
-    """Fit (n, width) to labels below `classes`, with C chosen by cross-validation on standardized features."""
+def fit(features: np.ndarray, targets: np.ndarray, classes: int, kind: str = "logistic", seed: int = 0) -> Linear:
+    """Fit (n, width) to places below `classes`, with C chosen by cross-validation on standardized features."""
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import GridSearchCV, StratifiedKFold
@@ -38,9 +38,9 @@ def fit(features: np.ndarray, labels: np.ndarray, classes: int, kind: str = "log
     from sklearn.preprocessing import StandardScaler
     from sklearn.svm import LinearSVC
 
-    counts = np.bincount(labels, minlength=classes)
+    counts = np.bincount(targets, minlength=classes)
     if counts.min() < 2:
-        raise DataError(f"a linear classifier needs two training images of every class, received {counts.min()} of "
+        raise DataError(f"a linear classifier needs two training records of every class, received {counts.min()} of "
                         f"class {counts.argmin()}; add some, or finetune with --recipe tune")  # fmt: skip
     if kind == "svm":
         model = LinearSVC(max_iter=ITERATIONS, random_state=seed)
@@ -51,7 +51,7 @@ def fit(features: np.ndarray, labels: np.ndarray, classes: int, kind: str = "log
     scaled = make_pipeline(StandardScaler(), model)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # a C that does not get there does not win the validation
-        search = GridSearchCV(scaled, {f"{name}__C": PENALTIES}, cv=folds).fit(features, labels)
+        search = GridSearchCV(scaled, {f"{name}__C": PENALTIES}, cv=folds).fit(features, targets)
     scaler, best = search.best_estimator_
     weights = best.coef_.T / scaler.scale_[:, None]
     return Linear(
@@ -63,8 +63,8 @@ def assess(features: Features, classes: int, kind: str) -> dict:
     """Fit on the train images, measure on those of test, or of val where test is val."""
     held_out = "test" if "test" in features.split else "val"
     train, test = features.split == "train", features.split == held_out
-    found = fit(features.vectors[train], features.labels[train], classes, kind)
-    top1 = float((found.predict(features.vectors[test]) == features.labels[test]).mean())
+    found = fit(features.vectors[train], features.targets[train], classes, kind)
+    top1 = float((found.predict(features.vectors[test]) == features.targets[test]).mean())
     return {"split": held_out, "top1": top1, "n": int(test.sum()), "C": found.penalty, "validated": found.validated}
 
 

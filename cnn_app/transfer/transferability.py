@@ -15,17 +15,18 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from cnn_app import data as sources
-from cnn_app import heads, registry
+from cnn_app import heads, registry, tasks
 from cnn_app.artifacts import read_json, replacing, write_csv, write_json
 from cnn_app.data import pipeline
-from cnn_app.data.dataset import Dataset, Split
+from cnn_app.data.dataset import Dataset, Split, in_memory
 from cnn_app.errors import RecipeError, unknown
 from cnn_app.recipe import Recipe, Schedule
-from cnn_app.runtimes import answers
 from cnn_app.runtimes.keras_model import KerasRuntime, load, save
+from cnn_app.tasks import Task
+from cnn_app.tasks.classification import TARGET
 from cnn_app.training import engine
 from cnn_app.training.freeze_schedule import FreezeSchedule, Phase
+from cnn_app.training.optimizers import learning_rate
 from cnn_app.transfer import freezing
 
 PLACE = re.compile(r"[^_]+(_unit\d+)?")  # what is transplanted as a whole, in the names of layers
@@ -47,12 +48,12 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Task:
-    """A half of the classes, as a data set of its own."""
+class Half:
+    """A half of the classes, as a task and data of its own."""
 
+    task: Task
     train: Split
     test: Split
-    classes: tuple[str, ...]
 
 
 def run(
@@ -64,11 +65,15 @@ def run(
     """
     study = recipe.transferability
     columns = {name: value for name, value in recipe.model.items() if name != "name"}
-    image = recipe.data.image or registry.spec(recipe.model["name"], **columns).image
-    columns["image"] = image
+    row = registry.spec(recipe.model["name"], **columns)
     data = replace(recipe.data, directory=recipe.data.directory or data_dir)
-    dataset = pipeline.prepare(sources.load(data), image, skip_bad=data.on_bad_image == "skip", progress=progress)
-    first, second = tasks(dataset, study.first, study.pictures, study.held_out)
+    whole = tasks.of_row(row, recipe.task, {})
+    dataset = whole.load(data)
+    whole = tasks.fitted(whole, dataset, columns)
+    columns |= whole.input.columns()
+    skip = data.on_bad_image == "skip"
+    dataset = pipeline.prepare(dataset, whole.converters(), skip_bad=skip, progress=progress)
+    first, second = halves(whole, dataset, study.first, study.pictures, study.held_out)
     _claim(directory, {"model": recipe.model, "schedule": asdict(recipe.schedule), "study": asdict(study),
                        "data": dataset.fingerprint()})  # fmt: skip
     places = stages(_network(recipe, columns, first, seed=0))
@@ -94,20 +99,21 @@ def run(
     return rows
 
 
-def tasks(dataset: Dataset, first: Sequence[str], images: int, held_out: int) -> tuple[Task, Task]:
-    """The classes named `first` (none: every other one) and the rest, each with so many images, evenly by class."""
+def halves(task: Task, dataset: Dataset, first: Sequence[str], records: int, held_out: int) -> tuple[Half, Half]:
+    """The classes named `first` (none: every other one) and the rest, each with so many records, evenly by class."""
     for name in first:
-        if name not in dataset.classes:
-            raise unknown("class", name, dataset.classes, RecipeError)
-    first = first or dataset.classes[::2]
-    halves = [tuple(c for c in dataset.classes if (c in first) == wanted) for wanted in (True, False)]
-    if min(map(len, halves)) < 2:
-        raise RecipeError(f"transferability needs two classes on either side, received {len(halves[0])} and "
-                          f"{len(halves[1])}")  # fmt: skip
+        if name not in dataset.labels:
+            raise unknown("class", name, dataset.labels, RecipeError)
+    first = first or dataset.labels[::2]
+    parts = [tuple(label for label in dataset.labels if (label in first) == wanted) for wanted in (True, False)]
+    if min(map(len, parts)) < 2:
+        raise RecipeError(f"transferability needs two classes on either side, received {len(parts[0])} and "
+                          f"{len(parts[1])}")  # fmt: skip
     return tuple(
-        Task(*(_part(dataset, name, half, count) for name, count in (("train", images), ("test", held_out))), half)
-        for half in halves
-    )
+        Half(replace(task, labels=part), *(_part(dataset, name, part, count) for name, count in
+                                          (("train", records), ("test", held_out))))
+        for part in parts
+    )  # fmt: skip
 
 
 def stages(model: keras.Model) -> list[str]:
@@ -124,20 +130,19 @@ def transplant(source: keras.Model, target: keras.Model, places: Sequence[str]) 
     return names
 
 
-def fit(model: keras.Model, task: Task, schedule: Schedule, frozen: frozenset[str]) -> None:
+def fit(model: keras.Model, half: Half, schedule: Schedule, frozen: frozenset[str]) -> None:
     """Train without validation, checkpoints or progress: one short run of many."""
-    engine.compile_model(model, schedule, FreezeSchedule((Phase(0, frozen),)))
-    steps = pipeline.steps_per_epoch(task.train, schedule.batch)
+    run = engine.stepper(model, half.task, half.train, schedule, FreezeSchedule((Phase(0, frozen),)))
+    steps = pipeline.steps_per_epoch(half.train, schedule.batch)
     for epoch in range(schedule.epochs):
-        batches = pipeline.training_batches(task.train, schedule.batch, len(task.classes), seed=schedule.seed,
-                                            epoch=epoch, augment=schedule.augment)  # fmt: skip
-        for step, (images, labels) in enumerate(batches.as_numpy_iterator(), start=epoch * steps):
-            engine.train_step(model, images, labels, engine.learning_rate(schedule, step, steps))
+        batches = engine.batches(half.task, half.train, schedule, epoch)
+        for step, (inputs, targets) in enumerate(batches, start=epoch * steps):
+            run.train(inputs, targets, learning_rate(schedule, step, steps))
 
 
-def top1(model: keras.Model, task: Task) -> float:
-    """The share of the task's held-out images that the model labels rightly."""
-    return float((answers(KerasRuntime(model), task.test).argmax(1) == task.test.labels).mean())
+def top1(model: keras.Model, half: Half) -> float:
+    """The share of the half's held-out records that the model labels rightly."""
+    return engine.measure(half.task, KerasRuntime(half.task.deployed(model)), half.test).metrics["top1"]
 
 
 def intervals(rows: list[dict], kind: str) -> list[tuple[int, float, float]]:
@@ -153,7 +158,7 @@ def intervals(rows: list[dict], kind: str) -> list[tuple[int, float, float]]:
     return found
 
 
-def draw(rows: list[dict], places: list[str], first: Task, second: Task, network: str, path: Path) -> None:
+def draw(rows: list[dict], places: list[str], first: Half, second: Half, network: str, path: Path) -> None:
     """The figure: top-1 on B against the number of transplanted stages, every seed as a dot."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import PercentFormatter
@@ -173,7 +178,7 @@ def draw(rows: list[dict], places: list[str], first: Task, second: Task, network
     axes.set(xlabel="n: stages taken from the network that learned A, up to and including",
              ylabel=f"top-1 on B ({len(second.test):,} held-out images)")  # fmt: skip
     seeds = len({row["seed"] for row in rows})
-    axes.set_title(f"{network}: A = {', '.join(first.classes)}; B = {', '.join(second.classes)}\n"
+    axes.set_title(f"{network}: A = {', '.join(first.task.labels)}; B = {', '.join(second.task.labels)}\n"
                    f"{len(second.train):,} training images; mean and {CONFIDENCE:.0%} interval of {seeds} seeds",
                    fontsize=9)  # fmt: skip
     axes.legend()
@@ -181,28 +186,28 @@ def draw(rows: list[dict], places: list[str], first: Task, second: Task, network
         figure.savefig(scratch, dpi=120, format="png")
 
 
-def _network(recipe: Recipe, columns: dict, task: Task, seed: int) -> keras.Model:
+def _network(recipe: Recipe, columns: dict, half: Half, seed: int) -> keras.Model:
     keras.utils.set_random_seed(seed)
-    return heads.build("classification", recipe.model["name"], columns | {"classes": len(task.classes)})
+    return heads.build(recipe.model["name"], columns | {"classes": len(half.task.labels)})
 
 
-def _learned(recipe: Recipe, columns: dict, task: Task, directory: Path, seed: int) -> keras.Model:
+def _learned(recipe: Recipe, columns: dict, half: Half, directory: Path, seed: int) -> keras.Model:
     """The network that learned A from this seed; it is trained once."""
     path = directory / "cells" / f"seed{seed}-A.keras"
     if not path.is_file():
-        model = _network(recipe, columns, task, seed)
-        fit(model, task, replace(recipe.schedule, seed=seed), frozenset())
+        model = _network(recipe, columns, half, seed)
+        fit(model, half, replace(recipe.schedule, seed=seed), frozenset())
         save(model, path)
     return load(path)
 
 
 def _part(dataset: Dataset, split: str, classes: tuple[str, ...], count: int) -> Split:
-    """`count` images of these classes, with labels from 0."""
+    """`count` images of these classes, with places from 0."""
     whole = dataset.splits[split]
-    wanted = [dataset.classes.index(name) for name in classes]
-    part = whole.take(np.flatnonzero(np.isin(whole.labels, wanted)))
-    part = part.take(pipeline.stratified(part, count))
-    return replace(part, labels=np.searchsorted(wanted, part.labels))
+    wanted = [dataset.labels.index(name) for name in classes]
+    part = whole.take(np.flatnonzero(np.isin(whole.targets[TARGET].array, wanted)))
+    part = part.take(pipeline.stratified(part.targets[TARGET].array, count))
+    return replace(part, targets={TARGET: in_memory(np.searchsorted(wanted, part.targets[TARGET].array))})
 
 
 def _claim(directory: Path, settings: dict) -> None:

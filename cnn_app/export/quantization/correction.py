@@ -12,16 +12,18 @@ from keras import ops
 
 from cnn_app.export import graph
 from cnn_app.export.quantization import simulation
+from cnn_app.tensors import Arrays
 
-IMAGES = 64
+RECORDS = 64
 
 
-def correct(plain: keras.Model, rounding: keras.Model, images: np.ndarray) -> None:
+def correct(plain: keras.Model, rounding: keras.Model, records: Arrays) -> None:
     """Set the biases of `rounding` = simulation.simulated(plain) so that each layer's mean is that of `plain`.
 
     Layer by layer, each behind the corrected ones in front of it, in one pass: what nobody reads any more is dropped.
     """
-    chosen = images[np.linspace(0, len(images) - 1, min(IMAGES, len(images))).round().astype(int)]
+    (images,) = records.values()  # simulated networks have one input
+    chosen = images[np.linspace(0, len(images) - 1, min(RECORDS, len(images))).round().astype(int)]
     batches = [chosen[start : start + simulation.BATCH] for start in range(0, len(chosen), simulation.BATCH)]
     wanted, places = _means(plain, batches), simulation.scales(plain)
     values = {plain.layers[0].name: [ops.convert_to_tensor(batch) for batch in batches]}

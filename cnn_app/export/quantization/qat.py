@@ -12,6 +12,7 @@ from cnn_app.data.dataset import Dataset
 from cnn_app.errors import ExportError, TrainingError
 from cnn_app.layers import FakeQuant
 from cnn_app.recipe import Schedule, parse
+from cnn_app.tasks import Task
 from cnn_app.training import engine
 from cnn_app.training.freeze_schedule import FreezeSchedule, Phase
 
@@ -34,7 +35,7 @@ def schedule(card: Card, epochs: int) -> Schedule:
     return replace(own, epochs=epochs, lr=own.lr * SLOWER, rate="cosine", warmup=0.0, patience=0)
 
 
-def train(rounding: keras.Model, tuning: Tuning) -> None:
+def train(task: Task, rounding: keras.Model, tuning: Tuning) -> None:
     """Train a model that `simulation.simulated` made, in place.
 
     Its ranges follow the batches for the first half of the epochs and stay then. The best epoch on the val split is
@@ -47,12 +48,11 @@ def train(rounding: keras.Model, tuning: Tuning) -> None:
     best = rounding.get_weights()
 
     def keep(found: keras.Model, row: dict) -> None:
-        nonlocal best
-        best = found.get_weights()
+        best[:] = found.get_weights()
 
     with tempfile.TemporaryDirectory() as scratch:
         try:
-            engine.train(rounding, tuning.dataset, tuning.schedule, ModelDir(scratch), {}, keep, freeze=freeze,
+            engine.train(rounding, task, tuning.dataset, tuning.schedule, ModelDir(scratch), {}, keep, freeze=freeze,
                          learned=True, watch=tuning.watch)  # fmt: skip
         except engine.Stopped:
             raise KeyboardInterrupt from None  # nothing is kept that one could go on with

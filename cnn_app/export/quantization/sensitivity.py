@@ -20,8 +20,10 @@ from cnn_app.artifacts import write_csv
 from cnn_app.export import tflite
 from cnn_app.export.targets import target
 from cnn_app.runtimes.tflite import TFLiteRuntime, interpreter_class
+from cnn_app.tasks import Task
+from cnn_app.tensors import Arrays
 
-DEBUGGED = 24  # images
+DEBUGGED = 24  # records
 
 
 @dataclass(frozen=True)
@@ -37,11 +39,11 @@ class LayerError:
 class Calibrated:
     """A network with the ranges of its activations, from which int8 files are made quickly."""
 
-    def __init__(self, model: keras.Model, images: np.ndarray):
-        self.images = images[:DEBUGGED]
+    def __init__(self, task: Task, model: keras.Model, records: Arrays):
+        self.task, self.records = task, {name: array[:DEBUGGED] for name, array in records.items()}
         self.layers = {layer.name for layer in model.layers}
         with tempfile.TemporaryDirectory() as saved, tflite.silence():
-            converter = tflite.converter(model, saved, target("tflite-int8"), images)
+            converter = tflite.converter(task, model, saved, target("tflite-int8"), records)
             converter._experimental_calibrate_only = True  # what the public debugger sets, too
             self.data = converter.convert()
 
@@ -68,21 +70,22 @@ class Calibrated:
             return mlir_quantize(self.data, input_data_type=tf.uint8, output_data_type=tf.float32,
                                  denylisted_nodes=sorted(in_float))  # fmt: skip
 
-    def _answers(self, in_float: set[str]) -> np.ndarray:
+    def _answers(self, in_float: set[str]) -> Arrays:
         with tflite.silence():
             runtime = TFLiteRuntime(interpreter_class()(model_content=self._quantized(in_float)))
-            return runtime.predict(self.images)
+            return runtime.run(self.records)
 
     def _noise(self) -> dict[str, float]:
         """Tensor name -> signal-to-noise ratio in dB."""
         import tensorflow as tf
         from tensorflow.lite.python.convert import mlir_quantize
 
+        floats = {name: array.astype(np.float32) for name, array in self.records.items()}
         options = tf.lite.experimental.QuantizationDebugOptions(layer_direct_compare_metrics={"snr": _snr})
         with tflite.silence():
             debugger = tf.lite.experimental.QuantizationDebugger(
                 quant_debug_model_content=mlir_quantize(self.data, fully_quantize=True, enable_numeric_verify=True),
-                debug_dataset=lambda: ([image[None].astype(np.float32)] for image in self.images),
+                debug_dataset=lambda: (list(record.values()) for record in tflite.records(floats)),
                 debug_options=options,
             )
             debugger.run()
@@ -114,8 +117,9 @@ def write_report(path: Path, errors: Iterable[LayerError]) -> None:
     write_csv(path, rows)
 
 
-def _moved(found: np.ndarray, whole: np.ndarray) -> float:
-    return float(np.abs(found - whole).sum(1).mean() / 2)
+def _moved(found: Arrays, whole: Arrays) -> float:
+    """Half the sum of changes of each distribution, mean over distributions and outputs."""
+    return float(np.mean([np.abs(array - whole[name]).sum(-1).mean() / 2 for name, array in found.items()]))
 
 
 def _snr(wanted: np.ndarray, found: np.ndarray, scale: float, zero: int) -> float:

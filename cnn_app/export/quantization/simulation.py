@@ -14,6 +14,7 @@ from keras import layers
 
 from cnn_app.export.graph import CONVOLUTIONS, producer, producers, readers
 from cnn_app.layers import ChannelShuffle, ChannelSplit, FakeQuant, FakeQuantKernel
+from cnn_app.tensors import Arrays
 
 KERNELS = (*CONVOLUTIONS, layers.Dense)
 COMPUTED = (*KERNELS, layers.Add, layers.Multiply, layers.GlobalAveragePooling2D, layers.Rescaling)
@@ -63,11 +64,12 @@ def folded(model: keras.Model) -> keras.Model:
     return copy
 
 
-def simulated(plain: keras.Model, images: np.ndarray) -> keras.Model:
-    """`plain`, as `folded` makes it, with integers' weights, and activations whose ranges `images` start.
+def simulated(plain: keras.Model, records: Arrays) -> keras.Model:
+    """`plain`, as `folded` makes it, with integers' weights, and activations whose ranges `records` start.
 
-    images: uint8 (n, H, W, C). Training moves the ranges.
+    Training moves the ranges.
     """
+    (images,) = records.values()
 
     def learned(name: str, members: int, fixed) -> FakeQuant:
         return FakeQuant(members, fixed=fixed, name=name)

@@ -15,13 +15,14 @@ from importlib import import_module
 from pathlib import Path
 
 import keras
-import numpy as np
 
 from cnn_app.export import targets, tflite
 from cnn_app.export.quantization import correction, qat, simulation
 from cnn_app.export.quantization.sensitivity import Calibrated, LayerError
+from cnn_app.tasks import Task
+from cnn_app.tensors import Arrays
 
-MOST_IMAGES = 1000  # of the second strategy
+MOST_RECORDS = 1000  # of the second strategy
 KEPT = (1, 2, 4, 8, 16)  # layers that stay in float
 INT8, INT16 = "tflite-int8", "tflite-int16x8"
 
@@ -39,29 +40,30 @@ class Attempt:
 
 
 def attempts(
-    name: str, model: keras.Model, images: Callable[[int], np.ndarray], calibration: int,
+    name: str, task: Task, model: keras.Model, records: Callable[[int], Arrays], calibration: int,
     tuning: qat.Tuning | None = None,
 ) -> Iterator[Attempt]:  # fmt: skip
     """Ways to write target `name` of a model as `graph.deployable` makes it, each made when it is asked for.
 
-    images(n) gives up to n training images, uint8; the first strategy takes `calibration` of them.
+    records(n) gives up to n training records; the first strategy takes `calibration` of them.
     """
+    write = partial(_write, name, task, model)
     if not targets.target(name).calibrated:
-        yield Attempt(name, "", lambda path: _write(name, model, path, None))
+        yield Attempt(name, "", partial(write, records=None))
         return
-    few = images(calibration)
-    yield Attempt(name, f"{len(few)} images", lambda path: _write(name, model, path, few))
-    many = images(max(MOST_IMAGES, calibration))
-    if len(many) > len(few):
-        yield Attempt(name, f"{len(many)} images", lambda path: _write(name, model, path, many))
+    few = records(calibration)
+    yield Attempt(name, f"{_count(few)} {task.input.plural}", partial(write, records=few))
+    many = records(max(MOST_RECORDS, calibration))
+    if _count(many) > _count(few):
+        yield Attempt(name, f"{_count(many)} {task.input.plural}", partial(write, records=many))
     if name != INT8:
         return
     plain = simulation.folded(model)
     if simulated := not simulation.obstacle(plain):
         rounding = simulation.simulated(plain, many)
         correction.correct(plain, rounding, many)
-        yield _simulated("biases corrected", plain, rounding)
-    calibrated = Calibrated(model, many)
+        yield _simulated(task, "biases corrected", plain, rounding)
+    calibrated = Calibrated(task, model, many)
     worst = calibrated.errors()
     for count in KEPT:
         if count < len(worst):
@@ -69,20 +71,24 @@ def attempts(
             layers = tuple(error.layer for error in kept)
             yield Attempt(name, f"{count} in float", partial(_write_mixed, calibrated, kept), layers, worst)
     if tuning is not None and simulated:
-        qat.train(rounding, tuning)
-        yield _simulated(f"{tuning.schedule.epochs} epochs of QAT", plain, rounding)
+        qat.train(task, rounding, tuning)
+        yield _simulated(task, f"{tuning.schedule.epochs} epochs of QAT", plain, rounding)
     if not tflite.obstacle(model, targets.target(INT16)):
-        yield Attempt(INT16, f"{len(many)} images", lambda path: _write(INT16, model, path, many))
+        yield Attempt(INT16, f"{_count(many)} {task.input.plural}", partial(_write, INT16, task, model, records=many))
 
 
-def _simulated(strategy: str, plain: keras.Model, rounding: keras.Model) -> Attempt:
+def _simulated(task: Task, strategy: str, plain: keras.Model, rounding: keras.Model) -> Attempt:
     final = simulation.rangeful(plain, rounding)
-    return Attempt(INT8, strategy, partial(tflite.write_trained, final), simulation=final)
+    return Attempt(INT8, strategy, partial(tflite.write_trained, task, final), simulation=final)
 
 
-def _write(name: str, model: keras.Model, path: Path, images: np.ndarray | None) -> None:
+def _write(name: str, task: Task, model: keras.Model, path: Path, records: Arrays | None) -> None:
     target = targets.target(name)
-    import_module(f"cnn_app.export.{target.module}").write(model, path, target, images)
+    import_module(f"cnn_app.export.{target.module}").write(task, model, path, target, records)
+
+
+def _count(records: Arrays) -> int:
+    return len(next(iter(records.values())))
 
 
 def _write_mixed(calibrated: Calibrated, kept: Sequence[LayerError], path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from cnn_app.data.randaugment import randaugment
+from cnn_app.inputs.randaugment import randaugment
 
 SHIFT = 1 / 8  # of the side that a crop may move by: CIFAR's 4 of 32 (arXiv:1512.03385, 4.2)
 MIXUP_ALPHA, CUTMIX_ALPHA = 0.2, 1.0  # of the Beta distributions (arXiv:1710.09412, 4.1; arXiv:1905.04899, 4.1)
@@ -12,9 +12,8 @@ MIXUP_ALPHA, CUTMIX_ALPHA = 0.2, 1.0  # of the Beta distributions (arXiv:1710.09
 
 def augmented(images: tf.Tensor, seed: tuple, augment: tuple[str, ...]) -> tf.Tensor:
     """uint8 (b, H, W, C): flipped left to right, moved by up to an eighth of its sides, or changed by RandAugment."""
-    seed = tf.stack([tf.cast(part, tf.int64) for part in seed])
-    images = _moved(images, seed, flip="flip" in augment, crop="crop" in augment)
-    return randaugment(images, seed) if "randaugment" in augment else images
+    (images,) = moved((images,), seed, augment)
+    return randaugment(images, _stacked(seed)) if "randaugment" in augment else images
 
 
 def mixed(images: tf.Tensor, labels: tf.Tensor, seed: tuple, augment: tuple[str, ...]) -> tuple[tf.Tensor, tf.Tensor]:
@@ -25,7 +24,7 @@ def mixed(images: tf.Tensor, labels: tf.Tensor, seed: tuple, augment: tuple[str,
     kinds = [kind for kind in ("mixup", "cutmix") if kind in augment]
     if not kinds:
         return images, labels
-    seed = tf.stack([tf.cast(part, tf.int64) for part in seed]) + 17
+    seed = _stacked(seed) + 17
     number = tf.shape(images)[0]
     masks = [_mixup(images, seed) if kind == "mixup" else _cutmix(images, seed) for kind in kinds]
     coin = tf.random.stateless_uniform((number, 1, 1, 1), seed + 3) < 0.5
@@ -60,11 +59,12 @@ def _beta(images: tf.Tensor, seed: tf.Tensor, alpha: float) -> tf.Tensor:
     return tf.cast((one + 1e-300) / (one + other + 2e-300), tf.float32)
 
 
-def _moved(images: tf.Tensor, seed: tf.Tensor, *, flip: bool, crop: bool) -> tf.Tensor:
-    """One gather from where each pixel comes from; the border is mirrored."""
+def moved(tensors: tuple[tf.Tensor, ...], seed: tuple, augment: tuple[str, ...]) -> tuple[tf.Tensor, ...]:
+    """Images, masks and the like (b, H, W, ...), all by the same moves: one gather; the border is mirrored."""
+    flip, crop, seed = "flip" in augment, "crop" in augment, _stacked(seed)
     if not (flip or crop):
-        return images
-    number, height, width = (images.shape[i] or tf.shape(images)[i] for i in range(3))
+        return tensors
+    number, height, width = (tensors[0].shape[i] or tf.shape(tensors[0])[i] for i in range(3))
     rows, columns = tf.range(height)[None], tf.range(width)[None]
     if crop:
         rows, columns = (
@@ -75,8 +75,16 @@ def _moved(images: tf.Tensor, seed: tf.Tensor, *, flip: bool, crop: bool) -> tf.
         turned = tf.random.stateless_uniform((number, 1), seed) < 0.5
         columns = tf.where(turned, width - 1 - columns, columns)
     places = tf.broadcast_to(rows[:, :, None] * width + columns[:, None, :], (number, height, width))
-    flat = tf.reshape(images, (number, height * width, images.shape[-1]))
-    return tf.gather(flat, places, axis=1, batch_dims=1)
+
+    def gathered(tensor):
+        flat = tf.reshape(tensor, (number, height * width, *tensor.shape[3:]))
+        return tf.gather(flat, places, axis=1, batch_dims=1)
+
+    return tuple(map(gathered, tensors))
+
+
+def _stacked(seed: tuple) -> tf.Tensor:
+    return tf.stack([tf.cast(part, tf.int64) for part in seed])
 
 
 def _shifted(places: tf.Tensor, side: int, number: int, seed: tf.Tensor) -> tf.Tensor:

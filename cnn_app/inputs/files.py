@@ -12,10 +12,13 @@ MAX_BYTES = 256 * 2**20  # of a file
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif")
 
 
-def named_images(places: Iterable[str], stdin: BinaryIO) -> Iterator[tuple[str, bytes]]:
-    """Files, all images under folders, and `-` for the bytes on `stdin`, as (name, bytes)."""
+def named_images(places: Iterable[str], stdin: BinaryIO) -> Iterator[tuple[str, bytes | DataError]]:
+    """Files, all images under folders, and `-` for the bytes on `stdin`: names with bytes, or why there are none."""
     for name in names(places):
-        yield name, stdin.read(MAX_BYTES + 1) if name == "-" else content(Path(name))
+        try:
+            yield name, stdin.read(MAX_BYTES + 1) if name == "-" else content(Path(name))
+        except DataError as error:
+            yield name, error
 
 
 def names(places: Iterable[str]) -> Iterator[str]:

@@ -16,8 +16,8 @@ from typing import BinaryIO
 import numpy as np
 import tensorflow as tf
 
-from cnn_app.data.files import MAX_BYTES, SUFFIXES  # noqa: F401  SUFFIXES are asked for here
 from cnn_app.errors import DataError
+from cnn_app.inputs.files import MAX_BYTES
 
 MAX_PIXELS = 64_000_000  # of a decoded image; more is a mistake or an attack
 MIN_SIDE = 4  # pixels; less carries no image

@@ -1,0 +1,86 @@
+"""What `predict` shows: answers one by one, what went wrong at the end."""
+
+import json
+from pathlib import Path
+
+import click
+
+from cnn_app.cli import view
+
+FORMATS = (".csv", ".jsonl")
+
+
+def computed(artifact, places, stdin, top, draw):
+    """(kind of record, name, answer, text or error) by an artifact."""
+    from cnn_app.quiet import quiet_tensorflow
+
+    quiet_tensorflow()
+    from cnn_app.jobs.evaluate import opened_as
+    from cnn_app.jobs.predict import predictions
+
+    runtime, task = opened_as(artifact)
+    for found in predictions(runtime, task, places, top, stdin):
+        if found.error is not None:
+            yield task.input.kind, found.name, None, found.error
+            continue
+        if draw:
+            task.draw(found.outputs, found.record, Path(draw) / f"{Path(found.name).stem}.png")
+        yield task.input.kind, found.name, found.answer, task.text(found.answer)
+
+
+def asked(endpoint, key, timeout, ca_file, places, stdin, top):
+    """The same by a server."""
+    from cnn_app import inputs
+    from cnn_app.errors import CnnAppError
+    from cnn_app.serving.client import Client
+
+    with Client(endpoint, key, timeout, ca_file) as client:
+        taken = inputs.by_encoded(client.encoded)
+        records = list(taken.records_of(places, stdin))
+        good = [data for _, data in records if not isinstance(data, CnnAppError)]
+        with view.counting("asking", len(good)) as count:
+            found = iter(count(client.each(good)))
+            for name, data in records:
+                result = data if isinstance(data, CnnAppError) else next(found)
+                if isinstance(result, CnnAppError):
+                    yield taken.kind, name, None, result
+                else:
+                    answer = {"top": result.top(top)}
+                    best = (f"{row['label']} {row['probability']:.3f}" for row in answer["top"])
+                    yield taken.kind, name, answer, "  ".join(best)
+
+
+def show(found, out, as_json):
+    """Print, write, and exit with 1 if something could not be answered."""
+    answers, bad = [], 0
+    for kind, name, answer, told in found:
+        if answer is None:
+            bad += 1
+            click.echo(f"Error: {told}", err=True)
+            continue
+        answers.append({kind: name, **answer})
+        if not as_json:
+            click.echo(f"{name}: {told}")
+    if as_json:
+        view.echo_json(answers)
+    if out:
+        write(Path(out), answers)
+    if bad:
+        raise SystemExit(1)
+
+
+def write(path, answers):
+    from cnn_app.artifacts import write_csv, write_text
+
+    if path.suffix == ".jsonl":
+        write_text(path, "".join(json.dumps(answer, ensure_ascii=False) + "\n" for answer in answers))
+    else:
+        write_csv(path, [_flat(answer) for answer in answers] or [{"record": ""}])
+
+
+def _flat(answer):
+    """The best labels side by side."""
+    row = {name: value for name, value in answer.items() if not isinstance(value, list | dict)}
+    for place, one in enumerate(answer.get("top", ()), start=1):
+        row |= {f"label{place}": one["label"], f"probability{place}": one["probability"]}
+    return row

@@ -1,0 +1,194 @@
+"""Images: uint8 (N, H, W, C) in [0, 255], or JPEG, PNG, BMP and GIF."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, ClassVar
+
+from cnn_app.errors import DataError
+from cnn_app.inputs import files
+from cnn_app.tensors import Spec
+
+if TYPE_CHECKING:
+    from cnn_app.data.dataset import Column, Split
+    from cnn_app.tensors import Arrays
+
+
+@dataclass(frozen=True)
+class Image:
+    """Pixels of one size: height, width, channels."""
+
+    shape: tuple[int, int, int]
+
+    kind: ClassVar = "image"
+    plural: ClassVar = "images"
+    encoded: ClassVar = "image_bytes"
+    augmentations: ClassVar = ("flip", "crop", "randaugment")
+    views: ClassVar = ("flip", "crop")
+
+    @classmethod
+    def of_row(cls, row, known: Mapping) -> Image:
+        return cls(tuple(row.image))
+
+    @classmethod
+    def of_facts(cls, facts: Mapping) -> Image:
+        return cls(tuple(facts["image"]))
+
+    @classmethod
+    def of_specs(cls, specs: dict[str, Spec]) -> Image | None:
+        """One tensor of bytes with one or three channels: other types do not say what their values mean."""
+        spec = next(iter(specs.values()))
+        if len(specs) != 1 or spec.dtype != "uint8" or len(spec.shape or ()) != 4 or spec.shape[3] not in (1, 3):
+            return None
+        return cls(tuple(spec.shape[1:])) if all(spec.shape[1:]) else None
+
+    def facts(self) -> dict:
+        return {"kind": self.kind, "image": list(self.shape)}
+
+    def columns(self) -> dict:
+        return {"image": self.shape}
+
+    def specs(self) -> dict[str, Spec]:
+        return {"image": Spec("uint8", (None, *self.shape))}
+
+    def fitted(self, split: Split, columns: Mapping) -> Image:
+        return self
+
+    def by_class(self, folder: Path, root: Path) -> dict[str, tuple[list[str], list]]:
+        """A folder for each class; files in folders below it count, too."""
+        labels = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir() and not entry.name.startswith("."))
+        found = {label: image_files(folder / label) for label in labels}
+        for label, paths in found.items():
+            if not paths:
+                raise DataError(f"{root}: the class folder {label!r} has no images; add some ({KINDS}) or remove it")
+        return {label: ([relative(path, root) for path in paths], list(map(str, paths)))
+                for label, paths in found.items()}  # fmt: skip
+
+    def raw(self, records: list) -> dict[str, Column]:
+        """Of paths: pixels as they were stored, uint8 (h, w, 1 or 3)."""
+        import tensorflow as tf
+
+        from cnn_app.data.dataset import Column
+        from cnn_app.inputs import pixels
+
+        places = tf.constant(records, tf.string)
+        read = Column(lambda i: pixels.decode(tf.io.read_file(places[i])), lambda i: file_problem(records[i]))
+        return {"image": read}
+
+    def records(self, places: Iterable[str], stdin: BinaryIO) -> Iterator[tuple[str, bytes | DataError]]:
+        """Files, all images under folders, and `-` for the bytes on `stdin`."""
+        return files.named_images(places, stdin)
+
+    def converters(self) -> dict[str, tuple[Spec, Callable]]:
+        from cnn_app.inputs import pixels
+
+        return {"image": (Spec("uint8", self.shape), lambda raw: pixels.to_size(raw, self.shape))}
+
+    def decoder(self) -> Callable[[bytes], Arrays]:
+        from cnn_app.inputs import pixels
+
+        decode = pixels.decoder(self.shape)
+        return lambda data: {"image": decode(data)}
+
+    def encode(self, record: Arrays) -> bytes:
+        import tensorflow as tf
+
+        return tf.io.encode_jpeg(record["image"]).numpy()
+
+    def load(self, data: bytes, name: str) -> Arrays:
+        from cnn_app.inputs import pixels
+
+        return {"image": pixels.load(data, name, self.shape)}
+
+    @staticmethod
+    def problem(data: bytes, most: int) -> str | None:
+        """Why an encoded record should not be decoded, from its header; `most` are the pixels it may have."""
+        from cnn_app.inputs import pixels
+
+        with pixels.quiet_sizes():
+            return pixels.problem(data, most)
+
+    @staticmethod
+    def example() -> bytes:
+        """A small black image, as PNG."""
+        import io
+
+        from PIL import Image
+
+        out = io.BytesIO()
+        Image.new("RGB", (8, 8)).save(out, "PNG")
+        return out.getvalue()
+
+    def augmented(self, inputs: dict, seed: tuple, names: tuple[str, ...]) -> dict:
+        from cnn_app.inputs.augment import augmented
+
+        return {"image": augmented(inputs["image"], seed, names)}
+
+    def signatures(self) -> Iterator[tuple[str, dict[str, Spec], Callable]]:
+        import tensorflow as tf
+
+        from cnn_app.inputs import pixels
+
+        def decoded(image_bytes):
+            return tf.map_fn(lambda data: pixels.to_size(pixels.decode(data), self.shape), image_bytes,
+                             fn_output_signature=tf.TensorSpec(self.shape, tf.uint8))  # fmt: skip
+
+        yield "serving_default", self.specs(), lambda image: {"image": tf.cast(image, tf.float32)}
+        yield "float_pixels", {"image": Spec("float32", (None, *self.shape))}, lambda image: {"image": image}
+        encoded = {self.encoded: Spec("string", (None,))}
+        yield self.encoded, encoded, lambda image_bytes: {"image": tf.cast(decoded(image_bytes), tf.float32)}
+
+    def calibration(self, arrays: Arrays) -> Arrays:
+        """Float32 images of which the first reaches from 0 to 255 in two corner pixels.
+
+        So the input's scale is exactly 1 and a pixel's byte is its quantized value, whatever the images' contrast.
+        """
+        images = arrays["image"].astype("float32")
+        images[0, 0, 0], images[0, 0, -1] = 0, 255
+        return {"image": images}
+
+    def tensor_metadata(self, schema):
+        """TFLite's TensorMetadata: bytes that need no scaling."""
+        image, content = schema.TensorMetadataT(), schema.ContentT()
+        image.name, image.description, image.dimensionNames = "image", f"Pixels: {PIXELS}.", None
+        content.contentPropertiesType = schema.ContentProperties.ImageProperties
+        content.contentProperties = schema.ImagePropertiesT()
+        spaces = schema.ColorSpaceType
+        content.contentProperties.colorSpace = spaces.RGB if self.shape[2] == 3 else spaces.GRAYSCALE
+        scaling, unit, stats = schema.NormalizationOptionsT(), schema.ProcessUnitT(), schema.StatsT()
+        scaling.mean, scaling.std = [0.0], [1.0]
+        unit.optionsType, unit.options = schema.ProcessUnitOptions.NormalizationOptions, scaling
+        stats.min, stats.max = [0.0], [255.0]
+        image.content, image.processUnits, image.stats = content, [unit], stats
+        return image
+
+
+PIXELS = "0 to 255, red, green, blue or grey; nothing is to be scaled"
+KINDS = ", ".join(files.SUFFIXES)
+
+
+def image_files(folder: Path) -> list[Path]:
+    """All images under `folder`, sorted."""
+    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in files.SUFFIXES and path.is_file())
+    for path in found:
+        if str(path).encode(errors="replace") != os.fsencode(path):
+            raise DataError(f"the name of {os.fsencode(path)!r} is not UTF-8; rename it")
+    return found
+
+
+def relative(path: Path, root: Path) -> str:
+    return os.path.relpath(path, root).replace(os.sep, "/")
+
+
+def file_problem(path: str) -> str | None:
+    """Why the file at `path` is not to be decoded, from its header and its size; None if it may be."""
+    from cnn_app.inputs import pixels
+
+    try:
+        with open(path, "rb") as stream:
+            return pixels.problem(stream)
+    except OSError as error:
+        return error.strerror

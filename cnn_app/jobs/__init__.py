@@ -1,0 +1,1 @@
+"""The main jobs as functions: what the commands, recipes and Python call. Nothing here prints."""

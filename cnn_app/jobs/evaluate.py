@@ -1,0 +1,148 @@
+"""Any artifact against records whose targets are known."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import keras
+import numpy as np
+
+from cnn_app import tasks
+from cnn_app.data import Records, pipeline
+from cnn_app.data.dataset import Dataset, Split
+from cnn_app.errors import DataError, ModelError
+from cnn_app.jobs import sources
+from cnn_app.recipe import Data
+from cnn_app.runtimes import Runtime, open_model
+from cnn_app.runtimes.keras_model import KerasRuntime
+from cnn_app.tasks import Report, Task
+from cnn_app.tensors import Arrays
+
+BATCH = 64
+Artifact = str | os.PathLike[str] | keras.Model
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Reports by artifact, and that of the mean of their answers where there are several."""
+
+    task: Task  # of the first, whose order of classes the reports have
+    reports: dict[str, Report]
+    ensemble: Report | None
+
+    @property
+    def report(self) -> Report:
+        """That of all together."""
+        return self.ensemble or next(iter(self.reports.values()))
+
+
+def evaluate(
+    artifacts: Artifact | Iterable[Artifact], data: str | Data | Records, split: str = "test", *,
+    tta: tuple[str, ...] = (), labels: Sequence[str] | None = None, progress: pipeline.Progress | None = None,
+) -> Measured:  # fmt: skip
+    """Measure artifacts, and their ensemble, on one split of `data`; `tta` averages over views of each record.
+
+    artifacts: model directories, .keras, .tflite, .onnx, SavedModel directories, or Keras models.
+    labels: names of classes in the order of the outputs, for artifacts that have none inside.
+    Raises DataError for data that does not fit, ModelError for outputs that cannot be told.
+    """
+    data = sources.data_of(data)
+    if isinstance(artifacts, str | os.PathLike | keras.Model):
+        artifacts = [artifacts]
+    opened = [opened_with(artifact, labels) for artifact in artifacts]
+    first = opened[0][1]
+    for runtime, task in opened:
+        check_alike(runtime, task, first)
+    if unknown := set(tta) - set(first.views):
+        raise DataError(f"{first.input.plural} for {first.name} have no views by {', '.join(sorted(unknown))}")
+    raw = first.in_order(sources.load(first, data), first.labels)
+    read: dict = {}  # models that see alike share one reading
+    reports, kept = {}, []
+    for runtime, task in opened:
+        places = [task.labels.index(label) for label in first.labels]
+        key = str(task.input.facts())
+        if key not in read:
+            read[key] = prepared(replace(task, labels=first.labels), raw, data, tta, progress)
+        outputs = [task.reordered(found, places) for found in answers(runtime, task, read[key].splits[split], tta)]
+        targets = [targets for _, targets in pipeline.arrays(read[key].splits[split], BATCH)]
+        reports[str(runtime.path)] = first.measure(zip(outputs, targets, strict=True))
+        kept.append(outputs)
+    if len(kept) == 1:
+        return Measured(first, reports, None)
+    means = (first.averaged(list(parts)) for parts in zip(*kept, strict=True))
+    return Measured(first, reports, first.measure(zip(means, targets, strict=True)))
+
+
+def opened_with(artifact: Artifact, labels: Sequence[str] | None = None) -> tuple[Runtime, Task]:
+    """A runtime and what it is for, with names for all classes."""
+    runtime, task = opened_as(artifact)
+    if labels is not None and not task.labels:
+        task = replace(task, labels=tuple(labels))
+    if not task.labels:
+        raise ModelError(f"{runtime.path} has no labels inside, so its outputs are numbers alone; --labels FILE names "
+                         "them, a line each, in their order")  # fmt: skip
+    count = next(iter(runtime.outputs.values())).shape[-1]
+    if count is not None and count != len(task.labels):
+        raise ModelError(f"{runtime.path} has {count} outputs and {len(task.labels)} labels; give the labels of these "
+                         "outputs")  # fmt: skip
+    return runtime, task
+
+
+def opened_as(artifact: Artifact) -> tuple[Runtime, Task]:
+    """A runtime and what it is for, as far as it says itself."""
+    if isinstance(artifact, keras.Model):
+        task = task_of(artifact)
+        return KerasRuntime(task.deployed(artifact), getattr(artifact, "about", None)), task
+    runtime = open_model(artifact)
+    return runtime, tasks.of(runtime)
+
+
+def task_of(model: keras.Model) -> Task:
+    """Of a Keras model: as its file said, or else by its network's row."""
+    from cnn_app import inputs, registry
+
+    about = getattr(model, "about", None)
+    if about is not None:
+        return tasks.of_facts(about.facts())
+    if model.name in registry.catalog():
+        row = registry.family(model.name).VARIANTS[model.name]
+        if row.input == "image":
+            return tasks.named(row.task)(input=inputs.named("image")(tuple(model.input_shape[1:])))
+    raise ModelError(f"{model.name} does not say what it is for; load it with cnn_app.load_model")
+
+
+def check_alike(runtime: Runtime, task: Task, first: Task) -> None:
+    if (task.name, task.input.kind) != (first.name, first.input.kind):
+        raise ModelError(f"{runtime.path} is for {task.name} of {task.input.plural}, the first for {first.name} of "
+                         f"{first.input.plural}; evaluate them apart")  # fmt: skip
+    if set(task.labels) != set(first.labels):
+        raise ModelError(f"{runtime.path} has other classes than the first: {', '.join(task.labels[:5])}; evaluate them "
+                         "apart")  # fmt: skip
+
+
+def prepared(task: Task, raw: Dataset, data: Data | Records, tta: tuple[str, ...], progress) -> Dataset:
+    """Records as the network takes them, or large enough for its views."""
+    if tta:
+        from cnn_app.inputs.views import views_of
+
+        shape = task.input.shape
+        task = replace(task, input=replace(task.input, shape=(*views_of(shape, tta).size, shape[2])))
+    return sources.prepared(task, raw, data, progress)
+
+
+def answers(runtime: Runtime, task: Task, split: Split, tta: tuple[str, ...] = ()) -> Iterator[Arrays]:
+    """Outputs for a prepared split, batch by batch."""
+    for inputs, _ in pipeline.arrays(split, BATCH):
+        yield seen(runtime, task, inputs, tta)
+
+
+def seen(runtime: Runtime, task: Task, inputs: Arrays, tta: tuple[str, ...]) -> Arrays:
+    if not tta:
+        return runtime.run(inputs)
+    from cnn_app.inputs.views import views_of
+
+    (name, pixels), *_ = inputs.items()
+    windows = views_of(task.input.shape, tta).of(pixels)
+    return task.averaged([runtime.run({name: np.asarray(window)}) for window in windows])

@@ -1,0 +1,34 @@
+"""A model directory's files for other runtimes, each proven against the Keras model."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+from cnn_app.artifacts import ModelDir
+from cnn_app.data import Records, pipeline
+from cnn_app.errors import ExportError
+from cnn_app.export import run
+from cnn_app.export.verification import Comparison
+from cnn_app.jobs import sources
+from cnn_app.recipe import Data, Export
+from cnn_app.training.engine import Watch
+
+
+def export(
+    directory: str | os.PathLike[str], options: Export | tuple[str, ...] | list[str], data: str | Data | Records | None = None,
+    *, tell: Callable[[Comparison], None] = lambda result: None, watch: Watch | None = None, force: bool = False,
+    progress: pipeline.Progress | None = None,
+) -> list[Comparison]:  # fmt: skip
+    """Write the model in `directory` for other runtimes and return how far each file is from the Keras model.
+
+    options: `recipe.Export`, or the names of targets. data: by default what the model was trained on: train for
+    calibration, test for the proof. Raises ExportError for a file that loses more than `options.max_drop`.
+    """
+    options = options if isinstance(options, Export) else Export(targets=tuple(options))
+    model = ModelDir(directory)
+    if not model.card.is_file():
+        raise ExportError(f"{directory} is no model directory: it has no card.json that names labels and training data; "
+                          "export takes what train or finetune wrote")  # fmt: skip
+    task, dataset = sources.for_model(model, data, progress)
+    return run.export(model, options, task, dataset, tell, watch, force=force)

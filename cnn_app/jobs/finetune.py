@@ -1,0 +1,82 @@
+"""Fine-tuning: a network with weights from elsewhere, other data, a new head where the classes are others."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import replace
+
+from cnn_app.artifacts import Card, ModelDir, is_model
+from cnn_app.data import Records, pipeline
+from cnn_app.jobs import train
+from cnn_app.jobs.train import Job
+from cnn_app.recipe import Data, Schedule, Transfer
+from cnn_app.runtimes.keras_model import load
+from cnn_app.training.engine import Watch
+from cnn_app.transfer import HEAD, copy_weights, features, freezing, linear, load_weights
+from cnn_app.transfer.pretrained import published
+
+SCHEDULE = Schedule(epochs=15, lr=2e-4, warmup=2.0, label_smoothing=0.1, augment=("flip", "crop"))
+
+
+def finetune(
+    source: str | os.PathLike[str], data: str | Data | Records, out: str | os.PathLike[str], *,
+    columns: Mapping | None = None, task: Mapping | None = None, schedule: Schedule = SCHEDULE,
+    transfer: Transfer | None = None, resume: bool = False, overwrite: bool = False, watch: Watch | None = None,
+    progress: pipeline.Progress | None = None,
+) -> Card:  # fmt: skip
+    """Train further from learned weights into the model directory `out`; its card is returned.
+
+    source: a model directory, whose network and weights these are, or a network's name; that starts from ImageNet's
+    weights where `transfer` names no others. The rest is as in `train`.
+    """
+    directory = ModelDir(out)
+    directory.check_free(resume=resume, overwrite=overwrite)
+    job = prepare(os.fspath(source), columns or {}, data, schedule, transfer or Transfer(), task, progress)
+    return train.run(job, directory, resume=resume, watch=watch)
+
+
+def prepare(
+    source: str, columns: Mapping, data: str | Data | Records, schedule: Schedule, transfer: Transfer,
+    options: Mapping | None = None, progress: pipeline.Progress | None = None,
+) -> Job:  # fmt: skip
+    """A Job that goes on from learned weights; records are read once everything else is known to fit."""
+    known = None
+    if is_model(source):
+        card = ModelDir(source).read_card()
+        name, known = card.architecture, card.input
+        row = card.columns | ({"image": tuple(known["image"])} if "image" in known else {})
+        columns, options = row | dict(columns), card.options | dict(options or {})
+    else:
+        name = source
+    weights = transfer.weights or ("imagenet" if known is None else source)
+    job = train.build(name, columns, data, schedule, options, known)
+    freeze = freezing.schedule(job.model, transfer, schedule.epochs)
+    fresh = set_weights(job, weights)
+    job = train.read(job, progress)
+    probe = fresh and job.task.probed and transfer.recipe == "probe-then-tune"
+    if probe:
+        start_head(job)
+    transfer = replace(transfer, weights=str(weights))
+    return replace(job, transfer=transfer, freeze=freeze, learned=probe or not fresh)
+
+
+def set_weights(job: Job, weights: str) -> bool:
+    """Set what was learned elsewhere; whether the head is new, because it tells other classes apart."""
+    if ModelDir(weights).card.is_file():
+        new = ModelDir(weights).read_card().labels != job.task.labels
+        copy_weights(load(weights), job.model, new_head=new)
+        return new
+    path = published.fetch(published.of(job.architecture, job.columns)) if weights == "imagenet" else weights
+    return load_weights(job.model, path).new_head
+
+
+def start_head(job: Job) -> linear.Linear:
+    """Set the head to the logistic regression on its features: tuning then bends them less (arXiv:2202.10054)."""
+    split, model = job.dataset.splits["train"], job.model
+    found = linear.fit(
+        features.vectors(features.tapped(model), split), job.task.strata(split), len(job.task.labels),
+        seed=job.schedule.seed,
+    )  # fmt: skip
+    model.get_layer(HEAD).set_weights(linear.as_head(found))
+    return found

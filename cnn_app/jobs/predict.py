@@ -1,0 +1,67 @@
+"""An artifact's answers to records whose targets are not known."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import BinaryIO
+
+import numpy as np
+
+from cnn_app.errors import DataError
+from cnn_app.jobs.evaluate import Artifact, opened_as
+from cnn_app.runtimes import Runtime
+from cnn_app.tasks import Task
+from cnn_app.tensors import Arrays
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What was said of one record, or why nothing was."""
+
+    name: str
+    answer: dict | None = None  # as the task gives it
+    outputs: Arrays | None = None  # without a batch axis
+    record: Arrays | None = None  # what the network took
+    error: DataError | None = None
+
+
+def predict(
+    artifact: Artifact, records: str | os.PathLike[str] | np.ndarray | Iterable[str], top: int = 5,
+    stdin: BinaryIO | None = None,
+) -> list[Prediction]:  # fmt: skip
+    """A prediction for each record: files, folders and what else the input reads, or an array of records.
+
+    Records that cannot be read have an `error`; nothing is raised for them.
+    """
+    runtime, task = opened_as(artifact)
+    return list(predictions(runtime, task, records, top, stdin))
+
+
+def predictions(
+    runtime: Runtime, task: Task, records: str | os.PathLike[str] | np.ndarray | Iterable[str], top: int = 5,
+    stdin: BinaryIO | None = None,
+) -> Iterator[Prediction]:  # fmt: skip
+    """`predict`, one after the other."""
+    for name, record in read(task, records, stdin):
+        if isinstance(record, DataError):
+            yield Prediction(name, error=record)
+            continue
+        found = runtime.run({key: np.asarray(array)[None] for key, array in record.items()})
+        outputs = {key: array[0] for key, array in found.items()}
+        yield Prediction(name, task.answer(outputs, top), outputs, record)
+
+
+def read(task: Task, records, stdin: BinaryIO | None) -> Iterator[tuple[str, Arrays | DataError]]:
+    if isinstance(records, np.ndarray):
+        name = next(iter(task.input.specs()))
+        yield from ((str(i), {name: record}) for i, record in enumerate(records))
+        return
+    places = [os.fspath(records)] if isinstance(records, str | os.PathLike) else list(map(os.fspath, records))
+    for name, data in task.input.records(places, stdin or sys.stdin.buffer):
+        try:
+            yield name, data if isinstance(data, DataError) else task.input.load(data, name)
+        except DataError as error:
+            yield name, error

@@ -1,0 +1,96 @@
+"""A recipe carried out: train, export, verify, and hold the result against its acceptance."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from cnn_app import recipe as recipes
+from cnn_app import registry, tasks
+from cnn_app.artifacts import Card, ModelDir
+from cnn_app.data.pipeline import Progress
+from cnn_app.errors import RecipeError, TrainingError, unknown
+from cnn_app.export import run as exporting
+from cnn_app.export.targets import target
+from cnn_app.export.verification import Comparison
+from cnn_app.jobs import finetune
+from cnn_app.jobs import train as training
+from cnn_app.recipe import Recipe
+from cnn_app.training.engine import Watch
+from cnn_app.transfer import transferability
+
+
+@dataclass(frozen=True)
+class Telling:
+    """How a run shows its parts; the default says nothing."""
+
+    reading: Callable[[], AbstractContextManager[Progress | None]] = nullcontext
+    training: Callable[[int], AbstractContextManager[Watch | None]] = lambda epochs: nullcontext()
+    trained: Callable[[ModelDir, Card, tasks.Task], None] = lambda directory, card, task: None
+    exporting: Callable[[], AbstractContextManager[Callable[[Comparison], None]]] = lambda: nullcontext(lambda r: None)
+
+
+def run(
+    recipe: str | os.PathLike[str] | Recipe, store: str | os.PathLike[str] = "saved_models", *,
+    data_dir: str | None = None, resume: bool = False, overwrite: bool = False, telling: Telling | None = None,
+) -> Card | list[dict]:  # fmt: skip
+    """Carry out a recipe into `store`/name: the card of its model, or the rows of its study.
+
+    recipe: a TOML file, or the name of one that comes with cnn-app. data_dir: where TFDS sets lie, if it does not say.
+    Raises TrainingError where the acceptance is not reached.
+    """
+    telling = telling or Telling()
+    recipe = recipe if isinstance(recipe, Recipe) else recipes.find(recipe)
+    if recipe.kind == "study":
+        return study(recipe, Path(store) / recipe.name, data_dir=data_dir, overwrite=overwrite, telling=telling)
+    directory = ModelDir(Path(store) / recipe.name)
+    name, columns = recipe.model["name"], {key: value for key, value in recipe.model.items() if key != "name"}
+    check(recipe, name)
+    directory.check_free(resume=resume, overwrite=overwrite)
+    data = replace(recipe.data, directory=recipe.data.directory or data_dir)
+    with telling.reading() as progress:
+        if recipe.transfer:
+            job = finetune.prepare(name, columns, data, recipe.schedule, recipe.transfer, recipe.task, progress)
+        else:
+            job = training.plan(name, columns, data, recipe.schedule, recipe.task, progress)
+    with telling.training(job.schedule.epochs) as watch:
+        card = training.run(job, directory, resume=resume, watch=watch)
+    telling.trained(directory, card, job.task)
+    if recipe.export:
+        with telling.exporting() as tell, telling.training(recipe.export.qat_epochs) as watch:
+            exporting.export(directory, recipe.export, job.task, job.dataset, tell, watch, force=True)
+    accept(recipe, job.task, card.metrics["test"])
+    return card
+
+
+def check(recipe: Recipe, name: str) -> None:
+    """What is misspelt must not cost a training run."""
+    for wanted in recipe.export.targets if recipe.export else ():
+        target(wanted)
+    if ModelDir(name).card.is_file():
+        return
+    kind = tasks.named(registry.family(name).VARIANTS[name].task)
+    for metric in recipe.acceptance:
+        if metric not in kind.titles:
+            raise unknown("metric of [acceptance]", metric, kind.titles, RecipeError)
+
+
+def accept(recipe: Recipe, task: tasks.Task, metrics: dict) -> None:
+    """Raise TrainingError for a metric that is not reached."""
+    for name, wanted in recipe.acceptance.items():
+        lower = f"-{name}" in task.monitor
+        if metrics[name] > wanted if lower else metrics[name] < wanted:
+            raise TrainingError(f"{recipe.name} reached test {task.titles[name]} {metrics[name]:.4f}; its recipe asks "
+                                f"for {wanted}")  # fmt: skip
+
+
+def study(recipe: Recipe, directory: Path, *, data_dir: str | None, overwrite: bool, telling: Telling) -> list[dict]:
+    """Run the cells of a transferability study that are not there yet."""
+    if overwrite and (directory / "study.json").is_file():
+        shutil.rmtree(directory)
+    with telling.reading() as progress:
+        return transferability.run(recipe, directory, data_dir, progress)

@@ -1,0 +1,211 @@
+"""The main job's first half: data and a network in, a model directory with card, history and curves out."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+
+import keras
+
+from cnn_app import heads, registry, tasks
+from cnn_app.artifacts import Card, ModelDir, sha256
+from cnn_app.data import Records, pipeline
+from cnn_app.data.dataset import SPLITS, Dataset
+from cnn_app.errors import TrainingError
+from cnn_app.jobs import sources
+from cnn_app.recipe import Data, Schedule, Transfer
+from cnn_app.runtimes import open_model
+from cnn_app.runtimes.keras_model import card_about, save
+from cnn_app.tasks import Task
+from cnn_app.training import engine, records
+from cnn_app.training.freeze_schedule import FreezeSchedule, constant
+
+
+@dataclass(frozen=True)
+class Job:
+    """A network, its data as it takes them, and how it will be trained: what is known before the first step."""
+
+    architecture: str
+    columns: dict
+    model: keras.Model
+    task: Task
+    dataset: Dataset
+    data: Data
+    schedule: Schedule
+    transfer: Transfer | None = None
+    freeze: FreezeSchedule = field(default_factory=FreezeSchedule)
+    learned: bool = False  # whether the model knows its task before the first step
+
+    @property
+    def steps_per_epoch(self) -> int:
+        return pipeline.steps_per_epoch(self.dataset.splits["train"], self.schedule.batch)
+
+    @property
+    def recipe(self) -> dict:
+        """How it is trained."""
+        return asdict(self.schedule) | ({"transfer": asdict(self.transfer)} if self.transfer else {})
+
+    @property
+    def settings(self) -> dict:
+        """What decides the result, as JSON gives it back: two jobs with equal settings are the same run."""
+        options = tasks.facts(self.task)["options"]
+        settings = {"network": self.architecture, "columns": self.columns, "data": self.dataset.fingerprint()}
+        settings |= {"task": options} if options else {}
+        return json.loads(json.dumps(settings | self.recipe))
+
+
+def train(
+    name: str, data: str | Data | Records, out: str | os.PathLike[str], *, columns: Mapping | None = None,
+    task: Mapping | None = None, schedule: Schedule | None = None, resume: bool = False, overwrite: bool = False,
+    watch: engine.Watch | None = None, progress: pipeline.Progress | None = None,
+) -> Card:  # fmt: skip
+    """Train the network `name` from random weights into the model directory `out`; its card is returned.
+
+    data: digits, shapes, tfds:NAME, a folder, `recipe.Data` with more to say, or arrays by `data.arrays`.
+    columns: of the network's row, such as {"width": 0.5, "image": (96, 96, 3)}. task: options of the network's task.
+    Raises TrainingError where `out` holds a model already and neither `resume` nor `overwrite` is given, DataError and
+    UnknownName for what cannot be used.
+    """
+    directory = ModelDir(out)
+    directory.check_free(resume=resume, overwrite=overwrite)
+    job = plan(name, columns or {}, data, schedule or Schedule(), task, progress)
+    return run(job, directory, resume=resume, watch=watch)
+
+
+def plan(
+    name: str, columns: Mapping, data: str | Data | Records, schedule: Schedule, options: Mapping | None = None,
+    progress: pipeline.Progress | None = None,
+) -> Job:  # fmt: skip
+    """Load the data and build network `name` for it, from the schedule's seed. Records are read last."""
+    job = build(name, columns, data, schedule, options)
+    return read(job, progress)
+
+
+def build(
+    name: str, columns: Mapping, data: str | Data | Records, schedule: Schedule, options: Mapping | None = None,
+    known: Mapping | None = None,
+) -> Job:  # fmt: skip
+    """A job whose records are not read yet: what is wrong with names, columns and folders is told at once.
+
+    known: facts of the input of a model that is trained further, such as its vocabulary.
+    """
+    columns = dict(columns)
+    row = registry.spec(name, **columns)
+    task, data = tasks.of_row(row, options or {}, known or {}), sources.data_of(data)
+    check_augmentations(task, schedule)
+    dataset = sources.load(task, data)
+    task = tasks.fitted(task, dataset, columns)
+    columns |= task.columns()
+    keras.utils.set_random_seed(schedule.seed)
+    model = heads.build(name, columns)
+    return Job(name, columns, model, task, dataset, sources.told(data), schedule, freeze=constant(model))
+
+
+def read(job: Job, progress: pipeline.Progress | None = None) -> Job:
+    """The job with the records of all its splits as the network takes them."""
+    dataset = sources.prepared(job.task, job.dataset, job.data, progress)
+    for name in SPLITS:  # a bad record of test is told before hours of training, not after
+        dataset.splits[name]
+    return replace(job, dataset=dataset)
+
+
+def check_augmentations(task: Task, schedule: Schedule) -> None:
+    known = task.augmentations
+    for name in schedule.augment:
+        if name not in known:
+            raise TrainingError(f"{task.input.plural} for {task.name} cannot be changed by {name!r}; known: "
+                                f"{', '.join(known) or 'nothing, use --augment none'}")  # fmt: skip
+
+
+def run(job: Job, directory: ModelDir, *, resume: bool = False, watch: engine.Watch | None = None) -> Card:
+    """Train, keep the best checkpoint, measure it on the test split, and write the card."""
+    state = _Kept(job, directory, resume)
+    position = engine.train(job.model, job.task, job.dataset, job.schedule, directory, job.settings, state.keep,
+                            freeze=job.freeze, learned=job.learned, resume=resume, watch=watch)  # fmt: skip
+    report = engine.measure(job.task, open_model(directory.path), job.dataset.splits["test"])
+    card = replace(state.card, metrics=state.card.metrics | {"test": report.metrics})
+    directory.write_card(card)
+    title = f"{job.architecture} on {job.dataset.source}: test {summary(job.task, report.metrics)}"
+    records.draw_curves(directory, position.history, position.best_epoch, job.task, title)
+    shutil.rmtree(directory.training, ignore_errors=True)
+    return card
+
+
+class _Kept:
+    """The model directory's state while a run goes on: model and card are replaced together, exports retired."""
+
+    def __init__(self, job: Job, directory: ModelDir, resume: bool):
+        self.directory = directory
+        known = tasks.facts(job.task)
+        self.card = Card(
+            architecture=job.architecture,
+            columns=job.columns,
+            labels=job.task.labels,
+            task=known["task"],
+            input=known["input"],
+            options=known["options"],
+            data=asdict(job.data)
+            | {
+                "fingerprint": job.dataset.fingerprint(),
+                "counts": job.dataset.counts(),
+                "skipped": len(job.dataset.skipped),
+            },
+            recipe=job.recipe,
+            versions=records.versions(),
+        )
+        self.fresh = not resume
+        self.monitor = [name.removeprefix("-") for name in job.task.monitor]
+        if resume and directory.card.exists():
+            kept = directory.read_card()
+            self.card = replace(self.card, metrics=kept.metrics, digests=kept.digests, other=kept.other)
+
+    def keep(self, model: keras.Model, row: dict) -> None:
+        if self.fresh:
+            self.directory.retire_exports()
+            self.fresh = False
+        save(model, self.directory.model, card_about(self.card, self.directory.name))
+        metrics = {"val": {name: row[f"val_{name}"] for name in self.monitor}, "epoch": row["epoch"]}
+        self.card = replace(self.card, metrics=metrics, digests={"model.keras": sha256(self.directory.model)})
+        self.directory.write_card(self.card)
+
+
+def summary(task: Task, metrics: Mapping) -> str:
+    """Metrics in a line: top-1 0.9855, top-5 1.0000 of 276."""
+    shown = (f"{task.titles[name]} {metrics[name]:.4f}" for name in task.titles if name in metrics and name != "loss")
+    return f"{', '.join(shown)} of {metrics['n']:,}"
+
+
+def dry_run(job: Job) -> dict:
+    """One training step and one validation batch, nothing written: what a run would be."""
+    train_split = job.dataset.splits["train"]
+    stepper = engine.stepper(job.model, job.task, train_split, job.schedule, job.freeze)
+    inputs, targets = next(engine.batches(job.task, train_split, job.schedule, epoch=0))
+    logs = stepper.train(inputs, targets, job.schedule.lr)
+    job.model.predict_on_batch(next(pipeline.arrays(job.dataset.splits["val"], job.schedule.batch))[0])
+    return {
+        "network": job.architecture,
+        "parameters": job.model.count_params(),
+        "input": tasks.facts(job.task)["input"],
+        "classes": len(job.task.labels),
+        "records": job.dataset.counts(),
+        "skipped": list(job.dataset.skipped),
+        "steps_per_epoch": job.steps_per_epoch,
+        "steps": job.steps_per_epoch * job.schedule.epochs,
+        "first_loss": logs["loss"],
+    }
+
+
+def memorise(job: Job, watch: engine.Watch | None = None) -> dict:
+    """Learn one batch only, or say that it could not be done."""
+    logs = engine.memorise(job.model, job.task, job.dataset, job.schedule, job.freeze, watch)
+    metric = job.task.batch_metrics[0]
+    if logs[metric] < job.task.memorised:
+        raise TrainingError(
+            f"{job.architecture} did not memorise {logs['n']} {job.task.input.plural} in {logs['steps']} steps: "
+            f"{job.task.titles[metric]} {logs[metric]:.3f}, loss {logs['loss']:.3g}; try another --lr, or look at the "
+            "data"
+        )
+    return logs
