@@ -16,7 +16,7 @@ from cnn_app.errors import ModelError, unknown
 if TYPE_CHECKING:
     import keras
 
-HEADS = ("classification",)
+HEADS = ("classification", "segmentation")
 
 
 def build(name: str, columns: dict, head: str | None = None) -> keras.Model:

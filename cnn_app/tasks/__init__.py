@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from cnn_app.recipe import Data, Schedule
     from cnn_app.tensors import Arrays, Spec
 
-TASKS = ("classification",)
+TASKS = ("classification", "segmentation")
 
 
 class Report(Protocol):

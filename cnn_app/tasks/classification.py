@@ -123,8 +123,8 @@ class Classification:
         """Cross-entropy of smoothed shares, times the weight of the class; auxiliary outputs count for less."""
         import keras
 
-        places = split.targets[TARGET].array
-        weights = class_weights(places, len(self.labels), schedule.class_weights)
+        counts = np.bincount(split.targets[TARGET].array, minlength=len(self.labels))
+        weights = class_weights(counts, schedule.class_weights)
 
         def loss(outputs, targets):
             shares = targets[TARGET]
@@ -251,12 +251,11 @@ def report(probabilities: np.ndarray, places: np.ndarray, labels: Iterable[str])
                   confusion, labels)  # fmt: skip
 
 
-def class_weights(places: np.ndarray, classes: int, kind: str) -> np.ndarray | None:
-    """Weights (classes,) of the loss: "balanced" is n / (classes * records of the class)."""
+def class_weights(counts: np.ndarray, kind: str) -> np.ndarray | None:
+    """Weights (classes,) of the loss: "balanced" is n / (classes * what there is of the class)."""
     if kind == "none":
         return None
-    counts = np.bincount(places.ravel(), minlength=classes)[:classes]
-    return (counts.sum() / (classes * np.maximum(counts, 1))).astype(np.float32)
+    return (counts.sum() / (len(counts) * np.maximum(counts, 1))).astype(np.float32)
 
 
 def in_order(dataset: Dataset, labels: tuple[str, ...], change: Callable[[Column, np.ndarray], Column], target: str):

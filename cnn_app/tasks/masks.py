@@ -1,0 +1,197 @@
+"""Masks: folders of them beside their images, their values, and their pictures."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+
+from cnn_app.artifacts import replacing
+from cnn_app.data.dataset import Column, Dataset, Split, divided
+from cnn_app.data.folder import split_folders
+from cnn_app.errors import DataError
+from cnn_app.inputs import Input
+from cnn_app.inputs.image import file_problem, image_files, relative
+
+IGNORED = 255
+BINARY = ("background", "foreground")  # the classes of masks that are black and white
+VOID = ("void", "ignore", "unlabeled", "unlabelled")  # labels of what does not count
+LABELS = "labels.txt"
+MODES = ("L", "P", "1")  # of Pillow: grey, palette, one bit
+
+
+def load(root: Path, ignore: int, taken: Input) -> Dataset:
+    """images/ and masks/ with files of equal stems, and labels.txt, if there is one, with a label a line."""
+    pairs = {name: _pairs(folder, root) for name, folder in split_folders(root).items()}
+    for images, masks in pairs.values():
+        _check_sizes(images, masks)
+    table, labels = _classes(root, pairs["train"][1], ignore)
+    splits = {name: _split(root, images, masks, table, taken) for name, (images, masks) in pairs.items()}
+    return complete(str(root), labels, splits)
+
+
+def complete(source: str, labels: Sequence[str], splits: dict[str, Split]) -> Dataset:
+    if len(labels) < 2:
+        raise DataError(f"{source} has one class only ({', '.join(labels) or 'none'}); masks need two or more")
+    return Dataset(source, divided(source, splits), tuple(labels))
+
+
+def _pairs(folder: Path, root: Path) -> tuple[list[Path], list[Path]]:
+    """Images and their masks, in the order of names."""
+    parts = [folder / kind for kind in ("images", "masks")]
+    for part in parts:
+        if not part.is_dir():
+            raise DataError(f"{folder} has no {part.name}/; segmentation needs images/ and masks/ with equal names")
+    images, masks = ({path.relative_to(part).with_suffix(""): path for path in image_files(part)} for part in parts)
+    for one, other, what in ((images, masks, "mask"), (masks, images, "image")):
+        if lonely := sorted(set(one) - set(other)):
+            raise DataError(f"{relative(one[lonely[0]], root)} has no {what}; add it or remove the file")
+    if not images:
+        raise DataError(f"{folder}/images is empty; add images, and masks of the same names beside them")
+    return [images[stem] for stem in sorted(images)], [masks[stem] for stem in sorted(images)]
+
+
+def _check_sizes(images: list[Path], masks: list[Path]) -> None:
+    from PIL import Image
+
+    def look(pair) -> str | None:
+        try:
+            sizes = []
+            for path in pair:
+                with Image.open(path) as found:
+                    sizes.append(found.size)
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+            return None  # told when it is read
+        (width, height), (wide, high) = sizes
+        return None if sizes[0] == sizes[1] else (
+            f"{pair[1]} has {wide}x{high} pixels, its image {pair[0].name} {width}x{height}; they must be equal"
+        )  # fmt: skip
+
+    with ThreadPoolExecutor() as pool:
+        problem = next((one for one in pool.map(look, zip(images, masks, strict=True)) if one), None)
+    if problem:
+        raise DataError(problem)
+
+
+def _classes(root: Path, masks: list[Path], ignore: int) -> tuple[np.ndarray, tuple[str, ...]]:
+    """(256,): value -> place of its class, 254 for one that may not be, and the labels."""
+    table = np.full(256, UNKNOWN, np.uint8)
+    table[ignore] = IGNORED
+    file = root / LABELS
+    if file.is_file():
+        names = [line.strip() for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
+        if len(names) > UNKNOWN:
+            raise DataError(f"{file} has {len(names)} labels; masks of bytes hold {UNKNOWN} at most")
+    with ThreadPoolExecutor() as pool:
+        found = set() if file.is_file() else set().union(*pool.map(_values, masks))
+    if not file.is_file() and found <= {0, 255}:
+        table[[0, 255]] = 0, 1
+        return table, BINARY
+    if not file.is_file():
+        names = [str(value) for value in range(max(found - {ignore}, default=0) + 1)]
+    elif len(names) == 2 and set().union(*map(_values, masks[:8])) <= {0, 255}:  # black and white, with names
+        table[[0, 255]] = 0, 1
+        return table, tuple(names)
+    counted = [value for value, name in enumerate(names) if value != ignore and name.lower() not in VOID]
+    table[: len(names)] = IGNORED
+    table[counted] = np.arange(len(counted))
+    return table, tuple(names[value] for value in counted)
+
+
+UNKNOWN = 254
+
+
+def _values(path: Path) -> set[int]:
+    try:
+        return set(np.unique(read(path)).tolist())
+    except (OSError, ValueError, SyntaxError):
+        return set()  # told when it is read
+
+
+def read(path: Path) -> np.ndarray:
+    """The values of a mask, uint8 (h, w): of a palette its places, not its colours."""
+    from PIL import Image
+
+    if problem := file_problem(str(path)):
+        raise ValueError(problem)
+    with Image.open(path) as found:
+        if found.mode not in MODES:
+            raise ValueError(f"it is of mode {found.mode}; masks are PNGs of grey values or a palette, a value a class")
+        return np.asarray(found, np.uint8) * (255 if found.mode == "1" else 1)
+
+
+def _split(root: Path, images: list[Path], masks: list[Path], table: np.ndarray, taken: Input) -> Split:
+    import tensorflow as tf
+
+    def places(i) -> np.ndarray:
+        found = table[read(masks[int(i)])]
+        if (found == UNKNOWN).any():
+            raise ValueError("a value is out of range")
+        return found
+
+    def decoded(i):
+        mask = tf.numpy_function(places, [i], tf.uint8)
+        return tf.ensure_shape(mask, (None, None))
+
+    def fault(i: int) -> str:
+        """Why the mask cannot be used, if it is the mask."""
+        try:
+            values = read(masks[i])
+        except (OSError, ValueError, SyntaxError) as error:
+            return f"its mask {relative(masks[i], root)} cannot be read: {error}"
+        wrong = sorted(set(np.unique(values).tolist()) & set(np.flatnonzero(table == UNKNOWN).tolist()))
+        known = int((table < UNKNOWN).sum())
+        return f"its mask {relative(masks[i], root)} has the value {wrong[0]}, there are {known} classes" if wrong else ""
+
+    names = [relative(path, root) for path in images]
+    return Split(names, taken.raw(list(map(str, images))), {"mask": Column(decoded, fault=fault)})
+
+
+def colours(classes: int) -> np.ndarray:
+    """RGBA of each class, uint8 (classes, 4): the first is see-through, as it mostly is the ground."""
+    from matplotlib import colormaps
+
+    map_ = colormaps["tab10" if classes <= 10 else "tab20" if classes <= 20 else "gist_rainbow"]
+    points = np.arange(classes) if classes <= 20 else np.linspace(0, 1, classes)
+    found = np.round(255 * np.array([map_(point) for point in points])).astype(np.uint8)
+    found[:, 3] = 255
+    if classes == 2:
+        found[0, 3] = 0
+    return found
+
+
+def legend(classes: int) -> list[str]:
+    return [f"#{red:02x}{green:02x}{blue:02x}" for red, green, blue, _ in colours(classes)]
+
+
+def png(mask: np.ndarray, classes: int) -> bytes:
+    """A coloured picture of a mask (h, w)."""
+    from PIL import Image
+
+    out = io.BytesIO()
+    Image.fromarray(colours(classes)[mask]).save(out, "PNG")
+    return out.getvalue()
+
+
+def draw(image: np.ndarray, mask: np.ndarray, labels: Sequence[str], path: Path) -> None:
+    """The image, and beside it the same under its mask, with a legend; a map that is smaller lies in the middle."""
+    from matplotlib.figure import Figure
+    from matplotlib.patches import Patch
+
+    top, left = ((have - keep) // 2 for have, keep in zip(image.shape[:2], mask.shape, strict=True))
+    shown = np.zeros((*image.shape[:2], 4), np.uint8)
+    shown[top : top + mask.shape[0], left : left + mask.shape[1]] = colours(len(labels))[mask]
+    figure = Figure((10, 5.4), layout="constrained")
+    for place, (axes, title) in enumerate(zip(figure.subplots(1, 2), ("image", "found"), strict=True)):
+        axes.imshow(image[..., 0] if image.shape[-1] == 1 else image, cmap="gray", vmin=0, vmax=255)
+        if place:
+            axes.imshow(shown, alpha=0.5, interpolation="nearest")
+        axes.set(title=title, xticks=[], yticks=[])
+    there = np.unique(mask)
+    patches = [Patch(color=legend(len(labels))[i], label=f"{labels[i]} {(mask == i).mean():.1%}") for i in there]
+    figure.legend(handles=patches, loc="outside lower center", ncols=min(6, len(patches)), fontsize=8)
+    with replacing(path) as scratch:
+        figure.savefig(scratch, dpi=110, format="png")

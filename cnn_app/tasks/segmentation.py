@@ -1,0 +1,267 @@
+"""A class for each pixel: logits (N, h, w, classes) against a mask, whose middle they are where nothing is padded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+
+from cnn_app import data as sources
+from cnn_app.data import Records
+from cnn_app.data.dataset import Column, Dataset, Split
+from cnn_app.errors import DataError, RecipeError
+from cnn_app.heads import segmentation as head
+from cnn_app.inputs import Input
+from cnn_app.tasks.classification import class_weights, in_order
+from cnn_app.tensors import Spec
+
+if TYPE_CHECKING:
+    import keras
+
+    from cnn_app.recipe import Data, Schedule
+    from cnn_app.tensors import Arrays
+
+TARGET, OUTPUT = "mask", "probabilities"
+LOSSES = ("cross-entropy", "dice", "both")
+IGNORED = 255  # the place of pixels that do not count
+SMOOTH = 1.0  # pixels added to both sides of Dice's fraction, so that an absent class divides by something
+
+
+@dataclass(frozen=True, kw_only=True)
+class Segmentation:
+    input: Input
+    labels: tuple[str, ...] = ()
+    loss: str = "cross-entropy"
+    ignore: int = IGNORED  # the value in masks of pixels that do not count
+
+    name: ClassVar = "segmentation"
+    monitor: ClassVar = ("mean_iou", "-loss")
+    batch_metrics: ClassVar = ("pixel_accuracy",)
+    titles: ClassVar = {"mean_iou": "mean IoU", "pixel_accuracy": "pixel accuracy", "loss": "loss (nats)"}
+    probed: ClassVar = False
+    memorised: ClassVar = 0.99
+    views: ClassVar = ()
+    augmentations: ClassVar = ("flip", "crop")
+
+    def __post_init__(self):
+        if self.loss not in LOSSES:
+            raise RecipeError(f"the loss of segmentation is one of {', '.join(LOSSES)}, received {self.loss!r}")
+        if type(self.ignore) is not int or not 0 <= self.ignore <= 255:
+            raise RecipeError(f"ignore is a value of a mask, from 0 to 255, received {self.ignore!r}")
+
+    @classmethod
+    def of_specs(cls, taken: Input, outputs: dict[str, Spec]) -> None:
+        """Nothing tells the map of a file that says nothing of itself from any other map."""
+
+    def load(self, data: Data | Records) -> Dataset:
+        """A folder of images/ and masks/, with or without train/ val/ test/ above them; or arrays."""
+        from cnn_app.tasks import masks
+
+        records = sources.named(data)
+        if records is None:
+            return masks.load(Path(data.source), self.ignore, self.input)
+        if any(set(split.targets) != {TARGET} for split in records.splits.values()):
+            raise DataError(f"{data.source} has no masks; give a folder with images/ and masks/")
+        return masks.complete(data.source, records.labels, records.splits)
+
+    def in_order(self, dataset: Dataset, labels: tuple[str, ...]) -> Dataset:
+        def moved(column: Column, place: np.ndarray) -> Column:
+            import tensorflow as tf
+
+            table = np.full(256, IGNORED, np.uint8)
+            table[: len(place)] = place
+            array = None if column.array is None else table[column.array]
+            return Column(lambda i: tf.gather(table, tf.cast(column.read(i), tf.int32)), column.problem, array,
+                          column.fault)  # fmt: skip
+
+        return in_order(dataset, labels, moved, TARGET)
+
+    def converters(self) -> dict[str, tuple[Spec, Callable]]:
+        import tensorflow as tf
+
+        height, width, _ = self.input.shape
+
+        def sized(mask):
+            found = tf.image.resize(mask[..., None], (height, width), method="nearest")
+            return tf.ensure_shape(found[..., 0], (height, width))
+
+        return self.input.converters() | {TARGET: (Spec("uint8", (height, width)), sized)}
+
+    def strata(self, split: Split) -> np.ndarray:
+        return np.zeros(len(split), int)
+
+    def augmented(self, inputs: dict, targets: dict, seed: tuple, names: tuple[str, ...]) -> tuple[dict, dict]:
+        """Image and mask are moved together."""
+        from cnn_app.inputs.augment import moved
+
+        (name, image), *_ = inputs.items()
+        image, mask = moved((image, targets[TARGET]), seed, names)
+        return {name: image}, {TARGET: mask}
+
+    def columns(self) -> dict:
+        return self.input.columns() | {"classes": len(self.labels)}
+
+    def objective(self, schedule: Schedule, split: Split) -> Callable:
+        """Cross-entropy over the pixels that count, times the weight of the class; Dice (arXiv:1606.04797, section 3)."""
+        from keras import ops
+
+        classes, balanced = len(self.labels), schedule.class_weights != "none"
+        weights = class_weights(_counts(split, classes), schedule.class_weights) if balanced else None
+
+        def loss(outputs, targets):
+            logits, mask = outputs, middle(targets[TARGET], outputs.shape[1:3])
+            counted = ops.cast(mask != IGNORED, "float32")
+            shares = ops.one_hot(ops.minimum(ops.cast(mask, "int32"), classes - 1), classes)
+            smooth = schedule.label_smoothing
+            spread = shares * (1 - smooth) + smooth / classes
+            total = 0.0
+            if self.loss != "dice":
+                each = -ops.sum(spread * ops.log_softmax(logits, -1), -1)
+                weight = counted if weights is None else counted * ops.sum(shares * weights, -1)
+                total += ops.sum(each * weight, (1, 2)) / ops.maximum(ops.sum(weight, (1, 2)), 1.0)
+            if self.loss != "cross-entropy":
+                shares, found = shares * counted[..., None], ops.softmax(logits, -1) * counted[..., None]
+                both = ops.sum(shares * found, (1, 2))
+                each = (2 * both + SMOOTH) / (ops.sum(shares, (1, 2)) + ops.sum(found, (1, 2)) + SMOOTH)
+                total += 1 - ops.mean(each, -1)
+            return total
+
+        return loss
+
+    def step_metrics(self, outputs, targets) -> dict:
+        from keras import ops
+
+        mask = ops.cast(middle(targets[TARGET], outputs.shape[1:3]), "int32")
+        counted = ops.cast(mask != IGNORED, "float32")
+        right = ops.cast(ops.cast(ops.argmax(outputs, -1), "int32") == mask, "float32") * counted
+        return {"pixel_accuracy": ops.sum(right, (1, 2)) / ops.maximum(ops.sum(counted, (1, 2)), 1.0)}
+
+    def measure(self, batches: Iterable[tuple[Arrays, Arrays]]) -> Report:
+        """Counts are accumulated over the whole set: mean IoU is not the mean of the images' IoU."""
+        classes = len(self.labels)
+        confusion, loss, records = np.zeros((classes, classes), np.int64), 0.0, 0
+        for outputs, targets in batches:
+            found = outputs[OUTPUT]
+            mask = np.asarray(middle(targets[TARGET], found.shape[1:3])).reshape(-1)
+            counted = mask != IGNORED
+            true, rows = mask[counted].astype(np.int64), found.reshape(-1, classes)[counted]
+            confusion += np.bincount(true * classes + rows.argmax(1), minlength=classes**2).reshape(classes, classes)
+            loss -= float(np.log(np.maximum(rows[np.arange(len(true)), true], 1e-12)).sum())
+            records += len(found)
+        return Report(records, confusion, loss / max(1, int(confusion.sum())), self.labels)
+
+    def deployed(self, model: keras.Model) -> keras.Model:
+        return head.deployed(model)
+
+    def served(self, outputs: dict, table) -> dict:
+        """The places of the most probable classes, uint8 (n, h, w), a coloured PNG of each (n,), and its legend (n, k)."""
+        import tensorflow as tf
+
+        from cnn_app.tasks import masks
+
+        mask = tf.cast(tf.argmax(outputs[OUTPUT], -1), tf.uint8)
+        classes = outputs[OUTPUT].shape[-1]
+        colours = tf.constant(masks.colours(classes))
+        drawn = tf.map_fn(lambda one: tf.io.encode_png(tf.gather(colours, tf.cast(one, tf.int32))), mask,
+                          fn_output_signature=tf.TensorSpec((), tf.string))  # fmt: skip
+        keys = tf.constant([f" {colour}" for colour in masks.legend(classes)])
+        legend = table.lookup(tf.range(classes, dtype=tf.int64)) + keys
+        return {"mask": mask, "overlay_bytes": drawn, "legend": tf.tile(legend[None], [tf.shape(mask)[0], 1])}
+
+    def named(self, outputs: Arrays) -> Arrays:
+        from cnn_app.tasks import masks
+
+        mask = outputs[OUTPUT].argmax(-1).astype(np.uint8)
+        drawn = np.array([masks.png(one, len(self.labels)) for one in mask], object)
+        legend = [f"{label} {colour}" for label, colour in zip(self.labels, masks.legend(len(self.labels)), strict=True)]
+        return {"mask": mask, "overlay_bytes": drawn, "legend": np.array([legend] * len(mask), object)}
+
+    def named_specs(self, outputs: dict[str, Spec]) -> dict[str, Spec]:
+        sides = (outputs[OUTPUT].shape or (None,) * 4)[:3]
+        return {"mask": Spec("uint8", sides), "overlay_bytes": Spec("string", (None,)),
+                "legend": Spec("string", (None, len(self.labels)))}  # fmt: skip
+
+    def agreement(self, found: Arrays, wanted: Arrays) -> float:
+        """The share of pixels that get the same class."""
+        return float((found[OUTPUT].argmax(-1) == wanted[OUTPUT].argmax(-1)).mean())
+
+    def averaged(self, several: list[Arrays]) -> Arrays:
+        return {OUTPUT: np.mean([outputs[OUTPUT] for outputs in several], 0)}
+
+    def reordered(self, outputs: Arrays, places: list[int]) -> Arrays:
+        return {OUTPUT: outputs[OUTPUT][..., places]}
+
+    def answer(self, outputs: Arrays, top: int = 5) -> dict:
+        """{"top": [{"label", "share"}], "mask": places (h, w)}: the classes by their share of the pixels."""
+        mask = outputs[OUTPUT].argmax(-1)
+        shares = np.bincount(mask.reshape(-1), minlength=len(self.labels)) / mask.size
+        order = [i for i in np.argsort(-shares, kind="stable")[:top] if shares[i]]
+        return {"top": [{"label": self.labels[i], "share": float(shares[i])} for i in order], "mask": mask.tolist()}
+
+    def text(self, answer: dict) -> str:
+        return "  ".join(f"{row['label']} {row['share']:.1%}" for row in answer["top"])
+
+    def draw(self, outputs: Arrays, record: Arrays, path: Path) -> None:
+        from cnn_app.tasks import masks
+
+        masks.draw(record["image"], outputs[OUTPUT].argmax(-1), self.labels, path)
+
+    def tensor_metadata(self, schema, labels_file) -> list:
+        """TFLite's TensorMetadata of the output."""
+        scores = schema.TensorMetadataT()
+        scores.name, scores.description = OUTPUT, "One for each label at each place; they sum to one."
+        scores.associatedFiles = [labels_file]
+        return [scores]
+
+
+@dataclass(frozen=True)
+class Report:
+    """How well maps fit masks, over all pixels of n images that count."""
+
+    n: int
+    confusion: np.ndarray  # (true, predicted) pixels
+    loss: float  # mean cross-entropy of a pixel in nats
+    labels: tuple[str, ...]
+
+    @property
+    def iou(self) -> np.ndarray:
+        """(classes,): intersection over union; NaN for a class that is neither there nor found."""
+        inside = np.diag(self.confusion)
+        union = self.confusion.sum(0) + self.confusion.sum(1) - inside
+        return np.where(union > 0, inside / np.maximum(union, 1), np.nan)
+
+    @property
+    def metrics(self) -> dict:
+        right = float(np.diag(self.confusion).sum() / max(1, self.confusion.sum()))
+        return {"mean_iou": float(np.nanmean(self.iou)), "pixel_accuracy": right, "loss": self.loss, "n": self.n}
+
+    def tables(self) -> list[tuple[list[str], list[tuple]]]:
+        shares = self.confusion.sum(1) / max(1, self.confusion.sum())
+        rows = [(label, "" if np.isnan(iou) else f"{iou:.4f}", f"{share:.1%}")
+                for label, iou, share in zip(self.labels, self.iou, shares, strict=True)]  # fmt: skip
+        return [(["class", ">IoU", ">of the pixels"], rows)]
+
+    def as_json(self) -> dict:
+        known = {label: float(iou) for label, iou in zip(self.labels, self.iou, strict=True) if not np.isnan(iou)}
+        return self.metrics | {"iou": known, "confusion": self.confusion.tolist()}
+
+    def draw(self, path: Path) -> None:
+        from cnn_app.tasks.confusion import draw
+
+        draw(self.confusion, self.labels, f"pixels of {self.n:,} images; mean IoU {self.metrics['mean_iou']:.3f}", path)
+
+
+def middle(mask, sides):
+    """The middle of masks (n, H, W), as large as the map of a network that does not pad."""
+    top, left = ((have - keep) // 2 for have, keep in zip(mask.shape[1:3], sides, strict=True))
+    return mask[:, top : top + sides[0], left : left + sides[1]]
+
+
+def _counts(split: Split, classes: int) -> np.ndarray:
+    """Pixels of each class in a prepared split."""
+    column = split.targets[TARGET]
+    masks = [column.array] if column.array is not None else (column.read(i).numpy() for i in range(len(split)))
+    return np.sum([np.bincount(mask.reshape(-1), minlength=256)[:classes] for mask in masks], 0)
