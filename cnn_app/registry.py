@@ -30,6 +30,8 @@ FAMILIES = (
     "mobilenet_v2",
     "shufflenet_v1",
     "shufflenet_v2",
+    "unet",
+    "text_cnn",
 )
 
 

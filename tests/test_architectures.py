@@ -197,6 +197,7 @@ PARITY = {
     ),
     "shufflenet_v2_x0_5": ("shufflenet_v2", {"scale": 0.5}, parity.by_table(parity.SHUFFLENET_V2)),
     "vgg11": ("vgg11", {}, parity.by_table(parity.VGG11)),
+    "own_unet_valid_188": ("unet", {"image": (188, 188, 1)}, parity.by_table(parity.UNET)),
 }
 
 

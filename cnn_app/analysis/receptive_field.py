@@ -1,12 +1,15 @@
-"""Which input pixels each feature map sees, from the graph alone.
+"""Which input pixels each feature map sees, from the graph alone; of sentences, which words.
 
 Position i of a map sees the pixels from stride * i + first to stride * i + last along one side (Araujo, Norris, Sim:
 Computing Receptive Fields of Convolutional Neural Networks, Distill 2019). Branches that meet are united. The
 receptive field is last - first + 1; zeros that were padded count.
+
+Behind an upsampling, positions differ in what they see: first and last are those that hold for all of them.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 import keras
@@ -19,16 +22,17 @@ from cnn_app.layers import GroupedConv2D, PadShortcut, TableConv2D
 class View:
     """What a position sees; `size` is None once it sees the whole image."""
 
-    stride: int = 1
-    first: int = 0
-    last: int | None = 0
+    stride: float = 1  # less than 1 where a map is larger than the image
+    first: float = 0
+    last: float | None = 0
 
     @property
     def size(self) -> int | None:
-        return None if self.last is None else self.last - self.first + 1
+        return None if self.last is None else math.floor(self.last - self.first) + 1
 
 
 WHOLE = View(last=None)
+GLOBAL = (layers.GlobalAveragePooling2D, layers.GlobalMaxPooling2D, layers.GlobalMaxPooling1D)
 
 
 def views(model: keras.Model) -> dict[str, View]:
@@ -57,25 +61,52 @@ def _through(layer: keras.Layer, view: View) -> View:
     """The view behind `layer`, given the one in front of it."""
     outputs = keras.tree.flatten(layer.output)
     flattened = len(getattr(layer.input, "shape", ())) == 4 and len(outputs[0].shape) < 4
-    if flattened or isinstance(layer, (layers.GlobalAveragePooling2D, layers.GlobalMaxPooling2D)):
+    if flattened or isinstance(layer, GLOBAL):
         return WHOLE
     if isinstance(layer, PadShortcut):
         return replace(view, stride=view.stride * layer.stride)
+    if isinstance(layer, (layers.Conv2DTranspose, layers.UpSampling2D)):
+        return _finer(view, *_transposed_window(layer))
     kernel, stride, dilation, before = _window(layer)
     first = view.first - view.stride * before
     last = None if view.last is None else view.last + view.stride * ((kernel - 1) * dilation - before)
     return View(view.stride * stride, first, last)
 
 
+def _finer(view: View, kernel: int, stride: int, before: int) -> View:
+    """Behind a transposed window: output o sees the inputs i of stride * i - before <= o < stride * i - before + kernel.
+
+    It is a window of stride 1 over the inputs with zeros between them.
+    """
+    step = view.stride // stride if view.stride % stride == 0 else view.stride / stride
+    last = None if view.last is None else view.last + step * before
+    return View(step, view.first - step * (kernel - 1 - before), last)
+
+
+def _transposed_window(layer: keras.Layer) -> tuple[int, int, int]:
+    """(kernel, stride, positions cut off in front) along the height."""
+    if isinstance(layer, layers.UpSampling2D):
+        factor = layer.size[0]
+        if layer.interpolation == "nearest":
+            return factor, factor, 0
+        kernel = 2 * factor - factor % 2  # bilinear, between the middles of pixels
+        return kernel, factor, (kernel - factor) // 2
+    kernel, stride = layer.kernel_size[0], layer.strides[0]
+    reach = (kernel - 1) * layer.dilation_rate[0] + 1
+    return reach, stride, max(0, reach - stride) // 2 if layer.padding == "same" else 0
+
+
 def _window(layer: keras.Layer) -> tuple[int, int, int, int]:
-    """(kernel, stride, dilation, zeros in front) along the height."""
+    """(kernel, stride, dilation, zeros in front) along the height, or along a sentence."""
     if isinstance(layer, layers.ZeroPadding2D):
         return 1, 1, 1, layer.padding[0][0]
+    if isinstance(layer, layers.Cropping2D):
+        return 1, 1, 1, -layer.cropping[0][0]
     if isinstance(layer, GroupedConv2D):
         kernel, stride, dilation = layer.kernel_size, layer.strides, layer.dilation
     elif isinstance(layer, TableConv2D):
         kernel, stride, dilation = layer.kernel_size, layer.strides, 1
-    elif isinstance(layer, (layers.Conv2D, layers.DepthwiseConv2D)):
+    elif isinstance(layer, (layers.Conv1D, layers.Conv2D, layers.DepthwiseConv2D)):
         kernel, stride, dilation = layer.kernel_size[0], layer.strides[0], layer.dilation_rate[0]
     elif isinstance(layer, (layers.MaxPooling2D, layers.AveragePooling2D)):
         kernel, stride, dilation = layer.pool_size[0], layer.strides[0], 1
