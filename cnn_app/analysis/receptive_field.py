@@ -2,15 +2,14 @@
 
 Position i of a map sees the pixels from stride * i + first to stride * i + last along one side (Araujo, Norris, Sim:
 Computing Receptive Fields of Convolutional Neural Networks, Distill 2019). Branches that meet are united. The
-receptive field is last - first + 1; zeros that were padded count.
-
-Behind an upsampling, positions differ in what they see: first and last are those that hold for all of them.
+receptive field is last - first + 1; zeros that were padded count. Behind an upsampling, neighbours differ in first and
+last, and a map has them for several positions, after which they repeat.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import keras
 from keras import layers
@@ -20,18 +19,31 @@ from cnn_app.layers import GroupedConv2D, PadShortcut, TableConv2D
 
 @dataclass(frozen=True)
 class View:
-    """What a position sees; `size` is None once it sees the whole image."""
+    """What positions see: the first from windows[0], a (first, last), and so on; after the last `advance` further."""
 
-    stride: float = 1  # less than 1 where a map is larger than the image
-    first: float = 0
-    last: float | None = 0
+    advance: int = 1
+    windows: tuple[tuple[int, int], ...] | None = ((0, 0),)  # None: the whole image
 
     @property
     def size(self) -> int | None:
-        return None if self.last is None else math.floor(self.last - self.first) + 1
+        """Pixels along a side, at the positions that see most; None for all of them."""
+        return None if self.windows is None else max(last - first + 1 for first, last in self.windows)
+
+    @property
+    def stride(self) -> float:
+        """Pixels between neighbours; less than 1 in a map that is larger than the image."""
+        count = 1 if self.windows is None else len(self.windows)
+        return self.advance / count if self.advance % count else self.advance // count
+
+    def at(self, position: int) -> tuple[int, int]:
+        """The first and the last pixel that `position` sees."""
+        assert self.windows is not None
+        times, place = divmod(position, len(self.windows))
+        first, last = self.windows[place]
+        return first + times * self.advance, last + times * self.advance
 
 
-WHOLE = View(last=None)
+WHOLE = View(windows=None)
 GLOBAL = (layers.GlobalAveragePooling2D, layers.GlobalMaxPooling2D, layers.GlobalMaxPooling1D)
 
 
@@ -49,38 +61,50 @@ def views(model: keras.Model) -> dict[str, View]:
 
 def _united(inputs: list[View]) -> View:
     """What a sum or concatenation sees; a gate over the whole image makes that the whole image."""
-    if not inputs:
-        return View()
-    stride = max(view.stride for view in inputs)
-    if any(view.last is None or view.stride != stride for view in inputs):
-        return View(stride, last=None)
-    return View(stride, min(view.first for view in inputs), max(view.last for view in inputs))
+    if len(inputs) < 2:
+        return inputs[0] if inputs else View()
+    if any(view.windows is None for view in inputs) or len({view.stride for view in inputs}) > 1:
+        return WHOLE
+    count = math.lcm(*(len(view.windows) for view in inputs))
+    seen = [[view.at(i) for view in inputs] for i in range(count)]
+    windows = [(min(first for first, _ in each), max(last for _, last in each)) for each in seen]
+    return _shortest(inputs[0].advance * count // len(inputs[0].windows), windows)
 
 
 def _through(layer: keras.Layer, view: View) -> View:
     """The view behind `layer`, given the one in front of it."""
     outputs = keras.tree.flatten(layer.output)
     flattened = len(getattr(layer.input, "shape", ())) == 4 and len(outputs[0].shape) < 4
-    if flattened or isinstance(layer, GLOBAL):
+    if view.windows is None or flattened or isinstance(layer, GLOBAL):
         return WHOLE
-    if isinstance(layer, PadShortcut):
-        return replace(view, stride=view.stride * layer.stride)
     if isinstance(layer, (layers.Conv2DTranspose, layers.UpSampling2D)):
         return _finer(view, *_transposed_window(layer))
-    kernel, stride, dilation, before = _window(layer)
-    first = view.first - view.stride * before
-    last = None if view.last is None else view.last + view.stride * ((kernel - 1) * dilation - before)
-    return View(view.stride * stride, first, last)
+    return _coarser(view, *_window(layer))
+
+
+def _coarser(view: View, kernel: int, stride: int, dilation: int, before: int) -> View:
+    """Behind a window: output o sees the inputs from stride * o - before on."""
+    count = len(view.windows) // math.gcd(len(view.windows), stride)
+    starts = [stride * o - before for o in range(count)]
+    windows = [(view.at(i)[0], view.at(i + (kernel - 1) * dilation)[1]) for i in starts]
+    return _shortest(view.advance * count * stride // len(view.windows), windows)
 
 
 def _finer(view: View, kernel: int, stride: int, before: int) -> View:
-    """Behind a transposed window: output o sees the inputs i of stride * i - before <= o < stride * i - before + kernel.
+    """Behind a transposed window: input i gives something to the `kernel` outputs from stride * i - before on."""
+    ends = [o + before for o in range(stride * len(view.windows))]
+    windows = [(view.at(-((kernel - 1 - end) // stride))[0], view.at(end // stride)[1]) for end in ends]
+    return _shortest(view.advance, windows)
 
-    It is a window of stride 1 over the inputs with zeros between them.
-    """
-    step = view.stride // stride if view.stride % stride == 0 else view.stride / stride
-    last = None if view.last is None else view.last + step * before
-    return View(step, view.first - step * (kernel - 1 - before), last)
+
+def _shortest(advance: int, windows: list[tuple[int, int]]) -> View:
+    """The view with as few windows as repeat."""
+    for count in range(1, len(windows) + 1):
+        step, rest = divmod(advance * count, len(windows))
+        short = View(step, tuple(windows[:count]))
+        if len(windows) % count == 0 and not rest and all(short.at(i) == window for i, window in enumerate(windows)):
+            return short
+    raise AssertionError("all windows repeat after all of them")
 
 
 def _transposed_window(layer: keras.Layer) -> tuple[int, int, int]:
@@ -98,6 +122,8 @@ def _transposed_window(layer: keras.Layer) -> tuple[int, int, int]:
 
 def _window(layer: keras.Layer) -> tuple[int, int, int, int]:
     """(kernel, stride, dilation, zeros in front) along the height, or along a sentence."""
+    if isinstance(layer, PadShortcut):
+        return 1, layer.stride, 1, 0
     if isinstance(layer, layers.ZeroPadding2D):
         return 1, 1, 1, layer.padding[0][0]
     if isinstance(layer, layers.Cropping2D):

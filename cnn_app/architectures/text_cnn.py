@@ -20,7 +20,12 @@ from cnn_app.architectures.blocks import token_input
 from cnn_app.layers import WordTable
 from cnn_app.registry import Variant
 
-EMBEDDINGS = {"rand": ("learned",), "static": ("fixed",), "nonstatic": ("learned",), "multichannel": ("fixed", "learned")}  # fmt: skip
+EMBEDDINGS = {  # which tables a sentence is read from
+    "rand": ("learned",),
+    "static": ("fixed",),
+    "nonstatic": ("learned",),
+    "multichannel": ("fixed", "learned"),
+}
 
 
 @dataclass(frozen=True, kw_only=True)

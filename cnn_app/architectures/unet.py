@@ -3,7 +3,8 @@
 Ronneberger, Fischer, Brox, arXiv:1505.04597, Figure 1: pairs of 3x3 convolutions, 2x2 pools, twice the channels behind
 a pool, 2x2 up-convolutions to half of them. Nothing is padded: 572x572 pixels give 388x388 labels, those in the middle.
 As in the authors' Caffe network, dropout stands behind the last two stages of the contracting path, in front of the
-copy across. Weights start as in section 3; behind an up-convolution there is no ReLU, as in the figure and unlike there.
+copy across; unlike there, and as in the figure, an up-convolution has no ReLU. Weights start as section 3 says, but
+cut off at two deviations.
 
 By columns: `padding="same"` gives a label for each pixel; `up="upconv"` doubles the map by its nearest neighbours and
 convolves 2x2, as the text says, where "deconv" is the transposed convolution of the authors' network; `batch_norm`
@@ -117,7 +118,7 @@ def expand(x, across, spec: UNet, level, *, name):
 
 def up_convolve(x, spec: UNet, width, *, name):
     """Twice the height and width."""
-    if spec.up == "deconv":
+    if spec.up == "deconv":  # either way an int8 file runs in one XNNPACK delegate
         return layers.Conv2DTranspose(width, 2, 2, kernel_initializer="he_normal", name=f"{name}_up")(x)
     x = NearestUpSampling2D(2, name=f"{name}_nearest")(x)
     return layers.Conv2D(width, 2, padding="same", kernel_initializer="he_normal", name=f"{name}_up")(x)
