@@ -30,6 +30,8 @@ FAMILIES = (
     "mobilenet_v2",
     "shufflenet_v1",
     "shufflenet_v2",
+    "unet",
+    "text_cnn",
 )
 
 
@@ -123,7 +125,7 @@ def _is_a(value, kind) -> bool:
         kinds = typing.get_args(kind)
         if not isinstance(value, tuple | list):
             return False
-        if kinds[-1] is Ellipsis:
+        if kinds[-1:] == (Ellipsis,):
             return all(_is_a(item, kinds[0]) for item in value)
         return len(value) == len(kinds) and all(map(_is_a, value, kinds))
     if kind is type(None):
@@ -139,6 +141,6 @@ def _told(kind) -> str:
         return " or ".join(map(_told, typing.get_args(kind)))
     if typing.get_origin(kind) is tuple:
         kinds = typing.get_args(kind)
-        return "a list" if kinds[-1] is Ellipsis else f"a list of {len(kinds)}"
+        return "a list" if kinds[-1:] == (Ellipsis,) else f"a list of {len(kinds)}"
     names = {type(None): "nothing", bool: "true or false", int: "a whole number", float: "a number", str: "a word"}
     return names.get(kind, getattr(kind, "__name__", str(kind)))

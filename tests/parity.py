@@ -44,6 +44,13 @@ VGG11 = (
          strict=True),
     *zip((rf"classifier\.{i}" for i in (0, 3, 6)), ("fc6", "fc7", "logits"), strict=True),
 )  # fmt: skip
+UNET_STAGES = (("d", "down1 down2 down3 down4 bottom"), ("c", "up4 up3 up2 up1"))
+UNET = (
+    *((rf"{path}\.{i}\.{2 * place}", f"{stage}_{'ab'[place]}_conv")
+      for path, stages in UNET_STAGES for i, stage in enumerate(stages.split()) for place in (0, 1)),
+    *((rf"u\.{i}", f"up{4 - i}_up") for i in range(4)),
+    ("out", "logits"),
+)  # fmt: skip
 BATCH_NORM = ("weight", "bias", "running_mean", "running_var")
 
 
@@ -57,7 +64,9 @@ def case(name: str):
             if f"sd/{key}" in stored:
                 state[key] = stored[f"sd/{key}"]
             else:
-                state[key] = uniform(key, seed, shape) * np.float64(math.sqrt(6 / math.prod(shape[1:])))
+                transposed = key.startswith(tuple(meta.get("convtranspose", ())))
+                fan_in = math.prod(shape) // shape[1 if transposed else 0]
+                state[key] = uniform(key, seed, shape) * np.float64(math.sqrt(6 / fan_in))
         shape = meta["input_shape"]
         inputs = (
             stored["input"]

@@ -19,6 +19,7 @@ from cnn_app.errors import ModelError, UnknownName
 
 FAMILY = {row["id"]: row for row in json.loads((Path(__file__).parent / "golden" / "family.json").read_text())}
 NAMES = registry.names()
+CLASSIFIERS = [name for name in registry.names(task="classification") if registry.spec(name).input == "image"]
 SMALL = {"image": (64, 64, 3), "classes": 7}
 
 
@@ -79,7 +80,21 @@ def golden_cases():
             cases[name] = ("shufflenet_v1", columns | ({"stem": int(part[-1])} if "conv1" in part else {}))
         if name.startswith("shufflenet_v2"):
             cases[name] = ("shufflenet_v2", {"scale": float(part[2][:-1])})
+        if name.startswith("unet"):
+            cases[name] = ("unet", unet_columns(name))
     return cases
+
+
+def unet_columns(name):
+    """unet_same_bn_1ch_2cls_256, unet_valid_572_upconv"""
+    part = name.split("_")
+    if part[1] == "valid":
+        return {"up": "upconv"} if part[3] == "upconv" else {}
+    side = 576 if "576" in part else 256
+    classes = next((int(word.removesuffix("cls")) for word in part if word.endswith("cls")), 2)
+    columns = {"padding": "same", "image": (side, side, 3 if "rgb" in part else 1), "classes": classes}
+    columns |= {"up": "upconv"} if "upconv" in part else {}
+    return columns | ({"batch_norm": True, "conv_bias": "nobias" not in name} if "bn" in part else {})
 
 
 GOLDEN = golden_cases()
@@ -143,7 +158,7 @@ def test_googlenet_has_auxiliary_classifiers_for_training(columns):
 
 
 def test_every_variant_has_a_golden_number():
-    counted_by_hand = {"perceptron", "neocognitron"}
+    counted_by_hand = {"perceptron", "neocognitron", *registry.names("text_cnn*")}
     assert {name for name, _ in GOLDEN.values()} | counted_by_hand == set(NAMES)
 
 
@@ -197,6 +212,7 @@ PARITY = {
     ),
     "shufflenet_v2_x0_5": ("shufflenet_v2", {"scale": 0.5}, parity.by_table(parity.SHUFFLENET_V2)),
     "vgg11": ("vgg11", {}, parity.by_table(parity.VGG11)),
+    "own_unet_valid_188": ("unet", {"image": (188, 188, 1)}, parity.by_table(parity.UNET)),
 }
 
 
@@ -208,7 +224,8 @@ def test_logits_equal_pytorch(golden):
     state, inputs, logits = parity.case(golden)
     model = cnn_app.create_model(name, pixel_mean=0.0, pixel_std=1.0, **columns)
     parity.fill(model, state, place)
-    np.testing.assert_allclose(model.predict_on_batch(inputs.transpose(0, 2, 3, 1)), logits, atol=1e-4)
+    expected = logits.transpose(0, 2, 3, 1) if logits.ndim == 4 else logits
+    np.testing.assert_allclose(model.predict_on_batch(inputs.transpose(0, 2, 3, 1)), expected, atol=1e-4)
 
 
 SIBLINGS = (
@@ -228,7 +245,7 @@ SIBLINGS = (
 )  # others stand for them by default
 
 
-@pytest.mark.parametrize("name", [pytest.param(name, marks=slow_if(name, SIBLINGS)) for name in NAMES])
+@pytest.mark.parametrize("name", [pytest.param(name, marks=slow_if(name, SIBLINGS)) for name in CLASSIFIERS])
 def test_forward_pass_save_and_reload(name, tmp_path):
     """uint8 and float pixels give the same finite logits, also after a round trip through a file."""
     image = registry.spec(name).image

@@ -9,11 +9,14 @@ import numpy as np
 import pytest
 
 import cnn_app
+from cnn_app import registry
 
 NETWORKS = {
     "shufflenet_v1": {"scale": 0.5},
     "resnext50_32x4d": {"depths": (1, 1, 1, 1)},
     "mobilenet_v2": {"width": 0.35},
+    "unet": {"width": 4, "padding": "same", "up": "upconv"},
+    "text_cnn_multichannel": {"words": 99, "width": 20},
 }
 SCRIPT = """
 import sys, keras, numpy as np, cnn_app
@@ -27,10 +30,12 @@ np.save(sys.argv[2], np.asarray(model.predict_on_batch(np.load(sys.argv[3]))))
 @pytest.mark.skipif(importlib.util.find_spec("jax") is None, reason="needs the extra [jax]")
 @pytest.mark.parametrize("name", NETWORKS)
 def test_jax_gives_the_same_logits(name, tmp_path):
-    model = cnn_app.create_model(name, image=(64, 64, 3), classes=5, **NETWORKS[name])
-    pixels = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3)).astype(np.uint8)
+    image = {"image": (64, 64, 3)} if registry.spec(name).input == "image" else {}
+    model = cnn_app.create_model(name, classes=5, **image, **NETWORKS[name])
+    values = np.random.default_rng(0).integers(0, 256 if image else 99, (2, *model.input_shape[1:]))
+    values = values.astype(np.uint8 if image else np.int32)
     model.save(tmp_path / "model.keras")
-    np.save(tmp_path / "pixels.npy", pixels)
-    files = [str(tmp_path / file) for file in ("model.keras", "logits.npy", "pixels.npy")]
+    np.save(tmp_path / "inputs.npy", values)
+    files = [str(tmp_path / file) for file in ("model.keras", "logits.npy", "inputs.npy")]
     subprocess.run([sys.executable, "-c", SCRIPT, *files], check=True, env=os.environ | {"KERAS_BACKEND": "jax"})
-    np.testing.assert_allclose(np.load(tmp_path / "logits.npy"), model.predict_on_batch(pixels), atol=1e-4)
+    np.testing.assert_allclose(np.load(tmp_path / "logits.npy"), model.predict_on_batch(values), atol=1e-4)

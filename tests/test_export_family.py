@@ -1,4 +1,4 @@
-"""Every mobile variant in the phone's fast path, and every classification family in every target."""
+"""Every mobile variant in the phone's fast path, and every family that sees images in every target."""
 
 from importlib import import_module
 
@@ -24,6 +24,7 @@ MOBILE = [
     ("mobilenet_v2", {"output_stride": 16}),
     ("mobilenet_v1", {"image": (160, 128, 1)}),
     ("resnet20", {}),
+    *(("unet", {"image": (128, 128, 3), "width": 8, "padding": "same", "up": up}) for up in ("deconv", "upconv")),
 ]
 QUICK = (("mobilenet_v2", {"width": 1.0}), ("shufflenet_v1", {"groups": 3}), ("resnet20", {}))
 FAMILIES = {
@@ -33,6 +34,7 @@ FAMILIES = {
     "resnext50_32x4d": {"image": (64, 64, 3)}, "seresnet50": {"image": (64, 64, 3)},
     "mobilenet_v1": {"image": (64, 64, 3)}, "mobilenet_v2": {"image": (64, 64, 3)},
     "shufflenet_v1": {"image": (64, 64, 3)}, "shufflenet_v2": {"image": (64, 64, 3)},
+    "unet": {"image": (64, 64, 3), "width": 8, "padding": "same", "batch_norm": True},
 }  # fmt: skip
 MAX_DIFFERENCE = {"float32": 1e-4, "float16": 0.02, "int8": 0.3, "int16": 0.3}  # random deep networks
 

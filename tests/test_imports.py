@@ -15,7 +15,7 @@ LAYERS = [
     {"registry", "recipe", "artifacts"},
     {"layers"},
     {"architectures"},
-    {"tasks", "heads", "data"},
+    {"tasks", "heads", "data", "inputs"},
     {"runtimes"},
     {"evaluation", "training", "transfer", "export", "delivery", "serving", "analysis"},
     {"doctor"},

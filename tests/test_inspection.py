@@ -5,14 +5,16 @@ import re
 from pathlib import Path
 
 import keras
+import numpy as np
 import pytest
 from click.testing import CliRunner
 from keras import layers
 
 import cnn_app
 from cnn_app.analysis import inspection
-from cnn_app.analysis.receptive_field import View, views
+from cnn_app.analysis.receptive_field import WHOLE, View, views
 from cnn_app.cli.main import cli
+from cnn_app.layers import NearestUpSampling2D
 
 FIELDS = json.loads((Path(__file__).parent / "golden" / "receptive_field.json").read_text())
 DEPTHS = {"ResNet-18 / Plain-18": "resnet18", "ResNet-34 / Plain-34": "resnet34"}
@@ -76,6 +78,13 @@ def mobilenet_v1(layer):
     return "stem_relu6" if layer == "conv1" else f"unit{layer.removeprefix('dw')}_depthwise_conv"
 
 
+def unet(layer):
+    """d0a, d0b, p0 are the first stage, d4b the end of the bottom."""
+    path, level, place = layer[0], int(layer[1]), layer[2:]
+    stage = "bottom" if level == 4 else f"down{level + 1}"
+    return f"{stage}_pool" if path == "p" else f"{stage}_{place}_conv"
+
+
 CASES = {
     "AlexNet (96ch 227 pad0 / any)": ("alexnet", {}, plain),
     "ZFNet (7x7 s2, conv2 5x5 s2)": ("zfnet", {}, plain),
@@ -90,6 +99,7 @@ CASES = {
     **{f"ResNet-{depth} v1": (f"resnet{depth}", {}, resnet) for depth in (50, 101, 152)},
     **{f"ResNet-{depth} v1.5": (f"resnet{depth}", {"stride_on": 3}, resnet) for depth in (50, 101, 152)},
     **{f"CIFAR ResNet-{depth}": (f"resnet{depth}", {}, cifar) for depth in (20, 32, 44, 56, 110)},
+    "U-Net encoder to bottleneck": ("unet", {"width": 2}, unet),
 }
 
 
@@ -105,7 +115,7 @@ def test_receptive_fields_equal_the_table(golden, case):
         if place(layer):
             view = seen[place(layer)]
             assert (view.size, view.stride) == (size, stride), layer
-            assert padding is None or -view.first == padding, layer
+            assert padding is None or view.at(0)[0] == -padding, layer
             compared += 1
     assert compared >= len(FIELDS[golden]) / 3
 
@@ -120,18 +130,47 @@ def chain(*steps):
 @pytest.mark.parametrize(
     ("steps", "expected"),
     [
-        ([layers.Conv2D(1, 3)] * 1, View(1, 0, 2)),
-        ([layers.Conv2D(1, 3), layers.Conv2D(1, 3)], View(1, 0, 4)),  # 1 + L (K - 1)
-        ([layers.Conv2D(1, 3, padding="same"), layers.Conv2D(1, 3, padding="same")], View(1, -2, 2)),
-        ([layers.Conv2D(1, 3, dilation_rate=d) for d in (1, 2, 4)], View(1, 0, 14)),  # 3, 7, 15
-        ([layers.Conv2D(1, 7, 2), layers.MaxPooling2D(3, 2)], View(4, 0, 10)),
-        ([layers.Conv2D(1, 3, 2, padding="same")], View(2, 0, 2)),  # the odd zero goes behind
-        ([layers.ZeroPadding2D(1), layers.Conv2D(1, 3, 2)], View(2, -1, 1)),
-        ([layers.GlobalAveragePooling2D()], View(1, 0, None)),
+        ([layers.Conv2D(1, 3)] * 1, View(1, ((0, 2),))),
+        ([layers.Conv2D(1, 3), layers.Conv2D(1, 3)], View(1, ((0, 4),))),  # 1 + L (K - 1)
+        ([layers.Conv2D(1, 3, padding="same"), layers.Conv2D(1, 3, padding="same")], View(1, ((-2, 2),))),
+        ([layers.Conv2D(1, 3, dilation_rate=d) for d in (1, 2, 4)], View(1, ((0, 14),))),  # 3, 7, 15
+        ([layers.Conv2D(1, 7, 2), layers.MaxPooling2D(3, 2)], View(4, ((0, 10),))),
+        ([layers.Conv2D(1, 3, 2, padding="same")], View(2, ((0, 2),))),  # the odd zero goes behind
+        ([layers.ZeroPadding2D(1), layers.Conv2D(1, 3, 2)], View(2, ((-1, 1),))),
+        ([layers.GlobalAveragePooling2D()], WHOLE),
+        ([layers.Conv2D(1, 3), layers.Cropping2D(4)], View(1, ((4, 6),))),
+        ([layers.MaxPooling2D(2), layers.Conv2DTranspose(1, 2, 2)], View(2, ((0, 1), (0, 1)))),
+        ([layers.UpSampling2D(2)], View(1, ((0, 0), (0, 0)))),  # finer than the pixels
     ],
 )
 def test_views_by_hand(steps, expected):
     assert chain(*steps) == expected
+
+
+@pytest.mark.parametrize(
+    "finer",
+    [
+        *(layers.Conv2DTranspose(1, k, s, padding=p) for k, s, p in ((2, 2, "valid"), (3, 2, "same"), (5, 3, "valid"))),
+        *(layers.UpSampling2D(f, interpolation=kind) for f, kind in ((2, "nearest"), (2, "bilinear"), (3, "bilinear"))),
+        NearestUpSampling2D((2, 1)),
+    ],
+    ids=lambda layer: f"{layer.name}_{getattr(layer, 'interpolation', '')}",
+)
+def test_views_behind_upsampling_are_what_is_measured(finer):
+    """Each of 62 images has one bright pixel; those that reach a position are what it sees."""
+    steps = [layers.Conv2D(1, 3), layers.AveragePooling2D(6), finer, layers.Conv2D(1, 2), layers.Cropping2D((1, 0)),
+             layers.AveragePooling2D(2, 1)]  # fmt: skip
+    x = inputs = keras.Input((62, 62, 1))
+    for step in steps:
+        x = step(x)
+    model = keras.Model(inputs, x)
+    model.set_weights([abs(weight) + 0.1 for weight in model.get_weights()])
+    view = views(model)[steps[-1].name]
+    dark = np.zeros((62, 62, 62, 1), "float32")
+    bright = dark + np.eye(62, dtype="float32")[:, :, None, None]
+    reaches = (model.predict_on_batch(bright) > model.predict_on_batch(dark) + 1e-6).any(axis=(2, 3))
+    for position in range(3, reaches.shape[1] - 3):  # nearer to an edge bilinear weights repeat pixels
+        assert tuple(reaches[:, position].nonzero()[0][[0, -1]]) == view.at(position)
 
 
 def test_branches_are_united_and_a_gate_sees_everything():
@@ -161,6 +200,18 @@ def test_stages_sum_their_layers():
     merged = {row.name: row for row in inspection.stages(rows)}
     assert merged["stage4"].shape == (7, 7, 512) and merged["stage4"].receptive_field == 435
     assert sum(row.macs for row in merged.values()) == sum(row.macs for row in rows) == 1_814_073_344
+
+
+def test_a_segmentation_network_and_one_for_sentences_are_shown():
+    """5 pixels of `up1`, then 7, 8 and 9 positions of the stages below, are 5 of the bottom's: 140 + 4 * 16 = 204."""
+    rows = {row.name: row for row in inspection.stages(inspection.rows(cnn_app.create_model("unet", width=2)))}
+    assert [name for name in rows if name[:2] in ("do", "bo", "up")] == [
+        *(f"down{k}" for k in (1, 2, 3, 4)), "bottom", *(f"up{k}" for k in (4, 3, 2, 1))
+    ]  # fmt: skip
+    assert rows["up1"].shape == (388, 388, 2) and (rows["up1"].stride, rows["logits"].receptive_field) == (1, 204)
+    rows = {row.name: row for row in inspection.stages(inspection.rows(cnn_app.create_model("text_cnn")))}
+    assert rows["words_learned"].parameters == 18_766 * 300 and rows["window4_conv"].receptive_field == 4
+    assert rows["sentence"].receptive_field is None
 
 
 def test_the_command_takes_names_and_files(tmp_path):

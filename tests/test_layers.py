@@ -15,6 +15,7 @@ from cnn_app.layers import (
     ChannelSplit,
     GroupedConv2D,
     LocalResponseNormalization,
+    NearestUpSampling2D,
     PadShortcut,
     TableConv2D,
     block_diagonal,
@@ -200,3 +201,12 @@ print(float(tf.reduce_sum(tf.abs(gradient(tf.ones((1, 5, 5, 4)))))) > 0)
     environment = os.environ | {"TF_ENABLE_ONEDNN_OPTS": onednn, "CUDA_VISIBLE_DEVICES": ""}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
     assert done.stdout.strip() == "True", done.stderr[-500:]
+
+
+@pytest.mark.parametrize("size", [2, (1, 3)])
+def test_nearest_upsampling_equals_keras(size):
+    x = np.random.default_rng(0).normal(size=(2, 3, 4, 5)).astype("float32")
+    expected = keras.layers.UpSampling2D(size)
+    np.testing.assert_array_equal(NearestUpSampling2D(size)(x), expected(x))
+    inputs = keras.Input((3, 4, 5))
+    assert NearestUpSampling2D(size)(inputs).shape == expected(inputs).shape

@@ -12,7 +12,7 @@ from cnn_app.analysis.complexity import complexity, multiply_adds
 from cnn_app.analysis.receptive_field import views
 
 FLOAT_BYTES = 4
-GROUP = re.compile(r"(stage\d+|inception\d\w)_")
+GROUP = re.compile(r"(stage\d+|inception\d\w|down\d+|bottom|up\d+|words|window\d+)_")
 
 
 @dataclass(frozen=True)
@@ -25,8 +25,8 @@ class Row:
     parameters: int  # with moving statistics
     macs: int
     activation_bytes: int  # of the outputs in float32, for one image
-    receptive_field: int | None  # pixels along a side; None: the whole image
-    stride: int | None  # pixels between neighbours of the output
+    receptive_field: int | None  # pixels along a side, or words; None: all of them
+    stride: float | None  # pixels between neighbours of the output
 
 
 def rows(model: keras.Model) -> list[Row]:

@@ -1,13 +1,15 @@
-"""Which input pixels each feature map sees, from the graph alone.
+"""Which input pixels each feature map sees, from the graph alone; of sentences, which words.
 
 Position i of a map sees the pixels from stride * i + first to stride * i + last along one side (Araujo, Norris, Sim:
 Computing Receptive Fields of Convolutional Neural Networks, Distill 2019). Branches that meet are united. The
-receptive field is last - first + 1; zeros that were padded count.
+receptive field is last - first + 1; zeros that were padded count. Behind an upsampling, neighbours differ in first and
+last, and a map has them for several positions, after which they repeat.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import math
+from dataclasses import dataclass
 
 import keras
 from keras import layers
@@ -17,18 +19,32 @@ from cnn_app.layers import GroupedConv2D, PadShortcut, TableConv2D
 
 @dataclass(frozen=True)
 class View:
-    """What a position sees; `size` is None once it sees the whole image."""
+    """What positions see: the first from windows[0], a (first, last), and so on; after the last `advance` further."""
 
-    stride: int = 1
-    first: int = 0
-    last: int | None = 0
+    advance: int = 1
+    windows: tuple[tuple[int, int], ...] | None = ((0, 0),)  # None: the whole image
 
     @property
     def size(self) -> int | None:
-        return None if self.last is None else self.last - self.first + 1
+        """Pixels along a side, at the positions that see most; None for all of them."""
+        return None if self.windows is None else max(last - first + 1 for first, last in self.windows)
+
+    @property
+    def stride(self) -> float:
+        """Pixels between neighbours; less than 1 in a map that is larger than the image."""
+        count = 1 if self.windows is None else len(self.windows)
+        return self.advance / count if self.advance % count else self.advance // count
+
+    def at(self, position: int) -> tuple[int, int]:
+        """The first and the last pixel that `position` sees."""
+        assert self.windows is not None
+        times, place = divmod(position, len(self.windows))
+        first, last = self.windows[place]
+        return first + times * self.advance, last + times * self.advance
 
 
-WHOLE = View(last=None)
+WHOLE = View(windows=None)
+GLOBAL = (layers.GlobalAveragePooling2D, layers.GlobalMaxPooling2D, layers.GlobalMaxPooling1D)
 
 
 def views(model: keras.Model) -> dict[str, View]:
@@ -45,37 +61,78 @@ def views(model: keras.Model) -> dict[str, View]:
 
 def _united(inputs: list[View]) -> View:
     """What a sum or concatenation sees; a gate over the whole image makes that the whole image."""
-    if not inputs:
-        return View()
-    stride = max(view.stride for view in inputs)
-    if any(view.last is None or view.stride != stride for view in inputs):
-        return View(stride, last=None)
-    return View(stride, min(view.first for view in inputs), max(view.last for view in inputs))
+    if len(inputs) < 2:
+        return inputs[0] if inputs else View()
+    if any(view.windows is None for view in inputs) or len({view.stride for view in inputs}) > 1:
+        return WHOLE
+    count = math.lcm(*(len(view.windows) for view in inputs))
+    seen = [[view.at(i) for view in inputs] for i in range(count)]
+    windows = [(min(first for first, _ in each), max(last for _, last in each)) for each in seen]
+    return _shortest(inputs[0].advance * count // len(inputs[0].windows), windows)
 
 
 def _through(layer: keras.Layer, view: View) -> View:
     """The view behind `layer`, given the one in front of it."""
     outputs = keras.tree.flatten(layer.output)
     flattened = len(getattr(layer.input, "shape", ())) == 4 and len(outputs[0].shape) < 4
-    if flattened or isinstance(layer, (layers.GlobalAveragePooling2D, layers.GlobalMaxPooling2D)):
+    if view.windows is None or flattened or isinstance(layer, GLOBAL):
         return WHOLE
-    if isinstance(layer, PadShortcut):
-        return replace(view, stride=view.stride * layer.stride)
-    kernel, stride, dilation, before = _window(layer)
-    first = view.first - view.stride * before
-    last = None if view.last is None else view.last + view.stride * ((kernel - 1) * dilation - before)
-    return View(view.stride * stride, first, last)
+    if isinstance(layer, (layers.Conv2DTranspose, layers.UpSampling2D)):
+        return _finer(view, *_transposed_window(layer))
+    return _coarser(view, *_window(layer))
+
+
+def _coarser(view: View, kernel: int, stride: int, dilation: int, before: int) -> View:
+    """Behind a window: output o sees the inputs from stride * o - before on."""
+    count = len(view.windows) // math.gcd(len(view.windows), stride)
+    starts = [stride * o - before for o in range(count)]
+    windows = [(view.at(i)[0], view.at(i + (kernel - 1) * dilation)[1]) for i in starts]
+    return _shortest(view.advance * count * stride // len(view.windows), windows)
+
+
+def _finer(view: View, kernel: int, stride: int, before: int) -> View:
+    """Behind a transposed window: input i gives something to the `kernel` outputs from stride * i - before on."""
+    ends = [o + before for o in range(stride * len(view.windows))]
+    windows = [(view.at(-((kernel - 1 - end) // stride))[0], view.at(end // stride)[1]) for end in ends]
+    return _shortest(view.advance, windows)
+
+
+def _shortest(advance: int, windows: list[tuple[int, int]]) -> View:
+    """The view with as few windows as repeat."""
+    for count in range(1, len(windows) + 1):
+        step, rest = divmod(advance * count, len(windows))
+        short = View(step, tuple(windows[:count]))
+        if len(windows) % count == 0 and not rest and all(short.at(i) == window for i, window in enumerate(windows)):
+            return short
+    raise AssertionError("all windows repeat after all of them")
+
+
+def _transposed_window(layer: keras.Layer) -> tuple[int, int, int]:
+    """(kernel, stride, positions cut off in front) along the height."""
+    if isinstance(layer, layers.UpSampling2D):
+        factor = layer.size[0]
+        if layer.interpolation == "nearest":
+            return factor, factor, 0
+        kernel = 2 * factor - factor % 2  # bilinear, between the middles of pixels
+        return kernel, factor, (kernel - factor) // 2
+    kernel, stride = layer.kernel_size[0], layer.strides[0]
+    reach = (kernel - 1) * layer.dilation_rate[0] + 1
+    return reach, stride, max(0, reach - stride) // 2 if layer.padding == "same" else 0
 
 
 def _window(layer: keras.Layer) -> tuple[int, int, int, int]:
-    """(kernel, stride, dilation, zeros in front) along the height."""
+    """(kernel, stride, dilation, zeros in front) along the height, or along a sentence."""
+    if isinstance(layer, PadShortcut):
+        return 1, layer.stride, 1, 0
     if isinstance(layer, layers.ZeroPadding2D):
         return 1, 1, 1, layer.padding[0][0]
+    if isinstance(layer, layers.Cropping2D):
+        return 1, 1, 1, -layer.cropping[0][0]
     if isinstance(layer, GroupedConv2D):
         kernel, stride, dilation = layer.kernel_size, layer.strides, layer.dilation
     elif isinstance(layer, TableConv2D):
         kernel, stride, dilation = layer.kernel_size, layer.strides, 1
-    elif isinstance(layer, (layers.Conv2D, layers.DepthwiseConv2D)):
+    elif isinstance(layer, (layers.Conv1D, layers.Conv2D, layers.DepthwiseConv2D)):
         kernel, stride, dilation = layer.kernel_size[0], layer.strides[0], layer.dilation_rate[0]
     elif isinstance(layer, (layers.MaxPooling2D, layers.AveragePooling2D)):
         kernel, stride, dilation = layer.pool_size[0], layer.strides[0], 1

@@ -34,16 +34,21 @@ def markdown() -> str:
     ]
     for row in summary():
         paper = row["paper"] if row["paper"][0].isalpha() else f"[{row['paper']}](https://arxiv.org/abs/{row['paper']})"
-        image, costs = "x".join(map(str, row["image"])), f"{row['parameters']:,} | {row['macs']:,}"
+        costs = f"{row['parameters']:,} | {row['macs']:,}"
         top1 = "" if row["top1"] is None else f"{row['top1']} ({row['source']})"
-        lines.append(f"| `{row['name']}` | {row['year']} | {paper} | {image} | {costs} | {top1} |")
+        lines.append(f"| `{row['name']}` | {row['year']} | {paper} | {row['shape']} | {costs} | {top1} |")
     return "\n".join(lines)
 
 
 def _row(name: str) -> dict:
     spec, figures = registry.spec(name), REFERENCE[name]
     return {
-        "name": name, "year": spec.year, "paper": spec.paper, "task": spec.task, "image": list(spec.image),
-        "classes": spec.classes, "parameters": figures.parameters, "macs": figures.macs, "top1": figures.top1,
-        "source": figures.source,
+        "name": name, "year": spec.year, "paper": spec.paper, "task": spec.task, "input": spec.input,
+        "shape": _shape(spec), "classes": spec.classes, "parameters": figures.parameters, "macs": figures.macs,
+        "top1": figures.top1, "source": figures.source,
     }  # fmt: skip
+
+
+def _shape(spec: registry.Variant) -> str:
+    """224x224x3, or 64 ids."""
+    return "x".join(map(str, spec.image)) if spec.input == "image" else f"{spec.length} ids"

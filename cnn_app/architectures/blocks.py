@@ -25,6 +25,11 @@ def image_input(spec: ImageVariant):
     return pixels, layers.Rescaling(scale, offset, name="rescale")(pixels)
 
 
+def token_input(spec):
+    """Ids of words, int32 (N, spec.length); 0 is the padding."""
+    return keras.Input((spec.length,), dtype="int32", name="tokens")
+
+
 def classifier(x, spec: ImageVariant):
     """Global average pooling, dropout, and logits of shape (N, spec.classes)."""
     x = layers.GlobalAveragePooling2D(name="pool")(x)

@@ -64,4 +64,9 @@ REFERENCE = {
     "mobilenet_v2": Reference(3_504_872, 300_774_272, 71.8, "TensorFlow"),
     "shufflenet_v1": Reference(1_865_728, 137_460_672, 67.8, "Megvii's port"),
     "shufflenet_v2": Reference(2_278_604, 144_907_992, 69.362, "torchvision"),
+    "unet": Reference(31_030_658, 150_428_424_448),
+    "text_cnn": Reference(5_990_702, 21_900_600),
+    "text_cnn_static": Reference(5_990_702, 21_900_600),
+    "text_cnn_nonstatic": Reference(5_990_702, 21_900_600),
+    "text_cnn_multichannel": Reference(11_620_502, 21_900_600),
 }

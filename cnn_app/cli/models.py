@@ -23,12 +23,11 @@ def models(pattern, task, max_parameters, max_macs, markdown, as_json):
     rows = networks.summary(pattern, task, max_parameters, max_macs)
     if as_json:
         return view.echo_json(rows)
-    columns = ["name", ">year", "paper", ">image", ">parameters", ">multiply-adds", ">top-1", "source"]
+    columns = ["name", ">year", "paper", ">input", ">parameters", ">multiply-adds", ">top-1", "source"]
     view.table(columns, map(_cells, rows))
 
 
 def _cells(row):
-    image = "x".join(map(str, row["image"]))
     top1 = "" if row["top1"] is None else f"{row['top1']:.1f}"
     costs = f"{row['parameters'] / 1e6:,.2f} M", f"{row['macs'] / 1e6:,.1f} M"
-    return row["name"], row["year"], row["paper"], image, *costs, top1, row["source"]
+    return row["name"], row["year"], row["paper"], row["shape"], *costs, top1, row["source"]

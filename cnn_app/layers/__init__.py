@@ -4,6 +4,8 @@ from cnn_app.layers.channels import ChannelScale, ChannelShuffle, ChannelSplit, 
 from cnn_app.layers.convolution import GroupedConv2D, TableConv2D, block_diagonal, merged_blocks
 from cnn_app.layers.normalization import FusedBatchNormalization, LocalResponseNormalization, plain_lrn
 from cnn_app.layers.quantization import FakeQuant, FakeQuantKernel
+from cnn_app.layers.resizing import NearestUpSampling2D
+from cnn_app.layers.words import PaddingIsZero, WordTable
 
 __all__ = [
     "ChannelScale",
@@ -15,8 +17,11 @@ __all__ = [
     "GroupedConv2D",
     "JoinChannels",
     "LocalResponseNormalization",
+    "NearestUpSampling2D",
     "PadShortcut",
+    "PaddingIsZero",
     "TableConv2D",
+    "WordTable",
     "block_diagonal",
     "merged_blocks",
     "plain_lrn",
