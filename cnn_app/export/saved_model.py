@@ -28,7 +28,7 @@ def write(task: Task, model: keras.Model, path: Path, target: Target, calibratio
         file = Path(folder) / LABELS
         file.write_text("".join(f"{label}\n" for label in range(model.output_shape[-1])))
         labels = _table(file)
-        graph.write(path, model, signatures(task, model, labels), [labels])
+        graph.write(path, model, signatures(task, model, labels), [labels, *task.input.resources])
 
 
 def signatures(task: Task, model: keras.Model, labels) -> dict:

@@ -8,11 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, ClassVar
 
+from cnn_app.data.folder import split_folders
 from cnn_app.errors import DataError
 from cnn_app.inputs import files
 from cnn_app.tensors import Spec
 
 if TYPE_CHECKING:
+    import keras
+
     from cnn_app.data.dataset import Column, Split
     from cnn_app.tensors import Arrays
 
@@ -57,7 +60,10 @@ class Image:
     def fitted(self, split: Split, columns: Mapping) -> Image:
         return self
 
-    def by_class(self, folder: Path, root: Path) -> dict[str, tuple[list[str], list]]:
+    def places(self, root: Path) -> dict[str, Path]:
+        return split_folders(root)
+
+    def by_class(self, folder: Path, root: Path, encoding: str) -> dict[str, tuple[list[str], list]]:
         """A folder for each class; files in folders below it count, too."""
         labels = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir() and not entry.name.startswith("."))
         found = {label: image_files(folder / label) for label in labels}
@@ -78,7 +84,8 @@ class Image:
         read = Column(lambda i: pixels.decode(tf.io.read_file(places[i])), lambda i: file_problem(records[i]))
         return {"image": read}
 
-    def records(self, places: Iterable[str], stdin: BinaryIO) -> Iterator[tuple[str, bytes | DataError]]:
+    @staticmethod
+    def records(places: Iterable[str], stdin: BinaryIO) -> Iterator[tuple[str, bytes | DataError]]:
         """Files, all images under folders, and `-` for the bytes on `stdin`."""
         return files.named_images(places, stdin)
 
@@ -140,6 +147,13 @@ class Image:
         yield "float_pixels", {"image": Spec("float32", (None, *self.shape))}, lambda image: {"image": image}
         encoded = {self.encoded: Spec("string", (None,))}
         yield self.encoded, encoded, lambda image_bytes: {"image": tf.cast(decoded(image_bytes), tf.float32)}
+
+    @property
+    def resources(self) -> list:
+        return []
+
+    def set_weights(self, model: keras.Model, path: str) -> bool:
+        return False
 
     def calibration(self, arrays: Arrays) -> Arrays:
         """Float32 images of which the first reaches from 0 to 255 in two corner pixels.

@@ -12,7 +12,6 @@ import numpy as np
 from cnn_app import data as sources
 from cnn_app.data import Records
 from cnn_app.data.dataset import Column, Dataset, Split, divided, in_memory, mapped
-from cnn_app.data.folder import split_folders
 from cnn_app.errors import DataError
 from cnn_app.heads import classification as head
 from cnn_app.inputs import Input
@@ -62,22 +61,22 @@ class Classification:
         """A named source, or a folder with the classes in it, with or without train/ val/ test/ above them."""
         records = sources.named(data)
         if records is None:
-            return self._folder(Path(data.source))
+            return self._folder(Path(data.source), data.encoding)
         for split in records.splits.values():
             if set(split.inputs) != set(self.input.converters()) or set(split.targets) != {TARGET}:
                 has = ", ".join([*split.inputs, *split.targets])
                 raise DataError(f"{data.source} has {has}; {', '.join(self.input.converters())} and class are needed")
         return _complete(data.source, records.labels, records.splits)
 
-    def _folder(self, root: Path) -> Dataset:
+    def _folder(self, root: Path, encoding: str) -> Dataset:
         try:
-            folders = split_folders(root)
-            found = {name: self.input.by_class(folder, root) for name, folder in folders.items()}
+            places = self.input.places(root)
+            found = {name: self.input.by_class(place, root, encoding) for name, place in places.items()}
         except OSError as error:
             raise DataError(f"cannot read {error.filename}: {error.strerror}") from error
         for name, classes in found.items():
             if not classes:
-                where = folders[name]
+                where = places[name]
                 raise DataError(f"{where} has no classes with {self.input.plural} in it; see docs/data.md")
             if extra := sorted(set(classes) - set(found["train"])):
                 raise DataError(

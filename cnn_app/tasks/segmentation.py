@@ -176,7 +176,9 @@ class Segmentation:
 
         mask = outputs[OUTPUT].argmax(-1).astype(np.uint8)
         drawn = np.array([masks.png(one, len(self.labels)) for one in mask], object)
-        legend = [f"{label} {colour}" for label, colour in zip(self.labels, masks.legend(len(self.labels)), strict=True)]
+        legend = [
+            f"{label} {colour}" for label, colour in zip(self.labels, masks.legend(len(self.labels)), strict=True)
+        ]
         return {"mask": mask, "overlay_bytes": drawn, "legend": np.array([legend] * len(mask), object)}
 
     def named_specs(self, outputs: dict[str, Spec]) -> dict[str, Spec]:
