@@ -121,6 +121,8 @@ class Text:
             path = Path(place)
             if place == "-":
                 yield from _lines("standard input", stdin.read(MAX_FILE_BYTES))
+            elif not place.strip():
+                yield "a sentence", DataError("cannot read a sentence: it is empty")
             elif path.is_dir():
                 for file in sorted(file for file in path.rglob("*.txt")):
                     yield from _lines(str(file), file.read_bytes())
