@@ -15,8 +15,8 @@ import tensorflow as tf
 from PIL import Image
 
 from cnn_app.artifacts import Card, ModelDir
-from cnn_app.serving.server import Server, Settings
-from cnn_app.serving.sources import sources
+from cnn_app.serving.server.run import Server, Settings
+from cnn_app.serving.server.discovery import sources
 
 LABELS = ("red", "green", "blue")
 SIDE = 8

@@ -15,7 +15,7 @@ from cnn_app.export.graph import deployable
 from cnn_app.export.targets import TARGETS, place
 from cnn_app.runtimes import open_model
 from cnn_app.serving import Client, engines
-from cnn_app.serving.sources import sources
+from cnn_app.serving.server.discovery import sources
 
 DIGITS = tuple(f"digit {i}" for i in range(10))
 KINDS = {"saved_model": "TensorFlow", "onnx": "ONNX Runtime", "tflite-int8": "LiteRT"}

@@ -18,7 +18,7 @@ from tensorflow_serving.apis import (
 )
 
 from cnn_app.serving import wire
-from cnn_app.serving.service import Limits
+from cnn_app.serving.server.service import Limits
 
 
 @pytest.fixture(scope="module")

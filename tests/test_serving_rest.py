@@ -16,8 +16,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cnn_app.errors import ServingError
-from cnn_app.serving.batching import Batching
-from cnn_app.serving.service import Limits
+from cnn_app.serving.server.batching import Batching
+from cnn_app.serving.server.service import Limits
 
 IMAGE = served.pixels(0)[0].tolist()
 COLOURS = "/v1/models/colours"

@@ -49,9 +49,9 @@ def serve(models, host, port, grpc_port, api_key_file, tls_cert, tls_key, batch,
         from cnn_app.serving import server
     except ImportError as error:
         raise ServingError(f"{error}; pip install 'cnn-app[serve]'") from error
-    from cnn_app.serving.batching import Batching
-    from cnn_app.serving.service import Limits
-    from cnn_app.serving.sources import sources
+    from cnn_app.serving.server.batching import Batching
+    from cnn_app.serving.server.service import Limits
+    from cnn_app.serving.server.discovery import sources
 
     if bool(tls_cert) != bool(tls_key):
         raise ServingError("TLS needs both --tls-cert and --tls-key")

@@ -4,7 +4,7 @@ import click
 
 from cnn_app.cli.options import json_option
 from cnn_app.cli.view import echo
-from cnn_app.serving.config import ROOT
+from cnn_app.serving.store.config import ROOT
 
 
 @click.command()

@@ -14,10 +14,10 @@ from tensorflow_serving.apis import (
     regression_pb2,
 )
 
-from cnn_app.serving import examples, protos
-from cnn_app.serving.refusals import Refused, invalid
-from cnn_app.serving.service import Asked, Service
-from cnn_app.serving.signatures import DEFAULT
+from cnn_app.serving.server import examples, protos
+from cnn_app.serving.server.errors import RequestError, invalid
+from cnn_app.serving.server.service import Asked, Service
+from cnn_app.serving.server.signatures import DEFAULT
 
 OVERHEAD = 2**20  # bytes of a message beside its tensors
 
@@ -29,7 +29,7 @@ def answering(method: Callable) -> Callable:
     async def answer(self, request, context):
         try:
             return await method(self, request)
-        except Refused as error:
+        except RequestError as error:
             await context.abort(grpc.StatusCode[error.code], str(error))
 
     return answer

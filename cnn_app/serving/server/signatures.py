@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cnn_app.serving.refusals import invalid
+from cnn_app.serving.server.errors import invalid
 
 DEFAULT = "serving_default"
 IMAGES = "image_bytes"  # encoded images (n,) in

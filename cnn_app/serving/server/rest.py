@@ -17,9 +17,9 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
-from cnn_app.serving import examples, metrics, protos, tensors
-from cnn_app.serving.refusals import Refused, invalid, no_answer
-from cnn_app.serving.service import Asked, Service
+from cnn_app.serving.server import examples, metrics, protos, tensors
+from cnn_app.serving.server.errors import RequestError, invalid, no_answer
+from cnn_app.serving.server.service import Asked, Service
 
 PAGE = Path(__file__).with_name("page")
 POST = re.compile(r"/v1/models/([^/:]+)(?:/versions/(\d+)|/labels/([^/:]+))?:(classify|regress|predict)", re.I)
@@ -89,7 +89,7 @@ def application(service: Service) -> Starlette:
             *(Route(f"/{file.name}", asset(file)) for file in sorted(PAGE.glob("page.*"))),
             Route("/", asset(PAGE / "index.html")),
         ],
-        exception_handlers={Refused: refused, HTTPException: not_here, ClientDisconnect: gone, Exception: failed},
+        exception_handlers={RequestError: refused, HTTPException: not_here, ClientDisconnect: gone, Exception: failed},
     )
 
 
@@ -120,17 +120,17 @@ async def body(request: Request, service: Service) -> bytes:
     most, seconds = service.limits.body_bytes, service.limits.read_s
     announced = request.headers.get("content-length", "0")
     if announced.isdecimal() and int(announced) > most:
-        raise Refused("TOO_LARGE", f"the body has {announced[:20]} bytes; at most {most:,} are taken")
+        raise RequestError("TOO_LARGE", f"the body has {announced[:20]} bytes; at most {most:,} are taken")
     parts, size = [], 0
     try:
         async with asyncio.timeout(seconds):
             async for part in request.stream():
                 size += len(part)
                 if size > most:
-                    raise Refused("TOO_LARGE", f"the body has more than the {most:,} bytes that are taken")
+                    raise RequestError("TOO_LARGE", f"the body has more than the {most:,} bytes that are taken")
                 parts.append(part)
     except TimeoutError as error:
-        raise Refused("TOO_SLOW", f"the request did not come in within {seconds:g} seconds") from error
+        raise RequestError("TOO_SLOW", f"the request did not come in within {seconds:g} seconds") from error
     return b"".join(parts)
 
 
@@ -149,7 +149,7 @@ def error(message: str, status: int) -> Response:
 
 
 async def refused(request: Request, exception: Exception) -> Response:
-    assert isinstance(exception, Refused)
+    assert isinstance(exception, RequestError)
     return error(str(exception), exception.http_status)
 
 

@@ -10,12 +10,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from cnn_app.errors import CnnAppError
-from cnn_app.serving.batching import Batcher, Batching
-from cnn_app.serving.engines import Engine, open_engine
-from cnn_app.serving.metrics import Metrics
-from cnn_app.serving.refusals import invalid, not_found
-from cnn_app.serving.sources import Source
-from cnn_app.serving.warmup import warm
+from cnn_app.serving.server.batching import Batcher, Batching
+from cnn_app.serving.server.engines import Engine, open_engine
+from cnn_app.serving.server.metrics import Metrics
+from cnn_app.serving.server.errors import invalid, not_found
+from cnn_app.serving.server.discovery import Source
+from cnn_app.serving.server.warmup import warm
 
 log = logging.getLogger(__name__)
 KEPT = 8  # ended versions that the status still tells of

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from cnn_app.serving import protos
-from cnn_app.serving.engines import Engine
-from cnn_app.serving.signatures import DEFAULT, IMAGES
+from cnn_app.serving.server import protos
+from cnn_app.serving.server.engines import Engine
+from cnn_app.serving.server.signatures import DEFAULT, IMAGES
 
 RECORDS = Path("assets.extra", "tf_serving_warmup_requests")
 MOST = 1000  # records that are replayed, as in TF Serving

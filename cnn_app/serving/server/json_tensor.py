@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cnn_app.serving.refusals import invalid
-from cnn_app.serving.signatures import DEFAULT, Arrays, Signature, Spec
+from cnn_app.serving.server.errors import invalid
+from cnn_app.serving.server.signatures import DEFAULT, Arrays, Signature, Spec
 
 NUMBERS = {"f": "iuf", "i": "iu", "u": "iu", "b": "b"}  # by kind: the kinds of JSON's values that are taken
 

@@ -11,8 +11,8 @@ from google.protobuf.json_format import MessageToDict
 from tensorflow.core.protobuf import meta_graph_pb2
 from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2, prediction_log_pb2
 
-from cnn_app.serving.refusals import invalid
-from cnn_app.serving.signatures import DEFAULT, Arrays, Signature, Spec
+from cnn_app.serving.server.errors import invalid
+from cnn_app.serving.server.signatures import DEFAULT, Arrays, Signature, Spec
 
 STATES = get_model_status_pb2.ModelVersionStatus
 FAILED = 2  # UNKNOWN, among TensorFlow's error codes

@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 
 from cnn_app.errors import ArtifactError, ServingError
-from cnn_app.serving.signatures import DEFAULT, IMAGES, Arrays, Signature, Spec
+from cnn_app.serving.server.signatures import DEFAULT, IMAGES, Arrays, Signature, Spec
 
 TOP = 5  # classes that are named for each image
 FILES = (".onnx", ".tflite")

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from cnn_app.errors import DataError
-from cnn_app.serving.engines import Engine
-from cnn_app.serving.refusals import Refused, invalid, no_answer
-from cnn_app.serving.signatures import Arrays
+from cnn_app.serving.server.engines import Engine
+from cnn_app.serving.server.errors import RequestError, invalid, no_answer
+from cnn_app.serving.server.signatures import Arrays
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +51,7 @@ class Batcher:
 
     async def __call__(self, signature: str, inputs: Arrays, rows: int) -> Arrays:
         if self.waiting + rows > self.queue:
-            raise Refused(
+            raise RequestError(
                 "UNAVAILABLE", f"{self.waiting} rows wait already, the queue holds {self.queue}; try again later"
             )
         loop = asyncio.get_running_loop()
@@ -140,11 +140,11 @@ class Batcher:
         return outputs
 
 
-def _refusal(error: Exception) -> Refused:
+def _refusal(error: Exception) -> RequestError:
     """What TensorFlow and the decoder refuse is the request's fault; anything else is ours."""
     import tensorflow as tf
 
-    if isinstance(error, Refused):
+    if isinstance(error, RequestError):
         return error
     if isinstance(error, DataError):
         return invalid(str(error))

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 import tensorflow as tf
 
-from cnn_app.serving import tensors
-from cnn_app.serving.refusals import invalid
-from cnn_app.serving.service import Asked, Service
-from cnn_app.serving.signatures import Arrays, Signature, Spec
+from cnn_app.serving.server import tensors
+from cnn_app.serving.server.errors import invalid
+from cnn_app.serving.server.service import Asked, Service
+from cnn_app.serving.server.signatures import Arrays, Signature, Spec
 
 METHODS = {"classify": "tensorflow/serving/classify", "regress": "tensorflow/serving/regress"}
 

@@ -18,13 +18,13 @@ import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from cnn_app.errors import ServingError
-from cnn_app.serving import grpc_door, rest
-from cnn_app.serving.batching import Batching
-from cnn_app.serving.metrics import Metrics
-from cnn_app.serving.models import Models
-from cnn_app.serving.patience import patient
-from cnn_app.serving.service import Limits, Service
-from cnn_app.serving.sources import Source
+from cnn_app.serving.server import grpc_door, rest
+from cnn_app.serving.server.batching import Batching
+from cnn_app.serving.server.metrics import Metrics
+from cnn_app.serving.server.models import Models
+from cnn_app.serving.server.header_timeout import patient
+from cnn_app.serving.server.service import Limits, Service
+from cnn_app.serving.server.discovery import Source
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 OPEN = ("/", "/page.css", "/page.js", "/healthz")  # they say nothing of the models

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 
 from cnn_app.data import images
 from cnn_app.errors import DataError
-from cnn_app.serving.metrics import Metrics
-from cnn_app.serving.models import Models, Version
-from cnn_app.serving.refusals import Refused, invalid
-from cnn_app.serving.signatures import IMAGES, Arrays, Signature
+from cnn_app.serving.server.metrics import Metrics
+from cnn_app.serving.server.models import Models, Version
+from cnn_app.serving.server.errors import RequestError, invalid
+from cnn_app.serving.server.signatures import IMAGES, Arrays, Signature
 
 
 @dataclass(frozen=True)
@@ -60,8 +60,8 @@ class Service:
                 return version, await version.batcher(known.name, inputs, rows)
         except TimeoutError as error:
             code = "DEADLINE_EXCEEDED"
-            raise Refused(code, f"no answer within {self.limits.answer_s:g} seconds") from error
-        except Refused as refused:
+            raise RequestError(code, f"no answer within {self.limits.answer_s:g} seconds") from error
+        except RequestError as refused:
             code = refused.code
             raise
         except DataError as error:

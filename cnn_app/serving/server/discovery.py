@@ -9,7 +9,7 @@ from pathlib import Path
 from cnn_app.artifacts import ModelDir, model_dir_of
 from cnn_app.errors import ServingError
 from cnn_app.serving import store
-from cnn_app.serving.engines import FILES, the_file
+from cnn_app.serving.server.engines import FILES, the_file
 
 
 @dataclass(frozen=True)
