@@ -15,8 +15,8 @@ import tensorflow as tf
 from PIL import Image
 
 from cnn_app.artifacts import Card, ModelDir
+from cnn_app.serving.server.discovery import discover
 from cnn_app.serving.server.run import Server, Settings
-from cnn_app.serving.server.discovery import sources
 
 LABELS = ("red", "green", "blue")
 SIDE = 8
@@ -75,7 +75,7 @@ def one_colour(label, side=SIDE):
 @contextmanager
 def running(*places, **changes):
     """Addresses of a server that ends with the block; whatever it raises is raised here."""
-    server, failed, opened = Server(sources(map(str, places)), replace(SETTINGS, **changes)), [], threading.Event()
+    server, failed, opened = Server(discover(map(str, places)), replace(SETTINGS, **changes)), [], threading.Event()
     found = []
 
     def tell(addresses):

@@ -9,7 +9,8 @@ import pytest
 from cnn_app.errors import DataError
 from cnn_app.serving.server.batching import Batcher, Batching
 from cnn_app.serving.server.errors import RequestError
-from cnn_app.serving.server.signatures import Signature, Spec
+from cnn_app.serving.server.signatures import Signature
+from cnn_app.tensors import Spec
 
 SPEC = Spec("int64", (None, None))
 

@@ -14,8 +14,9 @@ from cnn_app.errors import ServingError
 from cnn_app.export.graph import deployable
 from cnn_app.export.targets import TARGETS, place
 from cnn_app.runtimes import open_model
-from cnn_app.serving import Client, engines
-from cnn_app.serving.server.discovery import sources
+from cnn_app.serving import Client
+from cnn_app.serving.server import engines
+from cnn_app.serving.server.discovery import discover
 
 DIGITS = tuple(f"digit {i}" for i in range(10))
 KINDS = {"saved_model": "TensorFlow", "onnx": "ONNX Runtime", "tflite-int8": "LiteRT"}
@@ -70,7 +71,7 @@ def test_several_threads_may_ask_an_engine(store, name):
 
 def test_what_serve_is_pointed_at(store, tmp_path):
     def found(*places):
-        return [(one.name, one.path.relative_to(store).as_posix(), one.number) for one in sources(map(str, places))]
+        return [(one.name, one.path.relative_to(store).as_posix(), one.number) for one in discover(map(str, places))]
 
     onnx, tflite = place(ModelDir(store / "onnx"), "onnx"), place(ModelDir(store / "tflite-int8"), "tflite-int8")
     assert found(store / "onnx", store / "tflite-int8") == [

@@ -1,4 +1,4 @@
-"""The gRPC door, asked by tensorflow-serving-api's own stubs."""
+"""The gRPC server, asked by tensorflow-serving-api's own stubs."""
 
 import grpc
 import numpy as np
@@ -17,7 +17,7 @@ from tensorflow_serving.apis import (
     regression_pb2,
 )
 
-from cnn_app.serving import wire
+from cnn_app.serving.client import messages_pb2, tensors
 from cnn_app.serving.server.service import Limits
 
 
@@ -125,7 +125,7 @@ IMAGE = served.pixels(0)
     (request(vast()), "INVALID_ARGUMENT", "input image claims 192,000,000 values"),
     (request(torn()), "INVALID_ARGUMENT", "input image is no tensor"),
     (request([b"no image"], "image_bytes", signature="image_bytes"), "INVALID_ARGUMENT", "no JPEG, PNG, BMP or GIF"),
-    (request([served.bomb()], "image_bytes", signature="image_bytes"), "INVALID_ARGUMENT", "more than 32,000,000"),
+    (request([served.bomb()], "image_bytes", signature="image_bytes"), "INVALID_ARGUMENT", "more than 64,000,000"),
 ])  # fmt: skip
 def test_bad_requests_get_tf_servings_codes(predictions, asked, code, message):
     with pytest.raises(grpc.RpcError) as refused:
@@ -148,12 +148,12 @@ def test_messages_over_the_limit_are_refused(colours):
     np.zeros((0, 3), np.float32), np.bool_([True, False]), np.float32(3),
 ], ids=str)  # fmt: skip
 def test_the_clients_own_messages_are_tf_servings_byte_for_byte(value):
-    official, ours = predict_pb2.PredictRequest(model_spec=spec(version=3)), wire.CLASSES["PredictRequest"]()
+    official, ours = predict_pb2.PredictRequest(model_spec=spec(version=3)), messages_pb2.PredictRequest()
     official.inputs["x"].CopyFrom(tf.make_tensor_proto(value))
     ours.model_spec.name, ours.model_spec.version.value = "colours", 3
-    wire.fill(ours.inputs["x"], value)
+    tensors.fill(ours.inputs["x"], value)
     read = predict_pb2.PredictRequest.FromString(ours.SerializeToString())
     assert read.model_spec == official.model_spec
     np.testing.assert_array_equal(tf.make_ndarray(read.inputs["x"]), tf.make_ndarray(official.inputs["x"]))
-    back = wire.CLASSES["PredictRequest"].FromString(official.SerializeToString())
-    np.testing.assert_array_equal(wire.array(back.inputs["x"]), value)
+    back = messages_pb2.PredictRequest.FromString(official.SerializeToString())
+    np.testing.assert_array_equal(tensors.array(back.inputs["x"]), value)

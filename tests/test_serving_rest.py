@@ -1,4 +1,4 @@
-"""The REST door: TF Serving's forms and status codes, whatever is wrong with a request, limits, and fuzzing.
+"""The REST server: TF Serving's forms and status codes, whatever is wrong with a request, limits, and fuzzing.
 
 What is expected comes from https://www.tensorflow.org/tfx/serving/api_rest and from TF Serving's own tests
 (model_servers/http_rest_api_handler_test.cc, util/json_tensor_test.cc).
@@ -140,7 +140,7 @@ def deep(levels):
     ({"signature_name": "image_bytes", "instances": [1]}, "not of expected type: string"),
     ({"signature_name": "image_bytes", "instances": [served.b64(b"no image")]}, "no JPEG, PNG, BMP or GIF"),
     ({"signature_name": "image_bytes", "instances": [served.b64(b"")]}, "the file is empty"),
-    ({"signature_name": "image_bytes", "instances": [served.b64(served.bomb())]}, "it has more than 32,000,000 pixels"),
+    ({"signature_name": "image_bytes", "instances": [served.b64(served.bomb())]}, "it has more than 64,000,000 pixels"),
     ({"signature_name": "image_bytes", "instances": [served.b64(served.png(served.one_colour("red", 64))[:-40])]},
      "damaged or cut off"),
 ])  # fmt: skip

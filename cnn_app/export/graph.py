@@ -11,6 +11,7 @@ from keras import layers
 from cnn_app.architectures.blocks import window_padding
 from cnn_app.errors import ExportError
 from cnn_app.layers import ChannelShuffle, GroupedConv2D, PadShortcut
+from cnn_app.names import DEFAULT
 from cnn_app.runtimes.keras_model import inference
 
 CONVOLUTIONS = (layers.Conv2D, layers.DepthwiseConv2D, GroupedConv2D)
@@ -61,7 +62,7 @@ def endpoint(model: keras.Model, *, batch: int | None, dtype: str):
 
 def save(model: keras.Model, path, *, batch: int | None, dtype: str) -> None:
     """Write a SavedModel directory whose `serving_default` is `endpoint`."""
-    write(path, model, {"serving_default": endpoint(model, batch=batch, dtype=dtype)}, [])
+    write(path, model, {DEFAULT: endpoint(model, batch=batch, dtype=dtype)}, [])
 
 
 def write(path, model: keras.Model, signatures: dict, resources: list) -> None:

@@ -17,12 +17,11 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from cnn_app import names
 from cnn_app.data import images
 from cnn_app.export import graph, metadata
 from cnn_app.export.targets import Target
 from cnn_app.transfer.features import tapped
-
-TOP = 5
 
 
 def write(model: keras.Model, path: Path, target: Target, calibration: np.ndarray | None) -> None:
@@ -37,7 +36,7 @@ def signatures(model: keras.Model, labels) -> dict:
     """Functions by the names that clients call them by; `labels` maps a class's number to its label."""
     import tensorflow as tf
 
-    image, k = model.input_shape[1:], min(TOP, model.output_shape[-1])
+    image, k = model.input_shape[1:], min(names.TOP, model.output_shape[-1])
     both = keras.Model(model.input, [tapped(model).output, model.output])
 
     def function(body, name, shape, dtype):
@@ -67,10 +66,10 @@ def signatures(model: keras.Model, labels) -> dict:
         return {"features": network(tf.cast(image, tf.float32))[0]}
 
     return {
-        "serving_default": function(as_float, "image", image, tf.uint8),
-        "float_pixels": function(answers, "image", image, tf.float32),
-        "image_bytes": function(decoded, "image_bytes", (), tf.string),
-        "features": function(features, "image", image, tf.uint8),
+        names.DEFAULT: function(as_float, "image", image, tf.uint8),
+        names.FLOAT_PIXELS: function(answers, "image", image, tf.float32),
+        names.IMAGE_BYTES: function(decoded, names.IMAGE_BYTES, (), tf.string),
+        names.FEATURES: function(features, "image", image, tf.uint8),
     }
 
 

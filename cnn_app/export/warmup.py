@@ -10,7 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
-FILE = "tf_serving_warmup_requests"
+from cnn_app import names
+from cnn_app.serving import store
+
 BATCHES = (1, 8)  # one image, and as a server gathers them
 
 
@@ -25,8 +27,8 @@ def write(path: Path, pixels: np.ndarray) -> bool:
         return False
     import tensorflow as tf
 
-    (path / "assets.extra").mkdir(exist_ok=True)
-    with tf.io.TFRecordWriter(str(path / "assets.extra" / FILE)) as file:
+    (path / store.WARMUP).parent.mkdir(exist_ok=True)
+    with tf.io.TFRecordWriter(str(path / store.WARMUP)) as file:
         for signature, name, value in requests(pixels):
             log = PredictionLog()
             request = log.predict_log.request
@@ -43,7 +45,7 @@ def requests(pixels: np.ndarray) -> Iterator[tuple[str, str, np.ndarray]]:
     for n in BATCHES:
         batch = pixels[:n]
         files = np.array([tf.io.encode_jpeg(image).numpy() for image in batch], object)
-        yield "serving_default", "image", batch
-        yield "float_pixels", "image", batch.astype(np.float32)
-        yield "image_bytes", "image_bytes", files
-        yield "features", "image", batch
+        yield names.DEFAULT, "image", batch
+        yield names.FLOAT_PIXELS, "image", batch.astype(np.float32)
+        yield names.IMAGE_BYTES, names.IMAGE_BYTES, files
+        yield names.FEATURES, "image", batch

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from cnn_app.errors import ArtifactError
+from cnn_app.names import DEFAULT as SIGNATURE
 
-SIGNATURE = "serving_default"
 BATCH = 64
 
 

@@ -1,4 +1,4 @@
-"""Ask a server, ours or TF Serving, for the labels of images. Neither TensorFlow nor the model is needed for it.
+"""Ask a server, ours or TF Serving, about images. Neither TensorFlow nor the model is needed for it.
 
 with Client("http://127.0.0.1:8501/photos") as client:
     for answer in client.answers(images):
@@ -8,62 +8,18 @@ with Client("http://127.0.0.1:8501/photos") as client:
 from __future__ import annotations
 
 import os
-import re
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import Protocol
-from urllib.parse import urlsplit
 
 import numpy as np
 
-from cnn_app.errors import ServingError
+from cnn_app.names import DEFAULT, FLOAT_PIXELS, IMAGE_BYTES, TEXT
+from cnn_app.serving.client.answer import Answer, RecordError
+from cnn_app.serving.client.endpoint import Endpoint, parse
+from cnn_app.serving.client.transport import Record, Transport
 
-IMAGES, PIXELS, FLOATS = "image_bytes", "serving_default", "float_pixels"  # signatures, by what is sent
-PLACE = re.compile(r"/?(?:v1/models/)?([^/:]+)(?:/versions/(\d+)|/labels/([^/:]+))?/?")
-RETRIES = 4  # when nobody listens, or the server says that it is busy
-Image = bytes | np.ndarray  # encoded, or pixels (height, width, channels) in [0, 255]
-
-
-@dataclass(frozen=True)
-class Target:
-    """Where to ask, and whom."""
-
-    endpoint: str
-    secure: bool
-    host: str  # with the port
-    name: str
-    version: int | None = None
-    label: str | None = None
-    api_key: str | None = None
-    timeout_s: float = 30
-    ca: str | None = None
-    parallel: int = 8
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What a server says of one image; it names the best classes if it knows their labels."""
-
-    probabilities: np.ndarray  # (classes,), float32; empty if the model does not give them
-    labels: tuple[str, ...] = ()
-    scores: tuple[float, ...] = ()
-
-    def top(self, k: int = 5) -> list[dict]:
-        """The best k, or as many as the server named: [{"label", "probability"}]."""
-        if self.labels:
-            found = list(zip(self.labels, self.scores, strict=True))
-        else:
-            order = np.argsort(-self.probabilities, kind="stable")
-            found = [(str(i), float(self.probabilities[i])) for i in order]
-        return [{"label": label, "probability": float(score)} for label, score in found[:k]]
-
-
-class Door(Protocol):
-    def ask(self, image: Image, signature: str) -> dict: ...
-
-    def close(self) -> None: ...
+__all__ = ["Answer", "Client", "Record", "RecordError"]
 
 
 class Client:
@@ -80,24 +36,30 @@ class Client:
         ca: str | os.PathLike[str] | None = None,
         parallel: int = 8,
     ):
-        target = parsed(endpoint, api_key, timeout, ca, parallel)
-        if endpoint.startswith("grpc"):
-            from cnn_app.serving.client_grpc import GrpcDoor as Chosen
-        else:
-            from cnn_app.serving.client_rest import RestDoor as Chosen  # type: ignore[assignment]
-        self.target, self.door = target, Chosen(target)
+        self.endpoint = parse(endpoint, api_key, timeout, ca, parallel)
+        self.transport = _connected(self.endpoint)
         self._pool = ThreadPoolExecutor(parallel, thread_name_prefix="ask")
 
-    def predict(self, images: Iterable[Image]) -> list[Answer]:
-        return list(self.answers(images))
+    def predict(self, records: Iterable[Record]) -> list[Answer]:
+        return list(self.answers(records))
 
-    def answers(self, images: Iterable[Image]) -> Iterator[Answer]:
-        """In the order of the images, `parallel` of which are asked for at a time."""
-        running: deque[Future[Answer]] = deque()
+    def answers(self, records: Iterable[Record]) -> Iterator[Answer]:
+        """As `each`, but the first record without an answer ends it with its RecordError."""
+        for found in self.each(records):
+            if isinstance(found, RecordError):
+                raise found
+            yield found
+
+    def each(self, records: Iterable[Record]) -> Iterator[Answer | RecordError]:
+        """An answer to each record, or why there is none, in their order; `parallel` of them are asked for at a time.
+
+        What concerns them all, such as a server that is not there, is raised as a ServingError.
+        """
+        running: deque[Future[Answer | RecordError]] = deque()
         try:
-            for image in images:
-                running.append(self._pool.submit(self._one, image))
-                if len(running) >= 2 * self.target.parallel:
+            for record in records:
+                running.append(self._pool.submit(self._one, record))
+                if len(running) >= 2 * self.endpoint.parallel:
                     yield running.popleft().result()
             while running:
                 yield running.popleft().result()
@@ -105,21 +67,15 @@ class Client:
             for future in running:
                 future.cancel()
 
-    def _one(self, image: Image) -> Answer:
-        if isinstance(image, bytes):
-            signature = IMAGES
-        else:
-            signature = PIXELS if image.dtype == np.uint8 else FLOATS
-        found = self.door.ask(image, signature)
-        probabilities = np.asarray(found.get("probabilities", ()), np.float32)
-        labels = tuple(label.decode() if isinstance(label, bytes) else label for label in found.get("classes", ()))
-        if not (labels or probabilities.size):
-            raise ServingError(f"{self.target.endpoint} answers with {', '.join(found)}; probabilities are expected")
-        return Answer(probabilities, labels, tuple(map(float, found.get("scores", ()))))
+    def _one(self, record: Record) -> Answer | RecordError:
+        try:
+            return Answer(self.transport.ask(record, signature(record)))
+        except RecordError as error:
+            return error
 
     def close(self) -> None:
         self._pool.shutdown(cancel_futures=True)
-        self.door.close()
+        self.transport.close()
 
     def __enter__(self) -> Client:
         return self
@@ -128,21 +84,18 @@ class Client:
         self.close()
 
 
-def parsed(endpoint: str, api_key: str | None, timeout_s: float, ca, parallel: int) -> Target:
-    try:
-        parts = urlsplit(endpoint)
-        port = parts.port
-    except ValueError as error:
-        raise ServingError(f"{endpoint} is no address: {error}") from error
-    place = PLACE.fullmatch(parts.path)
-    if parts.scheme not in ("http", "https", "grpc", "grpcs") or not parts.hostname:
-        raise ServingError(f"{endpoint!r} is no endpoint; write http://HOST:PORT/NAME or grpc://HOST:PORT/NAME")
-    if not place:
-        raise ServingError(f"{endpoint} names no model; write {parts.scheme}://{parts.netloc}/NAME")
-    name, version, label = place.groups()
-    secure = parts.scheme in ("https", "grpcs")
-    if api_key and not secure and parts.hostname not in ("127.0.0.1", "localhost", "::1"):
-        raise ServingError(f"{endpoint} would carry the key in the open; write {parts.scheme}s://")
-    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
-    return Target(endpoint, secure, f"{host}:{port}" if port else host, name, int(version) if version else None, label,
-                  api_key, timeout_s, os.fspath(ca) if ca else None, parallel)  # fmt: skip
+def signature(record: Record) -> str:
+    """Whom a record of this kind is for."""
+    if isinstance(record, np.ndarray):
+        return DEFAULT if record.dtype == np.uint8 else FLOAT_PIXELS
+    return TEXT if isinstance(record, str) else IMAGE_BYTES
+
+
+def _connected(where: Endpoint) -> Transport:
+    if where.scheme.startswith("grpc"):
+        from cnn_app.serving.client.grpc import GrpcTransport
+
+        return GrpcTransport(where)
+    from cnn_app.serving.client.rest import RestTransport
+
+    return RestTransport(where)

@@ -8,13 +8,16 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from cnn_app.errors import DataError
 from cnn_app.serving.server.engines import Engine
 from cnn_app.serving.server.errors import RequestError, invalid, no_answer
-from cnn_app.serving.server.signatures import Arrays
+
+if TYPE_CHECKING:
+    from cnn_app.tensors import Arrays
 
 log = logging.getLogger(__name__)
 
@@ -117,7 +120,7 @@ class Batcher:
                 for job in batch:
                     await self._answer([job])
             elif not batch[0].answer.done():
-                batch[0].answer.set_exception(_refusal(error))
+                batch[0].answer.set_exception(_request_error(error))
             return
         start = 0
         for job in batch:
@@ -140,7 +143,7 @@ class Batcher:
         return outputs
 
 
-def _refusal(error: Exception) -> RequestError:
+def _request_error(error: Exception) -> RequestError:
     """What TensorFlow and the decoder refuse is the request's fault; anything else is ours."""
     import tensorflow as tf
 

@@ -1,4 +1,4 @@
-"""What `serve` is pointed at, as models with versions: model directories, base paths, files, or a store of several."""
+"""What `serve` is pointed at, as servables: model directories, base paths, files, or a store of several."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from pathlib import Path
 from cnn_app.artifacts import ModelDir, model_dir_of
 from cnn_app.errors import ServingError
 from cnn_app.serving import store
-from cnn_app.serving.server.engines import FILES, the_file
+
+FILES = (".onnx", ".tflite")
 
 
 @dataclass(frozen=True)
-class Source:
+class Servable:
     """A TF Serving base path, or one version alone."""
 
     name: str
@@ -32,50 +33,59 @@ class Source:
         return {} if self.number is not None else store.labels(self.path)
 
 
-def sources(places: Iterable[str]) -> list[Source]:
+def discover(places: Iterable[str]) -> list[Servable]:
     """For each DIR or NAME=DIR. Two models of one name are an error."""
-    found: dict[str, Source] = {}
+    found: dict[str, Servable] = {}
     for place in places:
-        for source in _sources_of(place):
-            if source.name in found:
-                raise ServingError(f"two models are named {source.name}: {found[source.name].path} and {source.path}; "
-                                   f"rename one with NAME={source.path}")  # fmt: skip
-            found[source.name] = source
+        for one in _servables_at(place):
+            if one.name in found:
+                raise ServingError(f"two models are named {one.name}: {found[one.name].path} and {one.path}; "
+                                   f"rename one with NAME={one.path}")  # fmt: skip
+            found[one.name] = one
     return list(found.values())
 
 
-def _sources_of(place: str) -> list[Source]:
+def _servables_at(place: str) -> list[Servable]:
     name, given, path = place.rpartition("=")
     if given and not Path(place).exists():
-        return [_source(Path(path), name) or _none(Path(path))]
+        return [_servable(Path(path), name) or _none(Path(path))]
     folder = Path(place)
-    source = _source(folder, "")
-    if source is None and folder.is_dir():
+    servable = _servable(folder, "")
+    if servable is None and folder.is_dir():
         children = sorted(child for child in folder.iterdir() if child.is_dir() and not child.name.startswith("."))
-        several = [found for child in children if (found := _source(child, ""))]
+        several = [found for child in children if (found := _servable(child, ""))]
         return several or [_none(folder)]
-    return [source or _none(folder)]
+    return [servable or _none(folder)]
 
 
-def _source(path: Path, name: str) -> Source | None:
+def _servable(path: Path, name: str) -> Servable | None:
     """None if there is no model at `path` itself."""
     directory = model_dir_of(path)
     name = name or (directory.name if directory else _plain_name(path))
     if path.is_file() and path.suffix in FILES:
-        return Source(name, path, 1)
+        return Servable(name, path, 1)
     if not path.is_dir():
         return None
     if (path / "saved_model.pb").is_file():
-        return Source(name, path, int(path.name) if path.name.isdecimal() else 1)
+        return Servable(name, path, int(path.name) if path.name.isdecimal() else 1)
     if store.versions(path):
-        return Source(name, path)
+        return Servable(name, path)
     inside = ModelDir(path)
     if inside.serving.is_dir() and store.versions(inside.serving):
-        return Source(name, inside.serving)
+        return Servable(name, inside.serving)
     for folder in (inside.onnx, inside.mobile, path):
         if folder.is_dir() and any(file.suffix in FILES for file in folder.iterdir()):
-            return Source(name, the_file(folder), 1)
+            return Servable(name, the_file(folder), 1)
     return None
+
+
+def the_file(path: Path) -> Path:
+    """`path`, or the one model file in it."""
+    found = sorted(file for file in path.iterdir() if file.suffix in FILES) if path.is_dir() else [path]
+    if len(found) == 1 and found[0].suffix in FILES:
+        return found[0]
+    names = ", ".join(file.name for file in found)
+    raise ServingError(f"{path} holds {f'several models ({names}); give one of them' if found else 'no model'}")
 
 
 def _plain_name(path: Path) -> str:

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from cnn_app.errors import ArtifactError, ServingError
-from cnn_app.serving.server.signatures import DEFAULT, IMAGES, Arrays, Signature, Spec
+from cnn_app.errors import ArtifactError
+from cnn_app.names import DEFAULT
+from cnn_app.serving.server import adapter
+from cnn_app.serving.server.discovery import the_file
+from cnn_app.serving.server.signatures import Signature
+from cnn_app.tensors import Spec
 
-TOP = 5  # classes that are named for each image
-FILES = (".onnx", ".tflite")
+if TYPE_CHECKING:
+    from cnn_app.tensors import Arrays
 
 
 class Engine(Protocol):
@@ -58,79 +63,60 @@ class SavedModelEngine:
 
 
 class RuntimeEngine:
-    """A file of ours, uint8 images in, behind the same names that an exported SavedModel has."""
+    """A file, behind the same name that an exported SavedModel has."""
 
     def __init__(self, path: Path):
-        from cnn_app.runtimes import open_model
-
         self.kind = {".tflite": "LiteRT", ".onnx": "ONNX Runtime"}[path.suffix]
-        self.runtime, self.lock = open_model(path), threading.Lock()  # a TFLite interpreter has one set of tensors
-        classes = self.runtime.predict(np.zeros((1, *self.runtime.image), np.uint8)).shape[1]
-        self.signatures = {
-            DEFAULT: Signature(
-                DEFAULT,
-                {"image": Spec("uint8", (None, *self.runtime.image))},
-                {"probabilities": Spec("float32", (None, classes))},
-            )
-        }
+        self.runtime, self.lock = adapter.open_model(path), threading.Lock()  # an interpreter has one set of tensors
+        self.signatures = {DEFAULT: Signature(DEFAULT, self.runtime.inputs, self.runtime.outputs)}
 
     def run(self, signature: str, inputs: Arrays) -> Arrays:
         with self.lock:
-            return {"probabilities": self.runtime.predict(inputs["image"])}
+            return self.runtime.run(inputs)
 
     def close(self) -> None:
         """Nothing is held beyond the object."""
 
 
-class ImageEngine:
-    """Another engine with `image_bytes` beside what it has: decoded as in training, answered with labels."""
+class EncodedEngine:
+    """Another engine with a signature for encoded records beside what it has: decoded as in training, and named."""
 
-    def __init__(self, engine: Engine, image: tuple[int, int, int], labels: tuple[str, ...]):
-        from cnn_app.data import images
-
-        self.engine, self.kind, self.decode = engine, engine.kind, images.decoder(image)
-        self.labels, self.top = np.array(labels, object), min(TOP, len(labels))
-        named = {"classes": Spec("string", (None, self.top)), "scores": Spec("float32", (None, self.top))}
-        outputs = engine.signatures[DEFAULT].outputs | (named if labels else {})
-        given = Signature(IMAGES, {IMAGES: Spec("string", (None,))}, outputs)
-        self.signatures = engine.signatures | {IMAGES: given}
+    def __init__(self, engine: Engine, task: adapter.Task, name: str):
+        self.engine, self.kind, self.task, self.name = engine, engine.kind, task, name
+        self.decode = task.input.decoder()
+        made = engine.signatures[DEFAULT].outputs
+        given = Signature(name, {name: Spec("string", (None,))}, made | task.named_specs(made))
+        self.signatures = engine.signatures | {name: given}
 
     def run(self, signature: str, inputs: Arrays) -> Arrays:
-        if signature != IMAGES:
+        if signature != self.name:
             return self.engine.run(signature, inputs)
-        outputs = self.engine.run(DEFAULT, {"image": np.stack([self.decode(data) for data in inputs[IMAGES]])})
-        if not len(self.labels):
-            return outputs
-        best = np.argsort(-outputs["probabilities"], axis=1, kind="stable")[:, : self.top]
-        scores = np.take_along_axis(outputs["probabilities"], best, 1)
-        return outputs | {"classes": self.labels[best], "scores": scores}
+        records = [self.decode(data) for data in inputs[self.name]]
+        outputs = self.engine.run(DEFAULT, {name: np.stack([one[name] for one in records]) for name in records[0]})
+        return outputs | self.task.named(outputs)
 
     def close(self) -> None:
         self.engine.close()
 
 
+@dataclass
+class Facts:
+    """What a task is recognised by."""
+
+    inputs: dict[str, Spec]
+    outputs: dict[str, Spec]
+    about: dict | None
+
+
 def open_engine(path: Path) -> Engine:
     """The engine for a version: a SavedModel directory, a file, or a directory with one file in it."""
-    if (path / "saved_model.pb").is_file():
-        engine: Engine = SavedModelEngine(path)
-    else:
-        engine = RuntimeEngine(the_file(path))
-    sizes = None if IMAGES in engine.signatures else image_sizes(engine)
-    if sizes is None:
-        return engine
-    from cnn_app.runtimes import labels_of
-
-    *image, classes = sizes
-    return ImageEngine(engine, (image[0], image[1], image[2]), labels_of(path, classes))
-
-
-def the_file(path: Path) -> Path:
-    """`path`, or the one model file in it."""
-    found = sorted(file for file in path.iterdir() if file.suffix in FILES) if path.is_dir() else [path]
-    if len(found) == 1 and found[0].suffix in FILES:
-        return found[0]
-    names = ", ".join(file.name for file in found)
-    raise ServingError(f"{path} holds {f'several models ({names}); give one of them' if found else 'no model'}")
+    saved = (path / "saved_model.pb").is_file()
+    place = path if saved else the_file(path)
+    engine: Engine = SavedModelEngine(place) if saved else RuntimeEngine(place)
+    default = engine.signatures.get(DEFAULT)
+    task = adapter.task_of(Facts(default.inputs, default.outputs, adapter.facts(place))) if default else None
+    name = task.input.encoded if task else None
+    return EncodedEngine(engine, task, name) if task and name and name not in engine.signatures else engine
 
 
 def signature(name: str, definition) -> Signature:
@@ -151,13 +137,3 @@ def _spec(info) -> Spec:
 
 def _tensors(specs: dict[str, Spec]) -> list[str]:
     return [spec.tensor for spec in specs.values()]
-
-
-def image_sizes(engine: Engine) -> tuple[int, ...] | None:
-    """Height, width, channels and classes, where the default signature makes probabilities of uint8 images."""
-    default = engine.signatures.get(DEFAULT)
-    if default is None or set(default.inputs) != {"image"} or "probabilities" not in default.outputs:
-        return None
-    given, made = default.inputs["image"], default.outputs["probabilities"]
-    sizes = tuple(side for side in (*(given.shape or ())[1:], *(made.shape or ())[1:]) if side)
-    return sizes if given.dtype == "uint8" and len(sizes) == 4 and given.batched and made.batched else None

@@ -18,7 +18,7 @@ HTTP_STATUS = {
 }
 
 
-class Refused(ServingError):
+class RequestError(ServingError):
     """A request's own fault, or the server's; either way the server goes on."""
 
     def __init__(self, code: str, message: str):
@@ -27,14 +27,14 @@ class Refused(ServingError):
         self.http_status = HTTP_STATUS[code]
 
 
-def invalid(message: str) -> Refused:
-    return Refused("INVALID_ARGUMENT", message)
+def invalid(message: str) -> RequestError:
+    return RequestError("INVALID_ARGUMENT", message)
 
 
-def not_found(message: str) -> Refused:
-    return Refused("NOT_FOUND", message)
+def not_found(message: str) -> RequestError:
+    return RequestError("NOT_FOUND", message)
 
 
-def no_answer() -> Refused:
+def no_answer() -> RequestError:
     """For a bug of ours or of a model: its traceback stays in the log."""
-    return Refused("INTERNAL", "the server failed on this request; its log says why")
+    return RequestError("INTERNAL", "the server failed on this request; its log says why")

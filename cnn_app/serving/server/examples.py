@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import tensorflow as tf
 
-from cnn_app.serving.server import tensors
+from cnn_app.serving.server import json_tensor
 from cnn_app.serving.server.errors import invalid
 from cnn_app.serving.server.service import Asked, Service
-from cnn_app.serving.server.signatures import Arrays, Signature, Spec
+from cnn_app.serving.server.signatures import Signature
+from cnn_app.tensors import Spec
+
+if TYPE_CHECKING:
+    from cnn_app.tensors import Arrays
 
 METHODS = {"classify": "tensorflow/serving/classify", "regress": "tensorflow/serving/regress"}
 
@@ -23,12 +28,12 @@ class Given:
 
 def parse(data: bytes) -> Given:
     """A :classify or :regress request."""
-    found = tensors.parse(data)
+    found = json_tensor.parse(data)
     examples = found.get("examples")
     if not isinstance(examples, list) or not examples:
         raise invalid("When method is classify or regress, key 'examples' is expected, with a list of objects")
     context = _features(found.get("context", {}))
-    return Given(tensors.signature_name(found), [_example(context | _features(example)) for example in examples])
+    return Given(json_tensor.signature_name(found), [_example(context | _features(example)) for example in examples])
 
 
 async def answer(service: Service, asked: Asked, method: str, examples: list[bytes], api: str) -> dict:
@@ -57,7 +62,7 @@ def classes(outputs: Arrays) -> list[list[tuple[str, float]]]:
         raise invalid(f"Expected outputs classes or scores, found {', '.join(outputs)}")
     labels = np.full_like(scores, b"", object) if labels is None else labels
     scores = np.zeros_like(labels, np.float32) if scores is None else scores
-    rows, numbers = tensors.plain(labels, "classes"), tensors.plain(scores, "scores")
+    rows, numbers = json_tensor.plain(labels, "classes"), json_tensor.plain(scores, "scores")
     return [list(zip(*row, strict=True)) for row in zip(rows, numbers, strict=True)]
 
 
@@ -77,7 +82,7 @@ def _features(example) -> dict[str, tf.train.Feature]:
 def _feature(values: list, name: str) -> tf.train.Feature:
     try:
         if all(isinstance(value, str | dict) for value in values):
-            data = tensors.tensor(values, name, Spec("string", None)).tolist()
+            data = json_tensor.tensor(values, name, Spec("string", None)).tolist()
             return tf.train.Feature(bytes_list=tf.train.BytesList(value=data))
         if all(isinstance(value, int) for value in values):  # true and false among them
             return tf.train.Feature(int64_list=tf.train.Int64List(value=map(int, values)))

@@ -1,4 +1,4 @@
-"""TF Serving's gRPC API, by its own stubs."""
+"""The gRPC server: TF Serving's API, by its own stubs."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from tensorflow_serving.apis import (
     regression_pb2,
 )
 
+from cnn_app.names import DEFAULT
 from cnn_app.serving.server import examples, protos
 from cnn_app.serving.server.errors import RequestError, invalid
 from cnn_app.serving.server.service import Asked, Service
-from cnn_app.serving.server.signatures import DEFAULT
 
 OVERHEAD = 2**20  # bytes of a message beside its tensors
 
 
 def answering(method: Callable) -> Callable:
-    """Refusals become gRPC's status codes."""
+    """Errors of requests become gRPC's status codes."""
 
     @functools.wraps(method)
     async def answer(self, request, context):

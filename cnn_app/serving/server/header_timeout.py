@@ -1,4 +1,4 @@
-"""uvicorn waits for ever for the head of a request; this protocol does not."""
+"""uvicorn waits for ever for the header of a request; this protocol does not."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import asyncio
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 
-def patient(seconds: float) -> type[asyncio.Protocol]:
-    """uvicorn's HTTP/1.1, closing a connection whose request has no end of its head after `seconds`."""
+def with_header_timeout(seconds: float) -> type[asyncio.Protocol]:
+    """uvicorn's HTTP/1.1, closing a connection whose request has no end of its header after `seconds`."""
 
-    class Patient(H11Protocol):
+    class HeaderTimeout(H11Protocol):
         late: asyncio.TimerHandle | None = None
 
         def connection_made(self, transport) -> None:
@@ -38,4 +38,4 @@ def patient(seconds: float) -> type[asyncio.Protocol]:
                 self.late.cancel()
                 self.late = None
 
-    return Patient
+    return HeaderTimeout

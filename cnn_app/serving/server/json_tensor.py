@@ -9,12 +9,19 @@ import base64
 import binascii
 import json
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from cnn_app.names import DEFAULT
 from cnn_app.serving.server.errors import invalid
-from cnn_app.serving.server.signatures import DEFAULT, Arrays, Signature, Spec
+from cnn_app.serving.server.signatures import Signature
+from cnn_app.tensors import Spec
 
+if TYPE_CHECKING:
+    from cnn_app.tensors import Arrays
+
+BINARY = ("_bytes", "_png")  # ends of the names of outputs that are no text; the first is TF Serving's
 NUMBERS = {"f": "iuf", "i": "iu", "u": "iu", "b": "b"}  # by kind: the kinds of JSON's values that are taken
 
 
@@ -169,9 +176,9 @@ def answer(outputs: Arrays, by_rows: bool) -> dict:
 
 
 def plain(array: np.ndarray, name: str):
-    """Lists; float32 by its shortest digits, 0.2 and not 0.20000000298; bytes in base64 where the name says bytes."""
+    """Lists; float32 by its shortest digits, 0.2 and not 0.20000000298; bytes in base64 where the name says so."""
     if array.dtype.kind in "OSU":
-        return _text(array.tolist(), name.endswith("_bytes"))
+        return _text(array.tolist(), name.endswith(BINARY))
     if array.dtype == np.float32 and array.size:
         return array.astype(str).astype(float).tolist()
     return array.tolist()

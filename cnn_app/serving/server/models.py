@@ -11,10 +11,10 @@ from pathlib import Path
 
 from cnn_app.errors import CnnAppError
 from cnn_app.serving.server.batching import Batcher, Batching
+from cnn_app.serving.server.discovery import Servable
 from cnn_app.serving.server.engines import Engine, open_engine
-from cnn_app.serving.server.metrics import Metrics
 from cnn_app.serving.server.errors import invalid, not_found
-from cnn_app.serving.server.discovery import Source
+from cnn_app.serving.server.metrics import Metrics
 from cnn_app.serving.server.warmup import warm
 
 log = logging.getLogger(__name__)
@@ -37,9 +37,9 @@ class Version:
 
 
 class Model:
-    def __init__(self, source: Source, batching: Batching, queue: int, metrics: Metrics):
-        self.source, self.batching, self.queue, self.metrics = source, batching, queue, metrics
-        self.name = source.name
+    def __init__(self, servable: Servable, batching: Batching, queue: int, metrics: Metrics):
+        self.servable, self.batching, self.queue, self.metrics = servable, batching, queue, metrics
+        self.name = servable.name
         self.versions: dict[int, Version] = {}
         self.labels: dict[str, int] = {}
         self._leaving: set[asyncio.Task] = set()
@@ -78,7 +78,7 @@ class Model:
 
     async def refresh(self) -> None:
         """Load what is new on disk, then let the requests have it, then drop what is no longer wanted."""
-        wanted, labels = await asyncio.to_thread(lambda: (self.source.versions(), self.source.labels()))
+        wanted, labels = await asyncio.to_thread(lambda: (self.servable.versions(), self.servable.labels()))
         for number, path in wanted.items():
             known = self.versions.get(number)
             if known is None or (known.state == "END" and known.failed != await asyncio.to_thread(stamp, path)):
@@ -137,8 +137,8 @@ class Model:
 class Models:
     """Everything a server answers with."""
 
-    def __init__(self, sources: Iterable[Source], batching: Batching, queue: int, metrics: Metrics):
-        self.by_name = {source.name: Model(source, batching, queue, metrics) for source in sources}
+    def __init__(self, servables: Iterable[Servable], batching: Batching, queue: int, metrics: Metrics):
+        self.by_name = {one.name: Model(one, batching, queue, metrics) for one in servables}
 
     def __getitem__(self, name: str) -> Model:
         if name not in self.by_name:

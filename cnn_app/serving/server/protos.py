@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import tensorflow as tf
@@ -11,8 +12,13 @@ from google.protobuf.json_format import MessageToDict
 from tensorflow.core.protobuf import meta_graph_pb2
 from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2, prediction_log_pb2
 
+from cnn_app.names import DEFAULT
 from cnn_app.serving.server.errors import invalid
-from cnn_app.serving.server.signatures import DEFAULT, Arrays, Signature, Spec
+from cnn_app.serving.server.signatures import Signature
+from cnn_app.tensors import Spec
+
+if TYPE_CHECKING:
+    from cnn_app.tensors import Arrays
 
 STATES = get_model_status_pb2.ModelVersionStatus
 FAILED = 2  # UNKNOWN, among TensorFlow's error codes

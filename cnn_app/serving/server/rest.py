@@ -1,4 +1,4 @@
-"""TF Serving's REST API, and beside it the page, the metrics and the health of the server.
+"""The REST server: TF Serving's API, and beside it the page, the metrics and the health of the server.
 
 https://www.tensorflow.org/tfx/serving/api_rest
 """
@@ -17,7 +17,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
-from cnn_app.serving.server import examples, metrics, protos, tensors
+from cnn_app.serving.server import adapter, examples, json_tensor, metrics, protos
 from cnn_app.serving.server.errors import RequestError, invalid, no_answer
 from cnn_app.serving.server.service import Asked, Service
 
@@ -54,10 +54,10 @@ def application(service: Service) -> Starlette:
             given = await asyncio.to_thread(examples.parse, data) if heavy else examples.parse(data)
             asked = Asked(name, number, label, given.signature)
             return reply(await examples.answer(service, asked, what.lower(), given.examples, "REST"))
-        found = await asyncio.to_thread(tensors.body, data) if heavy else tensors.body(data)
+        found = await asyncio.to_thread(json_tensor.body, data) if heavy else json_tensor.body(data)
         asked = Asked(name, number, label, found.signature)
-        _, outputs = await service.predict(asked, "REST", lambda known: tensors.arrays(found, known), heavy=heavy)
-        return reply(tensors.answer(outputs, found.by_rows))
+        _, outputs = await service.predict(asked, "REST", lambda known: json_tensor.arrays(found, known), heavy=heavy)
+        return reply(json_tensor.answer(outputs, found.by_rows))
 
     async def v1(request: Request) -> Response:
         return await {"GET": get, "POST": post}.get(request.method, malformed)(request)
@@ -67,7 +67,10 @@ def application(service: Service) -> Starlette:
         return JSONResponse([
             {"name": model.name, "version": version.number, "engine": version.engine.kind, "labels": [
                 label for label, number in model.labels.items() if number == version.number
-            ], "signatures": list(version.engine.signatures)}
+            ], "signatures": list(version.engine.signatures), "encoded": [
+                name for name, known in version.engine.signatures.items()
+                if known.of_strings and adapter.by_encoded(name)
+            ]}
             for model in service.models.by_name.values() for version in reversed(model.available.values())
             if version.engine
         ])  # fmt: skip
@@ -89,7 +92,7 @@ def application(service: Service) -> Starlette:
             *(Route(f"/{file.name}", asset(file)) for file in sorted(PAGE.glob("page.*"))),
             Route("/", asset(PAGE / "index.html")),
         ],
-        exception_handlers={RequestError: refused, HTTPException: not_here, ClientDisconnect: gone, Exception: failed},
+        exception_handlers={RequestError: failed, HTTPException: not_here, ClientDisconnect: gone, Exception: broken},
     )
 
 
@@ -148,7 +151,7 @@ def error(message: str, status: int) -> Response:
     return JSONResponse({"error": message}, status, headers)
 
 
-async def refused(request: Request, exception: Exception) -> Response:
+async def failed(request: Request, exception: Exception) -> Response:
     assert isinstance(exception, RequestError)
     return error(str(exception), exception.http_status)
 
@@ -162,5 +165,5 @@ async def gone(request: Request, exception: Exception) -> Response:
     return error("the client closed the request", 499)
 
 
-async def failed(request: Request, exception: Exception) -> Response:
+async def broken(request: Request, exception: Exception) -> Response:
     return error(str(no_answer()), 500)

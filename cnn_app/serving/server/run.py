@@ -1,9 +1,8 @@
-"""`cnn-app serve`: both doors on one event loop, until it is told to stop."""
+"""`cnn-app serve`: the REST and the gRPC server on one event loop, until they are told to stop."""
 
 from __future__ import annotations
 
 import asyncio
-import hmac
 import logging
 import signal
 import socket
@@ -11,23 +10,22 @@ from collections.abc import Callable, Iterable
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import grpc
 import uvicorn
-from starlette.types import ASGIApp, Receive, Scope, Send
 
 from cnn_app.errors import ServingError
-from cnn_app.serving.server import grpc_door, rest
+from cnn_app.names import LOOPBACK
+from cnn_app.serving.server import grpc as grpc_server
+from cnn_app.serving.server import rest
+from cnn_app.serving.server.access import HostGuard, KeyGuard, allows
 from cnn_app.serving.server.batching import Batching
+from cnn_app.serving.server.discovery import Servable
+from cnn_app.serving.server.header_timeout import with_header_timeout
 from cnn_app.serving.server.metrics import Metrics
 from cnn_app.serving.server.models import Models
-from cnn_app.serving.server.header_timeout import patient
 from cnn_app.serving.server.service import Limits, Service
-from cnn_app.serving.server.discovery import Source
 
-LOOPBACK = ("127.0.0.1", "::1", "localhost")
-OPEN = ("/", "/page.css", "/page.js", "/healthz")  # they say nothing of the models
 GRACE_S = 30  # for what runs when the server is told to stop
 
 
@@ -55,10 +53,10 @@ class Addresses:
 
 
 class Server:
-    """`run` serves until `stop` is called; `tell` gets the addresses once both doors are open."""
+    """`run` serves until `stop` is called; `tell` gets the addresses once both servers are open."""
 
-    def __init__(self, sources: Iterable[Source], settings: Settings):
-        self.settings, self.sources = settings, list(sources)
+    def __init__(self, servables: Iterable[Servable], settings: Settings):
+        self.settings, self.servables = settings, list(servables)
         self._end: asyncio.Event | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -71,7 +69,7 @@ class Server:
 
     async def _run(self, end: asyncio.Event, tell: Callable[[Addresses], None]) -> None:
         settings, metrics = self.settings, Metrics()
-        models = Models(self.sources, settings.batching, settings.limits.queue, metrics)
+        models = Models(self.servables, settings.batching, settings.limits.queue, metrics)
         service = Service(models, settings.limits, metrics)
         with _listening(settings.host, settings.port) as listening:
             await models.refresh()
@@ -103,7 +101,7 @@ class Server:
         cert, key = settings.tls or (None, None)
         config = uvicorn.Config(
             guarded, log_level="warning", access_log=False, lifespan="off", ws="none", server_header=False,
-            http=patient(settings.limits.read_s), limit_concurrency=settings.limits.connections,
+            http=with_header_timeout(settings.limits.read_s), limit_concurrency=settings.limits.connections,
             timeout_graceful_shutdown=GRACE_S, ssl_certfile=cert, ssl_keyfile=key,
         )  # fmt: skip
         try:
@@ -116,7 +114,7 @@ class Server:
         settings = self.settings
         if settings.grpc_port is None:
             return None
-        server = grpc_door.server(service, allows(settings.key) if settings.key else None)
+        server = grpc_server.server(service, allows(settings.key) if settings.key else None)
         address = f"[{settings.host}]" if ":" in settings.host else settings.host
         address = f"{address}:{settings.grpc_port}"
         try:
@@ -140,61 +138,15 @@ class Server:
 class _Web(uvicorn.Server):
     @contextmanager
     def capture_signals(self):
-        """They are for the whole server, not for this door alone."""
+        """They are for the whole server, not for this part alone."""
         yield
 
 
-class KeyGuard:
-    """ASGI: only requests with the key get through, but for the page and its health."""
-
-    def __init__(self, app: ASGIApp, allows: Callable[[str], bool]):
-        self.app, self.allows = app, allows
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["path"] not in OPEN:
-            given = next((value for name, value in scope["headers"] if name == b"authorization"), b"")
-            if not self.allows(given.decode("latin-1")):
-                response = rest.error("a key is needed: Authorization: Bearer KEY", 401)
-                return await response(scope, receive, send)
-        await self.app(scope, receive, send)
-
-
-class HostGuard:
-    """ASGI: only requests to a name of this machine; a page elsewhere may have given its own name our address."""
-
-    def __init__(self, app: ASGIApp):
-        self.app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http":
-            given = next((value for name, value in scope["headers"] if name == b"host"), b"").decode("latin-1")
-            if given and host_of(given) not in LOOPBACK:
-                response = rest.error(
-                    f"this server is not {given[:100]}; ask 127.0.0.1, or serve with a key and TLS", 403
-                )
-                return await response(scope, receive, send)
-        await self.app(scope, receive, send)
-
-
-def host_of(given: str) -> str:
-    """The name in a Host header, without its port."""
-    try:
-        return urlsplit(f"//{given}").hostname or ""
-    except ValueError:
-        return ""
-
-
-def allows(key: str) -> Callable[[str], bool]:
-    """Whether an Authorization header holds `key`; the comparison takes as long for any."""
-    expected = f"Bearer {key}".encode()
-    return lambda given: hmac.compare_digest(given.encode(), expected)
-
-
-def serve(sources: Iterable[Source], settings: Settings, tell: Callable[[Addresses], None]) -> None:
+def serve(servables: Iterable[Servable], settings: Settings, tell: Callable[[Addresses], None]) -> None:
     """Until SIGINT or SIGTERM; what runs then is finished first."""
 
     async def main() -> None:
-        server = Server(sources, settings)
+        server = Server(servables, settings)
         for number in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(number, server.stop)
         await server.run(tell)

@@ -1,4 +1,4 @@
-"""What both doors, REST and gRPC, ask for, and the limits that hold behind each of them."""
+"""What the REST and the gRPC server both ask for, and the limits that hold behind each of them."""
 
 from __future__ import annotations
 
@@ -6,19 +6,23 @@ import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from cnn_app.data import images
 from cnn_app.errors import DataError
+from cnn_app.serving.server import adapter
+from cnn_app.serving.server.errors import RequestError, invalid
 from cnn_app.serving.server.metrics import Metrics
 from cnn_app.serving.server.models import Models, Version
-from cnn_app.serving.server.errors import RequestError, invalid
-from cnn_app.serving.server.signatures import IMAGES, Arrays, Signature
+from cnn_app.serving.server.signatures import Signature
+
+if TYPE_CHECKING:
+    from cnn_app.tensors import Arrays
 
 
 @dataclass(frozen=True)
 class Limits:
     body_bytes: int = 32 * 2**20  # of a request
-    pixels: int = 32_000_000  # of an image, once decoded
+    pixels: int = 64_000_000  # of an image, once decoded; as many as without a server
     rows: int = 256  # of its tensors
     queue: int = 1024  # rows that may wait for one version
     connections: int = 512
@@ -55,14 +59,13 @@ class Service:
                     raise invalid(f"Expected {what} signature method_name to be {method}. Was: {known.method}")
                 inputs = await asyncio.to_thread(arrays, known) if heavy else arrays(known)
                 rows = known.check(inputs, self.limits.rows)
-                if known.name == IMAGES:
-                    self._look_at(inputs)
+                self._look_at(known, inputs)
                 return version, await version.batcher(known.name, inputs, rows)
         except TimeoutError as error:
             code = "DEADLINE_EXCEEDED"
             raise RequestError(code, f"no answer within {self.limits.answer_s:g} seconds") from error
-        except RequestError as refused:
-            code = refused.code
+        except RequestError as error:
+            code = error.code
             raise
         except DataError as error:
             code = "INVALID_ARGUMENT"
@@ -75,13 +78,17 @@ class Service:
     def _using(self, asked: Asked):
         return self.models.using(asked.model, asked.number, asked.label)
 
-    def _look_at(self, inputs: Arrays) -> None:
-        """Refuse encoded images by their headers, before anything decodes them."""
-        with images.quiet_sizes():
-            for place, data in enumerate(next(iter(inputs.values())).flat):
-                reason = images.problem(data, self.limits.pixels)
-                if reason:
-                    raise invalid(f"cannot read image {place}: {reason}")
+    def _look_at(self, known: Signature, inputs: Arrays) -> None:
+        """Refuse encoded records by their headers, before anything decodes them."""
+        kind = adapter.by_encoded(known.name) if known.of_strings else None
+        if kind is None:
+            return
+        (records,) = inputs.values()
+        for place, data in enumerate(records.flat):
+            reason = kind.problem(data, self.limits.pixels)
+            if reason:
+                which = f"record {place}" if records.size > 1 else "the record"
+                raise invalid(f"cannot read {which}: {reason}")
 
 
 def signature(version: Version, name: str) -> Signature:

@@ -3,41 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from cnn_app.serving.server.errors import invalid
+from cnn_app.tensors import Spec
 
-DEFAULT = "serving_default"
-IMAGES = "image_bytes"  # encoded images (n,) in
+if TYPE_CHECKING:
+    from cnn_app.tensors import Arrays
+
 PREDICT = "tensorflow/serving/predict"
-
-Arrays = dict[str, np.ndarray]
-
-
-@dataclass(frozen=True)
-class Spec:
-    """dtype: NumPy's name, or `string`. shape: None for a side that may vary; no shape at all where it is unknown."""
-
-    dtype: str
-    shape: tuple[int | None, ...] | None
-    tensor: str = ""  # its name in the graph
-
-    def __str__(self) -> str:
-        sides = (
-            "any shape" if self.shape is None else f"({', '.join('n' if s is None else str(s) for s in self.shape)})"
-        )
-        return f"{self.dtype} {sides}"
-
-    @property
-    def batched(self) -> bool:
-        return self.shape is not None and self.shape[:1] == (None,)
-
-    def fits(self, shape: tuple[int, ...]) -> bool:
-        return self.shape is None or (
-            len(shape) == len(self.shape)
-            and all(side in (None, given) for side, given in zip(self.shape, shape, strict=True))
-        )
 
 
 @dataclass(frozen=True)
@@ -49,8 +25,13 @@ class Signature:
 
     @property
     def batched(self) -> bool:
-        """Whether requests can be put together: every tensor has a row for each image."""
+        """Whether requests can be put together: every tensor has a row for each record."""
         return all(spec.batched for spec in (*self.inputs.values(), *self.outputs.values()))
+
+    @property
+    def of_strings(self) -> bool:
+        """Whether one tensor of strings is all it takes, as encoded records come."""
+        return [spec.dtype for spec in self.inputs.values()] == ["string"]
 
     def keys(self, given) -> None:
         """Refuse wrong names of inputs."""

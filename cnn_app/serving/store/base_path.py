@@ -2,6 +2,7 @@
 
 BASE/
     3/  4/          versions; TF Serving loads the highest, or those that models.config names
+        assets.extra/tf_serving_warmup_requests    what it sends itself before it takes a version into service
     labels.json     {"stable": 3, "canary": 4}; TF Serving passes over every entry that is no number
 
 Numbers only go up, and a number never means another model than before: clients, logs and caches rely on it.
@@ -21,6 +22,7 @@ from cnn_app.errors import ServingError
 from cnn_app.lock import locked
 
 LABELS = "labels.json"
+WARMUP = Path("assets.extra", "tf_serving_warmup_requests")  # in a version
 NUMBER = re.compile(r"0|[1-9][0-9]{0,17}")  # fits in the int64 of TF Serving
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")  # of a label or a model, in an address
 SCRATCH = ".store-"  # no number, so no server looks into it
