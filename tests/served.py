@@ -110,6 +110,44 @@ def asked(http, method, url, body=None, headers=None):
     return response.status, json.loads(response.data)
 
 
+def moods(base):
+    """A model of texts: version 1, with the signature `text` alone."""
+
+    @tf.function(input_signature=[tf.TensorSpec((None,), tf.string, name="text")])
+    def mood(text):
+        good = tf.cast(tf.strings.regex_full_match(text, "(?s).*good.*"), tf.float32) * 0.5 + 0.25
+        scores = tf.stack([good, 1 - good], 1)
+        order = tf.argsort(scores, direction="DESCENDING")
+        return {
+            "classes": tf.gather(tf.constant(["glad", "sad"]), order),
+            "scores": tf.sort(scores, direction="DESCENDING"),
+        }
+
+    module = tf.Module()
+    module.mood = mood
+    tf.saved_model.save(module, str(base / "1"), signatures={"text": mood})
+    return base
+
+
+def masks(base):
+    """A model that lays half-transparent red over what is bright: version 1, with the signature `image_bytes` alone."""
+
+    @tf.function(input_signature=[tf.TensorSpec((None,), tf.string, name="image_bytes")])
+    def mask(image_bytes):
+        def one(data):
+            pixels = tf.image.resize(tf.io.decode_image(data, 3, expand_animations=False), (32, 32))
+            bright = tf.cast(tf.reduce_mean(pixels, -1, keepdims=True) > 127, tf.uint8)
+            return tf.io.encode_png(tf.concat([bright * 255, bright * 0, bright * 0, bright * 128], -1))
+
+        legend = tf.fill((tf.size(image_bytes), 1), "bright things #ff0000")
+        return {"mask_png": tf.map_fn(one, image_bytes, tf.string), "legend": legend}
+
+    module = tf.Module()
+    module.mask = mask
+    tf.saved_model.save(module, str(base / "1"), signatures={"image_bytes": mask})
+    return base
+
+
 def half_plus_two(base, version):
     """TF Serving's own test model, with its classify and regress signatures."""
     v1 = tf.compat.v1

@@ -118,7 +118,7 @@ IMAGE = served.pixels(0)
     (request(IMAGE, version=9), "NOT_FOUND", "available versions: 1, 2"),
     (request(IMAGE, label="none"), "INVALID_ARGUMENT", "Unrecognized servable version label"),
     (request(IMAGE, signature="none"), "INVALID_ARGUMENT", "not found in signature def"),
-    (request(IMAGE, "image"), "INVALID_ARGUMENT", "keys must be equal to: image"),
+    (request(IMAGE, "other"), "INVALID_ARGUMENT", "keys must be equal to: image"),
     (request(IMAGE.astype(np.float32)), "INVALID_ARGUMENT", "input image is float32, not of expected type: uint8"),
     (request(IMAGE[0]), "INVALID_ARGUMENT", "shape (8, 8, 3); expected uint8 (n, 8, 8, 3)"),
     (request(IMAGE[:0]), "INVALID_ARGUMENT", "the request has 0 rows"),

@@ -120,7 +120,7 @@ def deep(levels):
     ({"instances": []}, "No values in 'instances'"),
     ({"signature_name": 100}, "'signature_name' key must be a string value"),
     ({"signature_name": "none", "instances": [1]}, 'Serving signature name: "none" not found in signature def'),
-    ({"instances": [{"image": IMAGE}]}, "keys must be equal to: image"),
+    ({"instances": [{"other": IMAGE}]}, "keys must be equal to: image"),
     ({"inputs": {"image": [IMAGE], "other": 1}}, "the unknown other; keys must be equal to: image"),
     ({"instances": [{"image": IMAGE}, IMAGE]}, "Expecting object but got list at item 1"),
     ({"instances": [IMAGE, {"image": IMAGE}]}, "Expecting value/list but got object at item 1"),
