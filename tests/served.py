@@ -140,7 +140,7 @@ def masks(base):
             return tf.io.encode_png(tf.concat([bright * 255, bright * 0, bright * 0, bright * 128], -1))
 
         legend = tf.fill((tf.size(image_bytes), 1), "bright things #ff0000")
-        return {"mask_png": tf.map_fn(one, image_bytes, tf.string), "legend": legend}
+        return {"mask_png": tf.map_fn(one, image_bytes, fn_output_signature=tf.string), "legend": legend}
 
     module = tf.Module()
     module.mask = mask

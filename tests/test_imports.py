@@ -53,6 +53,13 @@ def test_imports_go_downwards(file):
     assert not wrong
 
 
+def test_the_server_knows_no_kind_of_data_or_task():
+    known = ("cnn_app.data", "cnn_app.tasks.", "cnn_app.inputs.", "cnn_app.heads", "PIL")
+    for file in sorted((PACKAGE / "serving" / "server").glob("*.py")):
+        if file.name != "adapter.py":
+            assert not [name for name in imports(file) if name.startswith(known)], file
+
+
 @pytest.mark.parametrize("folder", ["architectures", "heads"])
 def test_builders_are_pure_keras(folder):
     for file in (PACKAGE / folder).glob("*.py"):

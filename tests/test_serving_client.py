@@ -31,11 +31,6 @@ KEY = "a key of the tests"
 SCHEMES = ("http", "grpc")
 
 
-@pytest.fixture(params=SCHEMES)
-def endpoint(addresses, request):
-    return f"{getattr(addresses, {'http': 'rest', 'grpc': 'grpc'}[request.param])}/colours"
-
-
 def test_many_images_in_parallel_keep_their_order(endpoint):
     pixels = served.pixels(7, 100)
     images = [served.png(one) if i % 2 else one for i, one in enumerate(pixels)]
@@ -168,7 +163,7 @@ def test_nobody_listens(endpoint):
         taken.bind(("127.0.0.1", 0))
         gone = f"{endpoint.partition(':')[0]}://127.0.0.1:{taken.getsockname()[1]}/colours"
         with Client(gone, timeout=5) as client, pytest.raises(ServingError, match="refused") as error:
-            client.predict([served.one_colour("red")])
+            list(client.each([served.one_colour("red")]))
     assert "\n" not in str(error.value) and len(str(error.value)) < 300
 
 

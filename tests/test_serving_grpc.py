@@ -17,7 +17,6 @@ from tensorflow_serving.apis import (
     regression_pb2,
 )
 
-from cnn_app.serving.client import messages_pb2, tensors
 from cnn_app.serving.server.service import Limits
 
 
@@ -141,19 +140,3 @@ def test_messages_over_the_limit_are_refused(colours):
             with pytest.raises(grpc.RpcError) as refused:
                 stub.Predict(request(served.pixels(0, 6000)), timeout=30)
     assert refused.value.code().name == "RESOURCE_EXHAUSTED"
-
-
-@pytest.mark.parametrize("value", [
-    np.arange(6, dtype=np.uint8).reshape(2, 3), np.float32([[0.5]]), np.int64([-1]), np.array([b"a", b"bc"], object),
-    np.zeros((0, 3), np.float32), np.bool_([True, False]), np.float32(3),
-], ids=str)  # fmt: skip
-def test_the_clients_own_messages_are_tf_servings_byte_for_byte(value):
-    official, ours = predict_pb2.PredictRequest(model_spec=spec(version=3)), messages_pb2.PredictRequest()
-    official.inputs["x"].CopyFrom(tf.make_tensor_proto(value))
-    ours.model_spec.name, ours.model_spec.version.value = "colours", 3
-    tensors.fill(ours.inputs["x"], value)
-    read = predict_pb2.PredictRequest.FromString(ours.SerializeToString())
-    assert read.model_spec == official.model_spec
-    np.testing.assert_array_equal(tf.make_ndarray(read.inputs["x"]), tf.make_ndarray(official.inputs["x"]))
-    back = messages_pb2.PredictRequest.FromString(official.SerializeToString())
-    np.testing.assert_array_equal(tensors.array(back.inputs["x"]), value)

@@ -12,14 +12,14 @@ FILE = click.Path(exists=True, dir_okay=False)
 @click.option("--tls-cert", type=FILE, help="Certificate chain as PEM.")
 @click.option("--tls-key", type=FILE, help="Its private key as PEM.")
 @click.option(
-    "--batch", type=click.IntRange(0), default=64, show_default=True, help="Most images at once; 0: no batching."
+    "--batch", type=click.IntRange(0), default=64, show_default=True, help="Most records at once; 0: no batching."
 )
 @click.option(
     "--batch-delay", type=click.FloatRange(0), default=5, show_default=True, help="Milliseconds to wait for more."
 )
-@click.option("--queue", type=click.IntRange(1), default=1024, show_default=True, help="Images that may wait.")
+@click.option("--queue", type=click.IntRange(1), default=1024, show_default=True, help="Records that may wait.")
 @click.option("--max-body", type=click.IntRange(1), default=32, show_default=True, help="MiB of a request.")
-@click.option("--max-rows", type=click.IntRange(1), default=256, show_default=True, help="Images in a request.")
+@click.option("--max-rows", type=click.IntRange(1), default=256, show_default=True, help="Records in a request.")
 @click.option(
     "--max-pixels", type=click.IntRange(1), default=64, show_default=True, help="Millions, of an encoded image."
 )

@@ -48,5 +48,5 @@ class Answer:
             order = np.argsort(-probabilities, kind="stable")
             found = [(str(i), float(probabilities[i])) for i in order]
         else:
-            raise ServingError(f"the model answers with {', '.join(self.outputs)}; probabilities are expected")
+            raise ServingError(f"the model answers with {', '.join(sorted(self.outputs))}; probabilities are expected")
         return [{"label": label, "probability": score} for label, score in found[:k]]

@@ -19,7 +19,7 @@ class Metrics:
         )
         self.seconds = Histogram("cnn_app_request_seconds", "From the first byte of a request's body to its answer.",
                                  ["model", "api"], buckets=SECONDS, registry=self.registry)  # fmt: skip
-        self.rows = Histogram("cnn_app_batch_rows", "Images that a model answered at once.", ["model", "version"],
+        self.rows = Histogram("cnn_app_batch_rows", "Records that a model answered at once.", ["model", "version"],
                               buckets=ROWS, registry=self.registry)  # fmt: skip
         self.runs = Histogram("cnn_app_batch_seconds", "What such a run of the model took.", ["model", "version"],
                               buckets=SECONDS, registry=self.registry)  # fmt: skip
