@@ -1,6 +1,7 @@
 // The page asks as any client does: TF Serving's :predict, with a signature for encoded records that the model has.
 const $ = (id) => document.getElementById(id);
 const pen = $("canvas").getContext("2d");
+const [IMAGE, TEXT] = ["image_bytes", "text"]; // the signatures that it knows how to ask
 let models = [];
 let last = null; // what was asked about last, for another model: {signature, value}
 let shown = null; // the image that is in sight
@@ -32,8 +33,8 @@ async function loadModels() {
 
 // What the chosen model can be asked with.
 function offer() {
-  $("images").hidden = Boolean(model()) && !takes("image_bytes");
-  $("texts").hidden = !takes("text");
+  $("images").hidden = Boolean(model()) && !takes(IMAGE);
+  $("texts").hidden = !takes(TEXT);
   if (last && takes(last.signature)) return;
   const nothing = "This model takes neither images nor texts.";
   $("status").textContent = !$("images").hidden ? "No image yet." : !$("texts").hidden ? "No text yet." : nothing;
@@ -143,7 +144,7 @@ function take(files) {
   const file = [...files].find((one) => one.type.startsWith("image/")) ?? files[0];
   if (!file) return;
   preview(file, file.name);
-  ask("image_bytes", file);
+  ask(IMAGE, file);
 }
 
 // The same question to another model, if it is one for it.
@@ -196,12 +197,12 @@ document.addEventListener("drop", (event) => {
 document.addEventListener("paste", (event) => take(event.clipboardData.files));
 $("choose").addEventListener("click", () => $("file").click());
 $("file").addEventListener("change", () => { take($("file").files); $("file").value = ""; });
-$("writing").addEventListener("submit", (event) => { event.preventDefault(); ask("text", $("text").value); });
+$("writing").addEventListener("submit", (event) => { event.preventDefault(); ask(TEXT, $("text").value); });
 $("model").addEventListener("change", again);
 $("key").addEventListener("change", () => loadModels().then(again).catch(fail));
 $("canvas").addEventListener("pointerdown", draw);
 $("canvas").addEventListener("pointermove", draw);
-$("canvas").addEventListener("pointerup", () => $("canvas").toBlob((blob) => ask("image_bytes", blob)));
+$("canvas").addEventListener("pointerup", () => $("canvas").toBlob((blob) => ask(IMAGE, blob)));
 $("clear").addEventListener("click", clear);
 $("dark").addEventListener("change", clear);
 clear();
