@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, ClassVar
 
+from cnn_app import names
 from cnn_app.data.folder import split_folders
 from cnn_app.errors import DataError
 from cnn_app.inputs import files
@@ -28,7 +29,7 @@ class Image:
 
     kind: ClassVar = "image"
     plural: ClassVar = "images"
-    encoded: ClassVar = "image_bytes"
+    encoded: ClassVar = names.IMAGE_BYTES
     augmentations: ClassVar = ("flip", "crop", "randaugment")
     views: ClassVar = ("flip", "crop")
 
@@ -143,8 +144,8 @@ class Image:
             return tf.map_fn(lambda data: pixels.to_size(pixels.decode(data), self.shape), image_bytes,
                              fn_output_signature=tf.TensorSpec(self.shape, tf.uint8))  # fmt: skip
 
-        yield "serving_default", self.specs(), lambda image: {"image": tf.cast(image, tf.float32)}
-        yield "float_pixels", {"image": Spec("float32", (None, *self.shape))}, lambda image: {"image": image}
+        yield names.DEFAULT, self.specs(), lambda image: {"image": tf.cast(image, tf.float32)}
+        yield names.FLOAT_PIXELS, {"image": Spec("float32", (None, *self.shape))}, lambda image: {"image": image}
         encoded = {self.encoded: Spec("string", (None,))}
         yield self.encoded, encoded, lambda image_bytes: {"image": tf.cast(decoded(image_bytes), tf.float32)}
 

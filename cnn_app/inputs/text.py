@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, BinaryIO, ClassVar
 
 import numpy as np
 
+from cnn_app import names
 from cnn_app.data.folder import split_folders
 from cnn_app.errors import DataError
 from cnn_app.tensors import Spec
@@ -50,7 +51,7 @@ class Text:
 
     kind: ClassVar = "text"
     plural: ClassVar = "sentences"
-    encoded: ClassVar = "text"
+    encoded: ClassVar = names.TEXT
     augmentations: ClassVar = ()
     views: ClassVar = ()
 
@@ -168,7 +169,7 @@ class Text:
         return inputs
 
     def signatures(self) -> Iterator[tuple[str, dict[str, Spec], Callable]]:
-        yield "serving_default", self.specs(), lambda tokens: {"tokens": tokens}
+        yield names.DEFAULT, self.specs(), lambda tokens: {"tokens": tokens}
         yield self.encoded, {self.encoded: Spec("string", (None,))}, lambda text: {"tokens": self.ids(text)}
 
     @property
