@@ -78,7 +78,7 @@ class Task(Protocol):
     def reordered(self, outputs: Arrays, places: list[int]) -> Arrays: ...  # classes from these places
     def answer(self, outputs: Arrays, top: int) -> dict: ...  # of one record, without a batch axis
     def text(self, answer: dict) -> str: ...
-    def draw(self, outputs: Arrays, record: Arrays, path: Path) -> None: ...
+    def draw(self, outputs: Arrays, record: Arrays, name: str, path: Path) -> None: ...  # as PNG
 
 
 def named(name: str):
