@@ -2,7 +2,7 @@ VENV := .venv
 PYTHON ?= python3
 STAMP := $(VENV)/.installed
 
-.PHONY: quickstart test test-all lint format
+.PHONY: quickstart test test-all lint format protos
 
 quickstart: $(STAMP)
 	$(VENV)/bin/cnn-app quickstart
@@ -21,6 +21,9 @@ lint: $(STAMP)
 format: $(STAMP)
 	$(VENV)/bin/ruff format .
 	$(VENV)/bin/ruff check --fix .
+
+protos: $(STAMP)
+	$(VENV)/bin/python -m grpc_tools.protoc --proto_path=. --python_out=. --pyi_out=. cnn_app/serving/client/messages.proto
 
 $(STAMP): setup.cfg pyproject.toml constraints.txt
 	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)

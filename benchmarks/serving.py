@@ -20,7 +20,9 @@ import numpy as np
 import psutil
 from PIL import Image
 
-from cnn_app.serving import wire
+from cnn_app.names import IMAGE_BYTES
+from cnn_app.serving.client import messages_pb2, tensors
+from cnn_app.serving.client.grpc import SERVICE
 
 IMAGE, CLASSES, IMAGES = (96, 96, 3), 10, 64
 RUN = "from cnn_app.cli.main import cli; cli()"
@@ -98,17 +100,17 @@ async def by_grpc(server: Server, images, count: int):
     """`count` functions that ask for an image by its number, each with its own connection, and those that close it."""
     requests = []
     for pixels in images:
-        request = wire.CLASSES["PredictRequest"]()
+        request = messages_pb2.PredictRequest()
         request.model_spec.name = "bench"
-        wire.fill(request.inputs["image"], pixels[None])
+        tensors.fill(request.inputs["image"], pixels[None])
         requests.append(request.SerializeToString())
 
     def asker(i: int):
         channel = grpc.aio.insecure_channel(server.grpc, [("grpc.use_local_subchannel_pool", 1)])
-        call = channel.unary_unary(f"{wire.SERVICE}/Predict", None, wire.CLASSES["PredictResponse"].FromString)
+        call = channel.unary_unary(f"{SERVICE}/Predict", None, messages_pb2.PredictResponse.FromString)
 
         async def ask(number: int) -> np.ndarray:
-            return wire.array((await call(requests[number])).outputs["probabilities"])[0]
+            return tensors.array((await call(requests[number])).outputs["probabilities"])[0]
 
         return ask, channel.close
 
@@ -124,7 +126,7 @@ async def by_rest(server: Server, images, count: int):
         out = io.BytesIO()
         Image.fromarray(pixels).save(out, "PNG")
         value = {"b64": base64.b64encode(out.getvalue()).decode()}
-        body = json.dumps({"signature_name": "image_bytes", "instances": [value]}).encode()
+        body = json.dumps({"signature_name": IMAGE_BYTES, "instances": [value]}).encode()
         head = f"POST /{path}:predict HTTP/1.1\r\nHost: {address}\r\nContent-Length: {len(body)}\r\n\r\n"
         requests.append(head.encode() + body)
 
@@ -148,7 +150,7 @@ async def by_rest(server: Server, images, count: int):
     return [await asker() for _ in range(count)]
 
 
-DOORS = {"grpc": by_grpc, "rest": by_rest}
+APIS = {"grpc": by_grpc, "rest": by_rest}
 
 
 async def turn(askers, answers, seconds: float, result: Result) -> None:
@@ -171,13 +173,13 @@ async def turn(askers, answers, seconds: float, result: Result) -> None:
     result.busy_s += time.perf_counter() - start
 
 
-async def compare(base: Path, images, answers, door: str, clients: int, seconds: float) -> None:
+async def compare(base: Path, images, answers, api: str, clients: int, seconds: float) -> None:
     servers = {"batching": Server(base), "one by one": Server(base, "--batch", "0")}
     results = {name: Result() for name in servers}
     try:
         for _ in range(TURNS):
             for name, server in servers.items():
-                askers = await DOORS[door](server, images, clients)  # a server closes what is idle for a turn
+                askers = await APIS[api](server, images, clients)  # a server closes what is idle for a turn
                 await turn([ask for ask, _ in askers], answers, seconds / TURNS, results[name])
                 await asyncio.gather(*(close() for _, close in askers))
                 results[name].rss.append(server.rss())
@@ -185,7 +187,7 @@ async def compare(base: Path, images, answers, door: str, clients: int, seconds:
         for server in servers.values():
             server.end()
     for name, result in results.items():
-        print(result.row(f"{door}, {name}", results["one by one"]), flush=True)
+        print(result.row(f"{api}, {name}", results["one by one"]), flush=True)
         print(f"{name}: MiB after each turn {[size >> 20 for size in result.rss]}", file=sys.stderr)
         for error in sorted(set(result.errors))[:3]:
             print(error, file=sys.stderr)
@@ -195,15 +197,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=60, help="of load for each server")
     parser.add_argument("--clients", type=int, default=64)
-    parser.add_argument("--door", choices=[*DOORS], action="append")
+    parser.add_argument("--api", choices=[*APIS], action="append")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         base = Path(folder, "serving")
         images, answers = export(base)
-        print("| door | answers/s | ratio | p50 ms | p99 ms | p99/p50 | errors | wrong | answers | memory |")
+        print("| API | answers/s | ratio | p50 ms | p99 ms | p99/p50 | errors | wrong | answers | memory |")
         print("|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|")
-        for door in given.door or DOORS:
-            asyncio.run(compare(base, images, answers, door, given.clients, given.seconds))
+        for api in given.api or APIS:
+            asyncio.run(compare(base, images, answers, api, given.clients, given.seconds))
 
 
 if __name__ == "__main__":

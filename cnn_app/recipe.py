@@ -17,6 +17,10 @@ RECIPE_LIMIT_BYTES = 2**20
 OPTIMIZERS = ("adamw", "sgd")
 RATES = ("cosine", "plateau", "constant")
 AUGMENTATIONS = ("flip", "crop", "randaugment", "mixup", "cutmix")
+AUGMENT, FINETUNE_AUGMENT = (
+    ("crop",),
+    ("flip", "crop"),
+)  # where nothing is said; what an input does not know is left out
 TTA = ("flip", "crop")
 STARTS = ("probe-then-tune", "tune")
 CLASS_WEIGHTS = ("none", "balanced")
@@ -51,7 +55,7 @@ class Schedule:
     momentum: float = 0.9  # of sgd, in Nesterov's form
     weight_decay: float = 0.01  # decoupled; biases and normalization are left alone
     label_smoothing: float = 0.0
-    augment: tuple[str, ...] = ("crop",)
+    augment: tuple[str, ...] = AUGMENT
     class_weights: str = "none"  # of the loss; "balanced": inverse to the number of training images
     patience: int = 0  # epochs without a better val top-1 or loss after which a run ends; 0: never
     seed: int = 0

@@ -35,3 +35,9 @@ def addresses(colours):
     (colours / "serving" / "labels.json").write_text('{"stable": 1, "canary": 2}')
     with served.running(colours) as found:
         yield found
+
+
+@pytest.fixture(params=["http", "grpc"])
+def endpoint(addresses, request):
+    """`colours` there, by either way."""
+    return f"{addresses.rest if request.param == 'http' else addresses.grpc}/colours"

@@ -15,8 +15,8 @@ import tensorflow as tf
 from PIL import Image
 
 from cnn_app.artifacts import Card, ModelDir
-from cnn_app.serving.server import Server, Settings
-from cnn_app.serving.sources import sources
+from cnn_app.serving.server.discovery import discover
+from cnn_app.serving.server.run import Server, Settings
 
 LABELS = ("red", "green", "blue")
 SIDE = 8
@@ -75,7 +75,7 @@ def one_colour(label, side=SIDE):
 @contextmanager
 def running(*places, **changes):
     """Addresses of a server that ends with the block; whatever it raises is raised here."""
-    server, failed, opened = Server(sources(map(str, places)), replace(SETTINGS, **changes)), [], threading.Event()
+    server, failed, opened = Server(discover(map(str, places)), replace(SETTINGS, **changes)), [], threading.Event()
     found = []
 
     def tell(addresses):
@@ -108,6 +108,44 @@ def asked(http, method, url, body=None, headers=None):
     data = json.dumps(body) if isinstance(body, dict | list) else body
     response = http.request(method, url, body=data, headers=headers)
     return response.status, json.loads(response.data)
+
+
+def moods(base):
+    """A model of texts: version 1, with the signature `text` alone."""
+
+    @tf.function(input_signature=[tf.TensorSpec((None,), tf.string, name="text")])
+    def mood(text):
+        good = tf.cast(tf.strings.regex_full_match(text, "(?s).*good.*"), tf.float32) * 0.5 + 0.25
+        scores = tf.stack([good, 1 - good], 1)
+        order = tf.argsort(scores, direction="DESCENDING")
+        return {
+            "classes": tf.gather(tf.constant(["glad", "sad"]), order),
+            "scores": tf.sort(scores, direction="DESCENDING"),
+        }
+
+    module = tf.Module()
+    module.mood = mood
+    tf.saved_model.save(module, str(base / "1"), signatures={"text": mood})
+    return base
+
+
+def masks(base):
+    """A model that lays half-transparent red over what is bright: version 1, with the signature `image_bytes` alone."""
+
+    @tf.function(input_signature=[tf.TensorSpec((None,), tf.string, name="image_bytes")])
+    def mask(image_bytes):
+        def one(data):
+            pixels = tf.image.resize(tf.io.decode_image(data, 3, expand_animations=False), (32, 32))
+            bright = tf.cast(tf.reduce_mean(pixels, -1, keepdims=True) > 127, tf.uint8)
+            return tf.io.encode_png(tf.concat([bright * 255, bright * 0, bright * 0, bright * 128], -1))
+
+        legend = tf.fill((tf.size(image_bytes), 1), "bright things #ff0000")
+        return {"overlay_bytes": tf.map_fn(one, image_bytes, fn_output_signature=tf.string), "legend": legend}
+
+    module = tf.Module()
+    module.mask = mask
+    tf.saved_model.save(module, str(base / "1"), signatures={"image_bytes": mask})
+    return base
 
 
 def half_plus_two(base, version):

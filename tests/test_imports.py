@@ -9,9 +9,11 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "cnn_app"
 LIGHT = ["cnn_app", "cnn_app.errors", "cnn_app.registry", "cnn_app.recipe", "cnn_app.artifacts", "cnn_app.quiet",
-         "cnn_app.tensors", "cnn_app.inputs", "cnn_app.inputs.files", "cnn_app.tasks", "cnn_app.data", "cnn_app.export.targets", "cnn_app.serving.store", "cnn_app.serving.config", "cnn_app.cli.main"]  # fmt: skip
+         "cnn_app.names", "cnn_app.tensors", "cnn_app.inputs", "cnn_app.inputs.files", "cnn_app.data", "cnn_app.tasks",
+         "cnn_app.export.targets", "cnn_app.serving",
+         "cnn_app.serving.store", "cnn_app.serving.store.config", "cnn_app.cli.main"]  # fmt: skip
 LAYERS = [
-    {"errors", "quiet", "lock"},
+    {"errors", "quiet", "lock", "names"},
     {"registry", "recipe", "artifacts", "tensors"},
     {"layers"},
     {"architectures"},
@@ -50,6 +52,13 @@ def test_imports_go_downwards(file):
         if name.startswith("cnn_app.") and (other := name.split(".")[1]) != part and RANK.get(other, -1) > RANK[part]
     ]
     assert not wrong
+
+
+def test_the_server_knows_no_kind_of_data_or_task():
+    known = ("cnn_app.data", "cnn_app.tasks.", "cnn_app.inputs.", "cnn_app.heads", "PIL")
+    for file in sorted((PACKAGE / "serving" / "server").glob("*.py")):
+        if file.name != "adapter.py":
+            assert not [name for name in imports(file) if name.startswith(known)], file
 
 
 @pytest.mark.parametrize("folder", ["architectures", "heads"])

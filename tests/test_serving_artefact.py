@@ -17,12 +17,13 @@ from cnn_app.artifacts import ModelDir
 from cnn_app.cli.main import cli
 from cnn_app.data import images
 from cnn_app.evaluation import data_for, predict
-from cnn_app.export import graph, metadata, saved_model, warmup
+from cnn_app.export import graph, metadata, saved_model
 from cnn_app.export import run as exporting
 from cnn_app.export.targets import target
 from cnn_app.recipe import Data, Export, Schedule
 from cnn_app.runtimes import open_model
 from cnn_app.runtimes.keras_model import KerasRuntime
+from cnn_app.serving import store
 from cnn_app.training.run import plan, run
 from cnn_app.transfer.features import averaged, tapped
 
@@ -141,7 +142,7 @@ def trained(tmp_path_factory):
 def records(path):
     from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
 
-    file = path / "assets.extra" / "tf_serving_warmup_requests"
+    file = path / store.WARMUP
     return [PredictionLog.FromString(data) for data in tf.data.TFRecordDataset(str(file)).as_numpy_iterator()]
 
 
@@ -175,5 +176,5 @@ def test_without_the_package_export_says_so_and_goes_on(trained, monkeypatch):
     assert result.exit_code == 0
     assert result.stderr.splitlines()[-1].endswith("pip install 'cnn-app[serve]' and export again")
     last = trained.read_exports()[-1]
-    assert last["warmup"] is False and not (trained.path / last["path"] / "assets.extra" / warmup.FILE).exists()
+    assert last["warmup"] is False and not (trained.path / last["path"] / store.WARMUP).exists()
     assert Path(trained.path / last["path"] / "assets.extra" / "golden.npz").is_file()

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from cnn_app.errors import DataError
-from cnn_app.serving.batching import Batcher, Batching
-from cnn_app.serving.refusals import Refused
-from cnn_app.serving.signatures import Signature, Spec
+from cnn_app.serving.server.batching import Batcher, Batching
+from cnn_app.serving.server.errors import RequestError
+from cnn_app.serving.server.signatures import Signature
+from cnn_app.tensors import Spec
 
 SPEC = Spec("int64", (None, None))
 
@@ -94,7 +95,7 @@ def test_one_that_fails_does_not_harm_those_beside_it(bad, code, message):
         asked = (batcher("double", rows(value), 1) for value in (1, bad, 3))
         first, second, third = await asyncio.gather(*asked, return_exceptions=True)
         assert first["y"] == 2 and third["y"] == 6
-        assert isinstance(second, Refused) and second.code == code and message in str(second)
+        assert isinstance(second, RequestError) and second.code == code and message in str(second)
 
     serve(neighbours)
 
@@ -107,7 +108,7 @@ def test_a_full_queue_refuses_and_recovers():
             await asyncio.sleep(0)
         waiting = [asyncio.ensure_future(batcher("double", rows(i), 1)) for i in range(4)]
         await asyncio.sleep(0)
-        with pytest.raises(Refused, match="4 rows wait already, the queue holds 4; try again later") as refused:
+        with pytest.raises(RequestError, match="4 rows wait already, the queue holds 4; try again later") as refused:
             await batcher("double", rows(9), 1)
         assert refused.value.http_status == 503
         waiting[0].cancel()  # a client that goes away is not computed for

@@ -1,4 +1,4 @@
-"""The client: both doors, order, what is tried again and what is not, keys and TLS, and no TensorFlow."""
+"""The client: REST and gRPC, order, what is tried again and what is not, keys and TLS, and no TensorFlow."""
 
 import datetime
 import ipaddress
@@ -23,15 +23,12 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from cnn_app.cli.main import cli
 from cnn_app.errors import ServingError
-from cnn_app.serving import Client, wire
+from cnn_app.serving import Client
+from cnn_app.serving.client import messages_pb2, tensors
+from cnn_app.serving.client.grpc import SERVICE
 
 KEY = "a key of the tests"
 SCHEMES = ("http", "grpc")
-
-
-@pytest.fixture(params=SCHEMES)
-def endpoint(addresses, request):
-    return f"{getattr(addresses, {'http': 'rest', 'grpc': 'grpc'}[request.param])}/colours"
 
 
 def test_many_images_in_parallel_keep_their_order(endpoint):
@@ -50,7 +47,7 @@ def test_answers_come_one_by_one_and_an_error_ends_them(endpoint):
     with Client(f"{endpoint}/labels/stable", parallel=1) as client:
         answers = client.answers([good, b"no image", good])
         assert next(answers).labels[0] == "red"
-        with pytest.raises(ServingError, match="(400|INVALID_ARGUMENT): cannot read image 0: it is no JPEG"):
+        with pytest.raises(ServingError, match="(400|INVALID_ARGUMENT): cannot read the record: it is no JPEG"):
             next(answers)
 
 
@@ -110,24 +107,27 @@ def busy_grpc(*codes):
         asked.append(code)
         if code != "OK":
             context.abort(grpc.StatusCode[code], "because")
-        response = wire.CLASSES["PredictResponse"]()
-        wire.fill(response.outputs["probabilities"], np.float32([[0.25, 0.75]]))
+        response = messages_pb2.PredictResponse()
+        tensors.fill(response.outputs["probabilities"], np.float32([[0.25, 0.75]]))
         return response
 
     def about(request, context):
-        found = wire.CLASSES["Signatures"]()
+        found = messages_pb2.SignatureDefMap()
         found.signature_def["serving_default"].inputs["image"].dtype = 4
-        response = wire.CLASSES["MetadataResponse"]()
+        response = messages_pb2.GetModelMetadataResponse()
         response.metadata["signature_def"].value = found.SerializeToString()
         return response
 
     def handler(call, kind):
-        return grpc.unary_unary_rpc_method_handler(call, wire.CLASSES[kind].FromString, lambda m: m.SerializeToString())
+        return grpc.unary_unary_rpc_method_handler(call, kind.FromString, lambda m: m.SerializeToString())
 
     with futures.ThreadPoolExecutor(4) as pool:
         server = grpc.server(pool)
-        calls = {"Predict": handler(predict, "PredictRequest"), "GetModelMetadata": handler(about, "MetadataRequest")}
-        service = wire.SERVICE.lstrip("/")
+        calls = {
+            "Predict": handler(predict, messages_pb2.PredictRequest),
+            "GetModelMetadata": handler(about, messages_pb2.GetModelMetadataRequest),
+        }
+        service = SERVICE.lstrip("/")
         server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, calls),))
         port = server.add_insecure_port("127.0.0.1:0")
         server.start()
@@ -163,7 +163,7 @@ def test_nobody_listens(endpoint):
         taken.bind(("127.0.0.1", 0))
         gone = f"{endpoint.partition(':')[0]}://127.0.0.1:{taken.getsockname()[1]}/colours"
         with Client(gone, timeout=5) as client, pytest.raises(ServingError, match="refused") as error:
-            client.predict([served.one_colour("red")])
+            list(client.each([served.one_colour("red")]))
     assert "\n" not in str(error.value) and len(str(error.value)) < 300
 
 

@@ -12,7 +12,8 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, te
 
 from cnn_app.artifacts import write_text
 from cnn_app.errors import ServingError
-from cnn_app.serving import config, store
+from cnn_app.serving import store
+from cnn_app.serving.store import config
 
 DEPLOY = Path(__file__).parents[1] / "deploy"
 KUBERNETES = DEPLOY / "kubernetes"

@@ -13,9 +13,13 @@ from cnn_app.artifacts import Card, ModelDir
 from cnn_app.errors import ServingError
 from cnn_app.export.graph import deployable
 from cnn_app.export.targets import TARGETS, place
+from cnn_app.names import DEFAULT
 from cnn_app.runtimes import open_model
-from cnn_app.serving import Client, engines
-from cnn_app.serving.sources import sources
+from cnn_app.serving import Client
+from cnn_app.serving.server import engines
+from cnn_app.serving.server.discovery import discover
+from cnn_app.serving.server.signatures import Signature
+from cnn_app.tensors import Spec
 
 DIGITS = tuple(f"digit {i}" for i in range(10))
 KINDS = {"saved_model": "TensorFlow", "onnx": "ONNX Runtime", "tflite-int8": "LiteRT"}
@@ -42,6 +46,7 @@ def test_every_engine_answers_as_its_file_does(store):
     with served.running(store) as found, urllib3.PoolManager() as http:
         models = served.asked(http, "GET", f"{found.rest}/models.json")[1]
         assert {row["name"]: row["engine"] for row in models} == KINDS
+        assert all(row["encoded"] == ["image_bytes"] for row in models)
         for name in KINDS:
             path = store / name / "serving" / "1" if name == "saved_model" else place(ModelDir(store / name), name)
             named = [(str(i), data) for i, data in enumerate(images)]
@@ -68,9 +73,49 @@ def test_several_threads_may_ask_an_engine(store, name):
     np.testing.assert_allclose(found, runtime.predict(asked[:, 0]), rtol=1e-4, atol=1e-6)
 
 
+class Sums:
+    """An engine of pairs of numbers."""
+
+    kind = "test"
+    signatures = {DEFAULT: Signature(DEFAULT, {"pair": Spec("int32", (None, 2))}, {"sum": Spec("int32", (None,))})}
+
+    def run(self, signature, inputs):
+        return {"sum": inputs["pair"].sum(1)}
+
+    def close(self): ...
+
+
+class Pairs:
+    """A task of such pairs, encoded as 3+4."""
+
+    encoded = "pairs"
+
+    def __init__(self):
+        self.input = self
+
+    def decoder(self):
+        return lambda data: {"pair": np.array(data.split(b"+"), np.int32)}
+
+    def named(self, outputs):
+        return {"parity": np.where(outputs["sum"] % 2, b"odd", b"even").astype(object)}
+
+    def named_specs(self, outputs):
+        return {"parity": Spec("string", outputs["sum"].shape)}
+
+
+def test_any_task_gets_its_encoded_signature():
+    engine = engines.EncodedEngine(Sums(), Pairs(), "pairs")
+    assert list(engine.signatures) == [DEFAULT, "pairs"] and engine.signatures["pairs"].batched
+    assert engine.signatures["pairs"].inputs == {"pairs": Spec("string", (None,))}
+    assert list(engine.signatures["pairs"].outputs) == ["sum", "parity"]
+    answer = engine.run("pairs", {"pairs": np.array([b"3+4", b"1+1"], object)})
+    assert answer["sum"].tolist() == [7, 2] and answer["parity"].tolist() == [b"odd", b"even"]
+    assert engine.run(DEFAULT, {"pair": np.array([[1, 2]])})["sum"].tolist() == [3]
+
+
 def test_what_serve_is_pointed_at(store, tmp_path):
     def found(*places):
-        return [(one.name, one.path.relative_to(store).as_posix(), one.number) for one in sources(map(str, places))]
+        return [(one.name, one.path.relative_to(store).as_posix(), one.number) for one in discover(map(str, places))]
 
     onnx, tflite = place(ModelDir(store / "onnx"), "onnx"), place(ModelDir(store / "tflite-int8"), "tflite-int8")
     assert found(store / "onnx", store / "tflite-int8") == [

@@ -3,6 +3,7 @@
 import base64
 import shutil
 
+import numpy as np
 import pytest
 import served
 import urllib3
@@ -71,7 +72,7 @@ def answered(page, label):
 
 @needs_chromium
 @pytest.mark.parametrize("how", ["drop", "paste"])
-def test_a_image_that_is_given_gets_the_right_class(page, how):
+def test_an_image_that_is_given_gets_the_right_class(page, how):
     for label in served.LABELS:
         give(page, served.png(served.one_colour(label, 50)), how)
         answered(page, label)
@@ -105,7 +106,7 @@ def test_a_file_is_chosen_by_keyboard_and_another_version_is_asked(page, tmp_pat
 def test_errors_are_shown_and_go_away(page):
     give(page, b"no image", name="notes.txt", kind="text/plain")
     wait(page, lambda: find(page, "#error").is_displayed())
-    assert "400: cannot read image 0: it is no JPEG, PNG, BMP or GIF" in find(page, "#error").text
+    assert "400: cannot read the record: it is no JPEG, PNG, BMP or GIF" in find(page, "#error").text
     give(page, served.png(served.one_colour("green")))
     answered(page, "green")
     assert not find(page, "#error").is_displayed()
@@ -142,6 +143,77 @@ def test_it_fits_narrow_screens_in_both_colours_and_needs_no_network(page, schem
     asked = page.execute_script("return performance.getEntriesByType('resource').map((entry) => entry.name)")
     assert asked and all(name.startswith((addresses.rest, "blob:", "data:")) for name in asked)
     assert not [line for line in page.get_log("browser") if "Content Security Policy" in line["message"]]
+
+
+@needs_chromium
+def test_a_model_of_texts_gets_a_text_and_one_of_images_an_image(browser, colours, tmp_path):
+    from selenium.webdriver.common.keys import Keys
+    from selenium.webdriver.support.ui import Select
+
+    with served.running(f"moods={served.moods(tmp_path / 'moods')}", colours) as found:
+        browser.get(found.rest)
+        wait(browser, lambda: find(browser, "#text").is_displayed())
+        assert not find(browser, "#images").is_displayed() and find(browser, "#status").text == "No text yet."
+        assert find(browser, "label[for=text]").text == "Text"
+        find(browser, "#text").send_keys("a good day,\nall of it")
+        browser.switch_to.active_element.send_keys(Keys.TAB)
+        browser.switch_to.active_element.send_keys(Keys.ENTER)
+        answered(browser, "glad")
+        assert [one.text for one in browser.find_elements("css selector", "#top .share")] == ["75.0 %", "25.0 %"]
+        Select(find(browser, "#model")).select_by_index(1)
+        wait(browser, lambda: find(browser, "#images").is_displayed())
+        assert not find(browser, "#texts").is_displayed() and not labels(browser)
+        assert find(browser, "#status").text == "No image yet."
+        give(browser, served.png(served.one_colour("green")))
+        answered(browser, "green")
+
+
+COVER = """
+const shown = document.getElementById("shown").getBoundingClientRect();
+const mask = document.getElementById("mask").getBoundingClientRect();
+return ["left", "top", "width", "height"].map((side) => Math.abs(shown[side] - mask[side]));
+"""
+TINT = """
+const mask = document.getElementById("mask"), canvas = document.createElement("canvas");
+[canvas.width, canvas.height] = [mask.naturalWidth, mask.naturalHeight];
+canvas.getContext("2d").drawImage(mask, 0, 0);
+return arguments[0].map(([x, y]) => [...canvas.getContext("2d").getImageData(x, y, 1, 1).data]);
+"""
+
+
+def half_white(side=100):
+    array = np.zeros((side, side, 3), np.uint8)
+    array[:, side // 2 :] = 255
+    return array
+
+
+@needs_chromium
+def test_a_mask_lies_over_its_image_with_a_legend(browser, colours, tmp_path):
+    from selenium.webdriver import ActionChains
+    from selenium.webdriver.support.ui import Select
+
+    with served.running(f"a_mask={served.masks(tmp_path / 'masks')}", colours) as found:
+        browser.get(found.rest)
+        wait(browser, lambda: find(browser, "#model").text)
+        give(browser, served.png(half_white()))
+        wait(browser, lambda: browser.execute_script("return document.getElementById('mask').naturalWidth") == 32)
+        assert find(browser, "#mask").is_displayed() and max(browser.execute_script(COVER)) < 1
+        assert browser.execute_script(TINT, [[4, 16], [28, 16]]) == [[0, 0, 0, 0], [255, 0, 0, 128]]
+        assert [one.text for one in browser.find_elements("css selector", "#legend li")] == ["bright things"]
+        swatch = "return getComputedStyle(document.querySelector('#legend .swatch')).backgroundColor"
+        assert browser.execute_script(swatch) == "rgb(255, 0, 0)"
+        assert find(browser, "#mask").get_attribute("alt") == "Where the model sees bright things"
+        Select(find(browser, "#model")).select_by_index(1)
+        wait(browser, lambda: len(labels(browser)) == 3)
+        assert not find(browser, "#mask").is_displayed() and not find(browser, "#legend").text
+        Select(find(browser, "#model")).select_by_index(0)
+        wait(browser, lambda: find(browser, "#mask").is_displayed())
+        find(browser, "#drawing summary").click()
+        canvas = find(browser, "#canvas")
+        ActionChains(browser).move_to_element(canvas).click_and_hold().move_by_offset(60, 40).release().perform()
+        wait(browser, lambda: find(browser, "#shown").get_attribute("alt") == "The drawing")
+        wait(browser, lambda: find(browser, "#mask").is_displayed() and max(browser.execute_script(COVER)) < 1)
+        assert not [line for line in browser.get_log("browser") if "Content Security Policy" in line["message"]]
 
 
 @needs_chromium

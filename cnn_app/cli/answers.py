@@ -36,10 +36,10 @@ def asked(endpoint, key, timeout, ca_file, places, stdin, top):
 
     with Client(endpoint, key, timeout, ca_file) as client:
         taken = inputs.by_encoded(client.encoded)
-        records = list(taken.records_of(places, stdin))
+        records = list(taken.records(places, stdin))
         good = [data for _, data in records if not isinstance(data, CnnAppError)]
         with view.counting("asking", len(good)) as count:
-            found = iter(count(client.each(good)))
+            found = iter(count(client.each(good, client.encoded)))
             for name, data in records:
                 result = data if isinstance(data, CnnAppError) else next(found)
                 if isinstance(result, CnnAppError):

@@ -8,13 +8,14 @@ from cnn_app.cli.options import (
     transfer_options,
     with_image,
 )
+from cnn_app.recipe import FINETUNE_AUGMENT
 
 
 @click.command()
 @click.argument("source", type=Network(or_model=True), metavar="NAME|DIR")
 @data_options()
 @transfer_options
-@schedule_options(epochs=15, lr=2e-4, warmup=2.0, label_smoothing=0.1, augment=("flip", "crop"))
+@schedule_options(epochs=15, lr=2e-4, warmup=2.0, label_smoothing=0.1, augment=FINETUNE_AUGMENT)
 @training_options
 def finetune(
     source, data, transfer, columns, image, task, schedule, out, resume, overwrite, dry_run, overfit_batch, as_json

@@ -12,16 +12,16 @@ FILE = click.Path(exists=True, dir_okay=False)
 @click.option("--tls-cert", type=FILE, help="Certificate chain as PEM.")
 @click.option("--tls-key", type=FILE, help="Its private key as PEM.")
 @click.option(
-    "--batch", type=click.IntRange(0), default=64, show_default=True, help="Most images at once; 0: no batching."
+    "--batch", type=click.IntRange(0), default=64, show_default=True, help="Most records at once; 0: no batching."
 )
 @click.option(
     "--batch-delay", type=click.FloatRange(0), default=5, show_default=True, help="Milliseconds to wait for more."
 )
-@click.option("--queue", type=click.IntRange(1), default=1024, show_default=True, help="Images that may wait.")
+@click.option("--queue", type=click.IntRange(1), default=1024, show_default=True, help="Records that may wait.")
 @click.option("--max-body", type=click.IntRange(1), default=32, show_default=True, help="MiB of a request.")
-@click.option("--max-rows", type=click.IntRange(1), default=256, show_default=True, help="Images in a request.")
+@click.option("--max-rows", type=click.IntRange(1), default=256, show_default=True, help="Records in a request.")
 @click.option(
-    "--max-pixels", type=click.IntRange(1), default=32, show_default=True, help="Millions, of an encoded image."
+    "--max-pixels", type=click.IntRange(1), default=64, show_default=True, help="Millions, of an encoded image."
 )
 @click.option(
     "--timeout", type=click.FloatRange(0, min_open=True), default=30, show_default=True, help="Seconds for an answer."
@@ -46,27 +46,27 @@ def serve(models, host, port, grpc_port, api_key_file, tls_cert, tls_key, batch,
     from cnn_app.errors import ServingError
 
     try:
-        from cnn_app.serving import server
+        from cnn_app.serving.server import run
     except ImportError as error:
         raise ServingError(f"{error}; pip install 'cnn-app[serve]'") from error
-    from cnn_app.serving.batching import Batching
-    from cnn_app.serving.service import Limits
-    from cnn_app.serving.sources import sources
+    from cnn_app.serving.server.batching import Batching
+    from cnn_app.serving.server.discovery import discover
+    from cnn_app.serving.server.service import Limits
 
     if bool(tls_cert) != bool(tls_key):
         raise ServingError("TLS needs both --tls-cert and --tls-key")
-    settings = server.Settings(
+    settings = run.Settings(
         host=host, port=port, grpc_port=None if grpc_port < 0 else grpc_port, key=api_key(api_key_file), poll_s=poll,
         tls=(Path(tls_cert), Path(tls_key)) if tls_cert else None,
         batching=Batching(batch, batch_delay / 1e3) if batch else Batching(rows=0, delay_s=0, workers=2),
         limits=Limits(body_bytes=max_body * 2**20, pixels=max_pixels * 10**6, rows=max_rows, queue=queue,
                       answer_s=timeout),
     )  # fmt: skip
-    found = sources(models)
+    found = discover(models)
 
     def tell(addresses):
-        for source in found:
-            click.echo(f"{source.name}: {addresses.rest}/v1/models/{source.name}")
+        for one in found:
+            click.echo(f"{one.name}: {addresses.rest}/v1/models/{one.name}")
         click.echo(f"page at {addresses.rest}/" + (f", gRPC at {addresses.grpc}" if addresses.grpc else ""))
 
-    server.serve(found, settings, tell)
+    run.serve(found, settings, tell)

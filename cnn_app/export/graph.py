@@ -12,6 +12,7 @@ from cnn_app.architectures.blocks import window_padding
 from cnn_app.errors import ExportError
 from cnn_app.heads.classification import plain
 from cnn_app.layers import ChannelShuffle, GroupedConv2D, PadShortcut
+from cnn_app.names import DEFAULT
 from cnn_app.runtimes.keras_model import fed
 from cnn_app.tasks import Task
 from cnn_app.tensors import Arrays, Spec
@@ -75,7 +76,7 @@ def endpoint(task: Task, model: keras.Model, *, batch: int | None, as_float: boo
 
 def save(task: Task, model: keras.Model, path, *, batch: int | None, as_float: bool = False) -> None:
     """Write a SavedModel directory whose `serving_default` is `endpoint`."""
-    write(path, model, {"serving_default": endpoint(task, model, batch=batch, as_float=as_float)}, [])
+    write(path, model, {DEFAULT: endpoint(task, model, batch=batch, as_float=as_float)}, [])
 
 
 def write(path, model: keras.Model, signatures: dict, resources: list) -> None:

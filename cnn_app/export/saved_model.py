@@ -14,6 +14,7 @@ from pathlib import Path
 
 import keras
 
+from cnn_app import names
 from cnn_app.export import graph
 from cnn_app.export.targets import Target
 from cnn_app.runtimes.about import LABELS
@@ -28,7 +29,7 @@ def write(task: Task, model: keras.Model, path: Path, target: Target, calibratio
         file = Path(folder) / LABELS
         file.write_text("".join(f"{label}\n" for label in range(model.output_shape[-1])))
         labels = _table(file)
-        graph.write(path, model, signatures(task, model, labels), [labels])
+        graph.write(path, model, signatures(task, model, labels), [labels, *task.input.resources])
 
 
 def signatures(task: Task, model: keras.Model, labels) -> dict:
@@ -60,13 +61,12 @@ def signatures(task: Task, model: keras.Model, labels) -> dict:
     found = {}
     for name, specs, convert in task.input.signatures():
 
-        def answers(*tensors, convert=convert):
-            outputs = run(convert(*tensors))[1]
-            return outputs | task.served(outputs, labels)
+        def answers(*tensors, convert=convert, encoded=name == task.input.encoded):
+            return task.served(run(convert(*tensors))[1], labels, encoded)
 
         found[name] = function(answers, specs)
-        if name == "serving_default":
-            found["features"] = function(
+        if name == names.DEFAULT:
+            found[names.FEATURES] = function(
                 lambda *tensors, convert=convert: {"features": run(convert(*tensors))[0]}, specs
             )
     return found

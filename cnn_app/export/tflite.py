@@ -12,7 +12,7 @@ import keras
 
 from cnn_app.export import graph
 from cnn_app.export.targets import Target
-from cnn_app.layers import LocalResponseNormalization
+from cnn_app.layers import LocalResponseNormalization, WordTable
 from cnn_app.quiet import native_silence
 from cnn_app.tasks import Task
 from cnn_app.tensors import Arrays
@@ -27,8 +27,8 @@ def obstacle(model: keras.Model, target: Target) -> str:
     """A layer that TFLite has no kernel for in the target's types, if there is one."""
     if target.activations != "int16":
         return ""
-    strange = (layer.name for layer in model.layers if isinstance(layer, LocalResponseNormalization))
-    return next((f"{name} (LocalResponseNormalization)" for name in strange), "")
+    strange = (layer for layer in model.layers if isinstance(layer, (LocalResponseNormalization, WordTable)))
+    return next((f"{layer.name} ({type(layer).__name__})" for layer in strange), "")
 
 
 def write(task: Task, model: keras.Model, path: Path, target: Target, calibration: Arrays | None) -> None:

@@ -11,9 +11,10 @@ from pathlib import Path
 import numpy as np
 
 from cnn_app.inputs import Input
+from cnn_app.names import FEATURES
+from cnn_app.serving import store
 from cnn_app.tensors import Arrays
 
-FILE = "tf_serving_warmup_requests"
 BATCHES = (1, 8)  # one record, and as a server gathers them
 
 
@@ -28,8 +29,8 @@ def write(path: Path, input: Input, records: Arrays) -> bool:
         return False
     import tensorflow as tf
 
-    (path / "assets.extra").mkdir(exist_ok=True)
-    with tf.io.TFRecordWriter(str(path / "assets.extra" / FILE)) as file:
+    (path / store.WARMUP).parent.mkdir(exist_ok=True)
+    with tf.io.TFRecordWriter(str(path / store.WARMUP)) as file:
         for signature, tensors in requests(input, records):
             log = PredictionLog()
             request = log.predict_log.request
@@ -51,4 +52,4 @@ def requests(input: Input, records: Arrays) -> Iterator[tuple[str, Arrays]]:
                 yield signature, {signature: np.array([input.encode(row) for row in rows], object)}
             else:
                 yield signature, {name: batch[name].astype(spec.dtype) for name, spec in specs.items()}
-        yield "features", batch
+        yield FEATURES, batch

@@ -16,10 +16,12 @@ from cnn_app.errors import ArtifactError, DataError, unknown
 from cnn_app.tensors import Spec
 
 if TYPE_CHECKING:
+    import keras
+
     from cnn_app.data.dataset import Column, Split
     from cnn_app.tensors import Arrays
 
-INPUTS = ("image",)
+INPUTS = ("image", "text")
 
 
 class Input(Protocol):
@@ -36,9 +38,13 @@ class Input(Protocol):
     def fitted(self, split: Split, columns: Mapping) -> Input: ...  # with what it learns from the training split
 
     # --- from where they lie
-    def by_class(self, folder: Path, root: Path) -> dict[str, tuple[list[str], list]]: ...  # label -> names, records
+    def places(self, root: Path) -> dict[str, Path]: ...  # split -> where its classes lie
+    def by_class(
+        self, place: Path, root: Path, encoding: str
+    ) -> dict[str, tuple[list[str], list]]: ...  # names, records
     def raw(self, records: list) -> dict[str, Column]: ...  # of such records, for `Split.inputs`
-    def records(self, places: Iterable[str], stdin: BinaryIO) -> Iterator[tuple[str, bytes | DataError]]: ...  # by name
+    @staticmethod
+    def records(places: Iterable[str], stdin: BinaryIO) -> Iterator[tuple[str, bytes | DataError]]: ...  # by name
 
     # --- one record
     def converters(self) -> dict[str, tuple[Spec, Callable]]: ...  # raw tensor -> the deployed one, inside tf.data
@@ -46,7 +52,15 @@ class Input(Protocol):
     def encode(self, record: Arrays) -> bytes: ...  # what `decoder` makes `record` of
     def load(self, data: bytes, name: str) -> Arrays: ...  # as `decoder`, for a record from outside: checked first
 
+    @staticmethod
+    def problem(data: bytes, most: int) -> str | None: ...  # why an encoded record should not be decoded
+    @staticmethod
+    def example() -> bytes: ...  # a small encoded record
+
     # --- training and export
+    def set_weights(self, model: keras.Model, path: str) -> bool: ...  # whether these are weights of the input's own
+    @property
+    def resources(self) -> list: ...  # that `signatures` use, such as tables
     def augmented(self, inputs: dict, seed: tuple, names: tuple[str, ...]) -> dict: ...  # tensors of a batch
     def signatures(self) -> Iterator[tuple[str, dict[str, Spec], Callable]]: ...  # of a SavedModel
     def calibration(self, arrays: Arrays) -> Arrays: ...  # what the ranges of integers are set by

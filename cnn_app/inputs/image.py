@@ -8,11 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, ClassVar
 
+from cnn_app import names
+from cnn_app.data.folder import split_folders
 from cnn_app.errors import DataError
 from cnn_app.inputs import files
 from cnn_app.tensors import Spec
 
 if TYPE_CHECKING:
+    import keras
+
     from cnn_app.data.dataset import Column, Split
     from cnn_app.tensors import Arrays
 
@@ -25,7 +29,7 @@ class Image:
 
     kind: ClassVar = "image"
     plural: ClassVar = "images"
-    encoded: ClassVar = "image_bytes"
+    encoded: ClassVar = names.IMAGE_BYTES
     augmentations: ClassVar = ("flip", "crop", "randaugment")
     views: ClassVar = ("flip", "crop")
 
@@ -57,7 +61,10 @@ class Image:
     def fitted(self, split: Split, columns: Mapping) -> Image:
         return self
 
-    def by_class(self, folder: Path, root: Path) -> dict[str, tuple[list[str], list]]:
+    def places(self, root: Path) -> dict[str, Path]:
+        return split_folders(root)
+
+    def by_class(self, folder: Path, root: Path, encoding: str) -> dict[str, tuple[list[str], list]]:
         found = class_files(folder)
         for label, paths in found.items():
             if not paths:
@@ -79,7 +86,8 @@ class Image:
 
         return {"image": Column(read, lambda place: file_problem(records[place]))}
 
-    def records(self, places: Iterable[str], stdin: BinaryIO) -> Iterator[tuple[str, bytes | DataError]]:
+    @staticmethod
+    def records(places: Iterable[str], stdin: BinaryIO) -> Iterator[tuple[str, bytes | DataError]]:
         """Files, all images under folders, and `-` for the bytes on `stdin`."""
         return files.named_images(places, stdin)
 
@@ -137,10 +145,17 @@ class Image:
             return tf.map_fn(lambda data: pixels.to_size(pixels.decode(data), self.shape), image_bytes,
                              fn_output_signature=tf.TensorSpec(self.shape, tf.uint8))  # fmt: skip
 
-        yield "serving_default", self.specs(), lambda image: {"image": tf.cast(image, tf.float32)}
-        yield "float_pixels", {"image": Spec("float32", (None, *self.shape))}, lambda image: {"image": image}
+        yield names.DEFAULT, self.specs(), lambda image: {"image": tf.cast(image, tf.float32)}
+        yield names.FLOAT_PIXELS, {"image": Spec("float32", (None, *self.shape))}, lambda image: {"image": image}
         encoded = {self.encoded: Spec("string", (None,))}
         yield self.encoded, encoded, lambda image_bytes: {"image": tf.cast(decoded(image_bytes), tf.float32)}
+
+    @property
+    def resources(self) -> list:
+        return []
+
+    def set_weights(self, model: keras.Model, path: str) -> bool:
+        return False
 
     def calibration(self, arrays: Arrays) -> Arrays:
         """Float32 images of which the first reaches from 0 to 255 in two corner pixels.

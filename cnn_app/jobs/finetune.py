@@ -10,13 +10,13 @@ from cnn_app.artifacts import Card, ModelDir, is_model
 from cnn_app.data import Records, pipeline
 from cnn_app.jobs import train
 from cnn_app.jobs.train import Job
-from cnn_app.recipe import Data, Schedule, Transfer
+from cnn_app.recipe import FINETUNE_AUGMENT, Data, Schedule, Transfer
 from cnn_app.runtimes.keras_model import load
 from cnn_app.training.engine import Watch
 from cnn_app.transfer import HEAD, copy_weights, features, freezing, linear, load_weights
 from cnn_app.transfer.pretrained import published
 
-SCHEDULE = Schedule(epochs=15, lr=2e-4, warmup=2.0, label_smoothing=0.1, augment=("flip", "crop"))
+SCHEDULE = Schedule(epochs=15, lr=2e-4, warmup=2.0, label_smoothing=0.1, augment=FINETUNE_AUGMENT)
 
 
 def finetune(
@@ -62,11 +62,13 @@ def prepare(
 
 
 def set_weights(job: Job, weights: str) -> bool:
-    """Set what was learned elsewhere; whether the head is new, because it tells other classes apart."""
+    """Set what was learned elsewhere; whether the head is new: it tells other classes apart, or the input alone is old."""
     if ModelDir(weights).card.is_file():
         new = ModelDir(weights).read_card().labels != job.task.labels
         copy_weights(load(weights), job.model, new_head=new)
         return new
+    if job.task.input.set_weights(job.model, weights):
+        return True
     path = published.fetch(published.of(job.architecture, job.columns)) if weights == "imagenet" else weights
     return load_weights(job.model, path).new_head
 

@@ -16,7 +16,7 @@ from cnn_app.data import Records, pipeline
 from cnn_app.data.dataset import SPLITS, Dataset
 from cnn_app.errors import TrainingError
 from cnn_app.jobs import sources
-from cnn_app.recipe import Data, Schedule, Transfer
+from cnn_app.recipe import AUGMENT, FINETUNE_AUGMENT, Data, Schedule, Transfer
 from cnn_app.runtimes import open_model
 from cnn_app.runtimes.keras_model import KerasRuntime, card_about, save
 from cnn_app.tasks import Task
@@ -95,7 +95,7 @@ def build(
     columns = dict(columns)
     row = registry.spec(name, **columns)
     task, data = tasks.of_row(row, options or {}, known or {}), sources.data_of(data)
-    check_augmentations(task, schedule)
+    schedule = with_known_augmentations(task, schedule)
     dataset = sources.load(task, data)
     task = tasks.fitted(task, dataset, columns)
     columns |= task.columns()
@@ -112,12 +112,14 @@ def read(job: Job, progress: pipeline.Progress | None = None) -> Job:
     return replace(job, dataset=dataset)
 
 
-def check_augmentations(task: Task, schedule: Schedule) -> None:
-    known = task.augmentations
-    for name in schedule.augment:
-        if name not in known:
-            raise TrainingError(f"{task.input.plural} for {task.name} cannot be changed by {name!r}; known: "
-                                f"{', '.join(known) or 'nothing, use --augment none'}")  # fmt: skip
+def with_known_augmentations(task: Task, schedule: Schedule) -> Schedule:
+    """Of the defaults what the task knows; what was asked for and is unknown is an error."""
+    known = tuple(name for name in schedule.augment if name in task.augmentations)
+    if known != schedule.augment and schedule.augment not in (AUGMENT, FINETUNE_AUGMENT):
+        unknown = next(name for name in schedule.augment if name not in task.augmentations)
+        raise TrainingError(f"{task.input.plural} for {task.name} cannot be changed by {unknown!r}; known: "
+                            f"{', '.join(task.augmentations) or 'nothing, use --augment none'}")  # fmt: skip
+    return replace(schedule, augment=known)
 
 
 def run(job: Job, directory: ModelDir, *, resume: bool = False, watch: engine.Watch | None = None) -> Card:

@@ -9,15 +9,13 @@ import os
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import numpy as np
 
 from cnn_app.errors import ArtifactError
+from cnn_app.runtimes.about import About
 from cnn_app.tensors import Arrays, Spec
-
-if TYPE_CHECKING:
-    from cnn_app.runtimes.about import About
 
 FORMATS = {".keras": "keras_model", ".tflite": "tflite", ".onnx": "onnx"}  # by suffix; directories by what they hold
 BATCH = 64
@@ -55,6 +53,11 @@ def kind_of(path: str | os.PathLike[str]) -> str:
 def open_model(path: str | os.PathLike[str], threads: int | None = None) -> Runtime:
     """Open an artifact. `threads`: how many a prediction may use, where the runtime can be told."""
     return import_module(f"cnn_app.runtimes.{kind_of(path)}").open_model(Path(path), threads)
+
+
+def about_of(path: str | os.PathLike[str]) -> About | None:
+    """What an artifact says of itself; None for what others made."""
+    return import_module(f"cnn_app.runtimes.{kind_of(path)}").about_of(Path(path))
 
 
 def in_batches(run: Callable[[Arrays], Arrays], arrays: Arrays, size: int = BATCH) -> Arrays:

@@ -24,6 +24,10 @@ class OnnxRuntime:
         return in_batches(lambda part: dict(zip(names, self.session.run(names, part), strict=True)), arrays)
 
 
+def about_of(path: Path) -> facts.About | None:
+    return open_model(path).about
+
+
 def open_model(path: Path, threads: int | None = None) -> OnnxRuntime:
     import onnxruntime
 

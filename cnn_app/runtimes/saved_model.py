@@ -5,11 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from cnn_app.errors import ArtifactError
+from cnn_app.names import DEFAULT as SIGNATURE
 from cnn_app.runtimes import about as facts
 from cnn_app.runtimes import in_batches
 from cnn_app.tensors import Arrays, Spec
-
-SIGNATURE = "serving_default"
 
 
 class SavedModelRuntime:
@@ -19,7 +18,7 @@ class SavedModelRuntime:
         self._keep = loaded  # its variables live as long as it does
         self.serve, self.path = loaded.signatures[SIGNATURE], path
         self.inputs = {name: _spec(tensor) for name, tensor in self.serve.structured_input_signature[1].items()}
-        self.about = _about(path)
+        self.about = about_of(path)
         found = {name: _spec(tensor) for name, tensor in self.serve.structured_outputs.items()}
         self.outputs = {name: spec for name, spec in found.items() if name in _deployed(self.about, found)}
 
@@ -46,7 +45,7 @@ def open_model(path: Path, threads: int | None = None) -> SavedModelRuntime:
     return SavedModelRuntime(loaded, path)
 
 
-def _about(path: Path) -> facts.About | None:
+def about_of(path: Path) -> facts.About | None:
     file = path / "assets" / facts.FILE
     if not file.is_file() or file.stat().st_size > facts.MAX_BYTES:
         return None

@@ -1,4 +1,4 @@
-"""What stands between an exported model and those who ask it: TF Serving's store and configuration, server, client."""
+"""What stands between an exported model and those who ask it: TF Serving's store, a server, the client of both."""
 
 from __future__ import annotations
 

@@ -70,8 +70,8 @@ class Task(Protocol):
 
     # --- answers
     def deployed(self, model: keras.Model) -> keras.Model: ...  # named outputs, without auxiliary ones
-    def served(self, outputs: dict, table) -> dict: ...  # what a SavedModel says beside them; labels by a lookup table
-    def named(self, outputs: Arrays) -> Arrays: ...  # the same for files without such a table
+    def served(self, outputs: dict, table, encoded: bool) -> dict: ...  # by a SavedModel; labels by a lookup table
+    def named(self, outputs: Arrays) -> Arrays: ...  # the same to encoded records, for files without such a table
     def named_specs(self, outputs: dict[str, Spec]) -> dict[str, Spec]: ...
     def agreement(self, found: Arrays, wanted: Arrays) -> float: ...  # share of equal decisions
     def averaged(self, several: list[Arrays]) -> Arrays: ...  # of models, or of views
@@ -91,9 +91,10 @@ def named(name: str):
 def of_row(row, options: Mapping, known: Mapping) -> Task:
     """The task of a network's row, with the options of [task]; `known` are facts of an input that learned before."""
     kind = named(row.task)
+    there = options_of(kind)
     for option in options:
-        if option not in options_of(kind):
-            raise unknown(f"option of the task {row.task}", option, options_of(kind), RecipeError)
+        if option not in there:
+            raise unknown(f"option of the task {row.task}", option, there, RecipeError)
     return kind(input=inputs.of_row(row, known), **options)
 
 

@@ -12,10 +12,10 @@ import numpy as np
 from cnn_app import data as sources
 from cnn_app.data import Records
 from cnn_app.data.dataset import Column, Dataset, Split, divided, in_memory, mapped
-from cnn_app.data.folder import split_folders
 from cnn_app.errors import DataError
 from cnn_app.heads import classification as head
 from cnn_app.inputs import Input
+from cnn_app.names import TOP
 from cnn_app.tensors import Spec
 
 if TYPE_CHECKING:
@@ -28,7 +28,6 @@ TARGET = "class"  # of a split: the place of its class among the labels, int64 (
 OUTPUT = "probabilities"
 MIXING = ("mixup", "cutmix")  # of images and their targets
 AUXILIARY_WEIGHT = 0.3  # of the losses of auxiliary outputs (arXiv:1409.4842, section 5)
-TOP = 5  # classes that are named for each record
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,22 +61,22 @@ class Classification:
         """A named source, or a folder with the classes in it, with or without train/ val/ test/ above them."""
         records = sources.named(data)
         if records is None:
-            return self._folder(Path(data.source))
+            return self._folder(Path(data.source), data.encoding)
         for split in records.splits.values():
             if set(split.inputs) != set(self.input.converters()) or set(split.targets) != {TARGET}:
                 has = ", ".join([*split.inputs, *split.targets])
                 raise DataError(f"{data.source} has {has}; {', '.join(self.input.converters())} and class are needed")
         return _complete(data.source, records.labels, records.splits)
 
-    def _folder(self, root: Path) -> Dataset:
+    def _folder(self, root: Path, encoding: str) -> Dataset:
         try:
-            folders = split_folders(root)
-            found = {name: self.input.by_class(folder, root) for name, folder in folders.items()}
+            places = self.input.places(root)
+            found = {name: self.input.by_class(place, root, encoding) for name, place in places.items()}
         except OSError as error:
             raise DataError(f"cannot read {error.filename}: {error.strerror}") from error
         for name, classes in found.items():
             if not classes:
-                where = folders[name]
+                where = places[name]
                 raise DataError(f"{where} has no classes with {self.input.plural} in it; see docs/data.md")
             if extra := sorted(set(classes) - set(found["train"])):
                 raise DataError(
@@ -162,23 +161,23 @@ class Classification:
     def deployed(self, model: keras.Model) -> keras.Model:
         return head.deployed(model)
 
-    def served(self, outputs: dict, table) -> dict:
-        """The best classes by their labels, string (n, k), and their probabilities (n, k), the best first."""
+    def served(self, outputs: dict, table, encoded: bool) -> dict:
+        """Beside the probabilities the best classes by their labels, string (n, k), and theirs (n, k), the best first."""
         import tensorflow as tf
 
         scores, places = tf.math.top_k(outputs[OUTPUT], min(TOP, outputs[OUTPUT].shape[-1]), index_type=tf.int64)
-        return {"classes": table.lookup(places), "scores": scores}
+        return outputs | {"classes": table.lookup(places), "scores": scores}
 
     def named(self, outputs: Arrays) -> Arrays:
         if not self.labels:
-            return {}
+            return outputs
         best = np.argsort(-outputs[OUTPUT], axis=1, kind="stable")[:, :TOP]
         labels = np.array(self.labels, object)
-        return {"classes": labels[best], "scores": np.take_along_axis(outputs[OUTPUT], best, 1)}
+        return outputs | {"classes": labels[best], "scores": np.take_along_axis(outputs[OUTPUT], best, 1)}
 
     def named_specs(self, outputs: dict[str, Spec]) -> dict[str, Spec]:
-        top = min(TOP, len(self.labels))
-        return {"classes": Spec("string", (None, top)), "scores": Spec("float32", (None, top))} if top else {}
+        sides = (None, min(TOP, len(self.labels)))
+        return outputs | ({"classes": Spec("string", sides), "scores": Spec("float32", sides)} if self.labels else {})
 
     def agreement(self, found: Arrays, wanted: Arrays) -> float:
         """The share of equal top-1 answers."""

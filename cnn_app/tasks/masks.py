@@ -144,7 +144,9 @@ def _split(root: Path, images: list[Path], masks: list[Path], table: np.ndarray,
             return f"its mask {relative(masks[i], root)} cannot be read: {error}"
         wrong = sorted(set(np.unique(values).tolist()) & set(np.flatnonzero(table == UNKNOWN).tolist()))
         known = int((table < UNKNOWN).sum())
-        return f"its mask {relative(masks[i], root)} has the value {wrong[0]}, there are {known} classes" if wrong else ""
+        return (
+            f"its mask {relative(masks[i], root)} has the value {wrong[0]}, there are {known} classes" if wrong else ""
+        )
 
     names = [relative(path, root) for path in images]
     return Split(names, taken.raw(list(map(str, images))), {"mask": Column(decoded, fault=fault)})
@@ -191,7 +193,8 @@ def draw(image: np.ndarray, mask: np.ndarray, labels: Sequence[str], path: Path)
             axes.imshow(shown, alpha=0.5, interpolation="nearest")
         axes.set(title=title, xticks=[], yticks=[])
     there = np.unique(mask)
-    patches = [Patch(color=legend(len(labels))[i], label=f"{labels[i]} {(mask == i).mean():.1%}") for i in there]
+    hues = colours(len(labels)) / 255
+    patches = [Patch(facecolor=hues[i], edgecolor="0.4", label=f"{labels[i]} {(mask == i).mean():.1%}") for i in there]
     figure.legend(handles=patches, loc="outside lower center", ncols=min(6, len(patches)), fontsize=8)
     with replacing(path) as scratch:
         figure.savefig(scratch, dpi=110, format="png")

@@ -15,6 +15,7 @@ from cnn_app.data.dataset import Column, Dataset, Split
 from cnn_app.errors import DataError, RecipeError
 from cnn_app.heads import segmentation as head
 from cnn_app.inputs import Input
+from cnn_app.names import TOP
 from cnn_app.tasks.classification import class_weights, in_order
 from cnn_app.tensors import Spec
 
@@ -156,33 +157,48 @@ class Segmentation:
     def deployed(self, model: keras.Model) -> keras.Model:
         return head.deployed(model)
 
-    def served(self, outputs: dict, table) -> dict:
-        """The places of the most probable classes, uint8 (n, h, w), a coloured PNG of each (n,), and its legend (n, k)."""
+    def served(self, outputs: dict, table, encoded: bool) -> dict:
+        """The places of the most probable classes, uint8 (n, h, w), and the classes by their share of the pixels (n, k).
+
+        To encoded records a coloured PNG of each (n,) with its legend (n, classes) in the place of the probabilities.
+        """
         import tensorflow as tf
 
         from cnn_app.tasks import masks
 
-        mask = tf.cast(tf.argmax(outputs[OUTPUT], -1), tf.uint8)
+        mask = tf.argmax(outputs[OUTPUT], -1, tf.int32)
         classes = outputs[OUTPUT].shape[-1]
+        scores, places = tf.math.top_k(tf.reduce_mean(tf.one_hot(mask, classes), (1, 2)), min(TOP, classes),
+                                       index_type=tf.int64)  # fmt: skip
+        found = {"mask": tf.cast(mask, tf.uint8), "classes": table.lookup(places), "scores": scores}
+        if not encoded:
+            return outputs | found
         colours = tf.constant(masks.colours(classes))
-        drawn = tf.map_fn(lambda one: tf.io.encode_png(tf.gather(colours, tf.cast(one, tf.int32))), mask,
+        drawn = tf.map_fn(lambda one: tf.io.encode_png(tf.gather(colours, one)), mask,
                           fn_output_signature=tf.TensorSpec((), tf.string))  # fmt: skip
         keys = tf.constant([f" {colour}" for colour in masks.legend(classes)])
         legend = table.lookup(tf.range(classes, dtype=tf.int64)) + keys
-        return {"mask": mask, "overlay_bytes": drawn, "legend": tf.tile(legend[None], [tf.shape(mask)[0], 1])}
+        return found | {"overlay_bytes": drawn, "legend": tf.tile(legend[None], [tf.shape(mask)[0], 1])}
 
     def named(self, outputs: Arrays) -> Arrays:
         from cnn_app.tasks import masks
 
-        mask = outputs[OUTPUT].argmax(-1).astype(np.uint8)
-        drawn = np.array([masks.png(one, len(self.labels)) for one in mask], object)
-        legend = [f"{label} {colour}" for label, colour in zip(self.labels, masks.legend(len(self.labels)), strict=True)]
-        return {"mask": mask, "overlay_bytes": drawn, "legend": np.array([legend] * len(mask), object)}
+        mask, classes = outputs[OUTPUT].argmax(-1).astype(np.uint8), len(self.labels)
+        shares = np.stack([np.bincount(one.reshape(-1), minlength=classes) / one.size for one in mask])
+        best = np.argsort(-shares, axis=1, kind="stable")[:, :TOP]
+        legend = [f"{label} {colour}" for label, colour in zip(self.labels, masks.legend(classes), strict=True)]
+        return {
+            "mask": mask, "classes": np.array(self.labels, object)[best],
+            "scores": np.take_along_axis(shares, best, 1).astype(np.float32),
+            "overlay_bytes": np.array([masks.png(one, classes) for one in mask], object),
+            "legend": np.array([legend] * len(mask), object),
+        }  # fmt: skip
 
     def named_specs(self, outputs: dict[str, Spec]) -> dict[str, Spec]:
-        sides = (outputs[OUTPUT].shape or (None,) * 4)[:3]
-        return {"mask": Spec("uint8", sides), "overlay_bytes": Spec("string", (None,)),
-                "legend": Spec("string", (None, len(self.labels)))}  # fmt: skip
+        sides, classes = (outputs[OUTPUT].shape or (None,) * 4)[:3], len(self.labels)
+        top = (None, min(TOP, classes))
+        return {"mask": Spec("uint8", sides), "classes": Spec("string", top), "scores": Spec("float32", top),
+                "overlay_bytes": Spec("string", (None,)), "legend": Spec("string", (None, classes))}  # fmt: skip
 
     def agreement(self, found: Arrays, wanted: Arrays) -> float:
         """The share of pixels that get the same class."""

@@ -4,7 +4,7 @@ import click
 
 from cnn_app.cli.options import json_option
 from cnn_app.cli.view import echo
-from cnn_app.serving.config import ROOT
+from cnn_app.serving.store.config import ROOT
 
 
 @click.command()
@@ -22,7 +22,7 @@ def config(places, out, root, as_json):
     \b
     cnn-app serving config models/photos models/digits --out config
     """
-    from cnn_app.serving import config as configuration
+    from cnn_app.serving.store import config as configuration
 
     paths = [str(path) for path in configuration.write(places, out, root)]
     echo(paths, "\n".join(paths), as_json)

@@ -80,7 +80,8 @@ class Calibrated:
         import tensorflow as tf
         from tensorflow.lite.python.convert import mlir_quantize
 
-        floats = {name: array.astype(np.float32) for name, array in self.records.items()}
+        floats = {name: array.astype(np.float32) if array.dtype == np.uint8 else array
+                  for name, array in self.records.items()}  # fmt: skip
         options = tf.lite.experimental.QuantizationDebugOptions(layer_direct_compare_metrics={"snr": _snr})
         with tflite.silence():
             debugger = tf.lite.experimental.QuantizationDebugger(

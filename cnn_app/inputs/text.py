@@ -1,0 +1,283 @@
+"""Sentences: ids of their words, int32 (N, length), or UTF-8.
+
+A sentence is lower-cased and cut into words and marks, contractions apart as in the Penn treebank; each word is a row of
+the vocabulary, which is learned from the training sentences and belongs to the model. The words stand behind MARGIN
+places of padding, as in Kim's code (arXiv:1408.5882), so that a window sees the first and the last at each of its places.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, ClassVar
+
+import numpy as np
+
+from cnn_app import names
+from cnn_app.data.folder import split_folders
+from cnn_app.errors import DataError
+from cnn_app.tensors import Spec
+
+if TYPE_CHECKING:
+    import keras
+
+    from cnn_app.data.dataset import Column, Split
+    from cnn_app.tensors import Arrays
+
+PADDING, UNKNOWN = 0, 1  # ids; words have those behind them
+MARGIN = 4  # places in front and behind that stay padding
+MAX_BYTES = 2**20  # of a sentence
+MAX_FILE_BYTES = 2**30
+CUTS = (  # regular expressions of RE2 and what takes their place
+    (r"n't\b", r" n't"),
+    (r"'(s|m|d|ll|re|ve)\b", r" '\1"),
+    (r"([^\p{L}\p{M}\p{N}\s'])", r" \1 "),
+)
+VECTORS = (".txt", ".vec")  # endings of word vectors
+
+
+@dataclass(frozen=True)
+class Text:
+    """Sentences of up to length - 2 MARGIN words, `words` rows of a table among them padding and the unknown word."""
+
+    length: int
+    words: int
+    vocabulary: tuple[str, ...] = ()
+
+    kind: ClassVar = "text"
+    plural: ClassVar = "sentences"
+    encoded: ClassVar = names.TEXT
+    augmentations: ClassVar = ()
+    views: ClassVar = ()
+
+    @classmethod
+    def of_row(cls, row, known: Mapping) -> Text:
+        return cls(row.length, row.words, tuple(known.get("vocabulary", ())))
+
+    @classmethod
+    def of_facts(cls, facts: Mapping) -> Text:
+        return cls(facts["length"], facts["words"], tuple(facts["vocabulary"]))
+
+    @classmethod
+    def of_specs(cls, specs: dict[str, Spec]) -> None:
+        """Numbers do not say which words they stand for."""
+
+    def facts(self) -> dict:
+        return {"kind": self.kind, "length": self.length, "words": self.words, "vocabulary": list(self.vocabulary)}
+
+    def columns(self) -> dict:
+        return {"length": self.length, "words": self.words}
+
+    def specs(self) -> dict[str, Spec]:
+        return {"tokens": Spec("int32", (None, self.length))}
+
+    def fitted(self, split: Split, columns: Mapping) -> Text:
+        """With the most frequent words of the training sentences, as many as the table has rows for."""
+        if self.vocabulary:
+            return self
+        found = Counter(words_of(split.inputs["tokens"].array).flat_values.numpy().tolist())
+        ranked = sorted(found, key=lambda word: (-found[word], word))[: self.words - 2]
+        vocabulary = tuple(word.decode() for word in ranked)
+        return replace(self, vocabulary=vocabulary, words=len(vocabulary) + 2)
+
+    def places(self, root: Path) -> dict[str, Path]:
+        """Folders, or a CSV for each split, or one CSV."""
+        files = {name: root / f"{name}.csv" for name in ("train", "val", "test") if (root / f"{name}.csv").is_file()}
+        if root.is_file():
+            return {"train": root}
+        if files and "train" not in files:
+            raise DataError(f"{root} has {', '.join(file.name for file in files.values())} but no train.csv; add it")
+        return files or split_folders(root)
+
+    def by_class(self, place: Path, root: Path, encoding: str) -> dict[str, tuple[list[str], list]]:
+        """A file for each class with a sentence a line, named by the class; or a CSV with the columns text and label."""
+        if place.is_file():
+            return _of_csv(place, root, encoding)
+        files = sorted(file for file in place.iterdir() if file.is_file() and not file.name.startswith("."))
+        found = {}
+        for file in files:
+            lines = _decoded(file, encoding).removesuffix("\n").split("\n")
+            name = file.name if root.is_file() else str(file.relative_to(root)).replace("\\", "/")
+            if not any(line.strip() for line in lines):
+                raise DataError(f"{file} has no sentences; add one a line or remove it")
+            names = [f"{name}:{number}" for number in range(1, len(lines) + 1)]
+            found[file.name.removesuffix(".txt")] = (names, [line.encode() for line in lines])
+        return found
+
+    def raw(self, records: list) -> dict[str, Column]:
+        from cnn_app.data.dataset import in_memory
+
+        column = in_memory(np.array(records, object))
+        return {"tokens": replace(column, problem=lambda i: problem(records[i]))}
+
+    @staticmethod
+    def records(places: Iterable[str], stdin: BinaryIO) -> Iterator[tuple[str, bytes | DataError]]:
+        """The lines of files, of those under folders and of standard input (`-`); anything else is a sentence itself."""
+        for place in places:
+            path = Path(place)
+            if place == "-":
+                yield from _lines("standard input", stdin.read(MAX_FILE_BYTES))
+            elif not place.strip():
+                yield "a sentence", DataError("cannot read a sentence: it is empty")
+            elif path.is_dir():
+                for file in sorted(file for file in path.rglob("*.txt")):
+                    yield from _lines(str(file), file.read_bytes())
+            elif len(place) < 256 and path.is_file():
+                yield from _lines(place, path.read_bytes())
+            else:
+                yield place, place.encode(errors="surrogateescape")
+
+    def converters(self) -> dict[str, tuple[Spec, Callable]]:
+        return {"tokens": (Spec("int32", (self.length,)), lambda raw: self.ids(raw[None])[0])}
+
+    def decoder(self) -> Callable[[bytes], Arrays]:
+        import tensorflow as tf
+
+        ids = tf.function(self.ids, input_signature=[tf.TensorSpec((None,), tf.string)])
+        return lambda data: {"tokens": ids(tf.constant([data]))[0].numpy()}
+
+    def encode(self, record: Arrays) -> bytes:
+        words = (self.vocabulary[i - 2] for i in record["tokens"] if i >= 2)
+        return " ".join(words).encode()
+
+    def load(self, data: bytes, name: str) -> Arrays:
+        if reason := problem(data):
+            raise DataError(f"cannot read {name}: {reason}")
+        found = self._decode(data)
+        if (found["tokens"] <= UNKNOWN).all():
+            raise DataError(f"cannot read {name}: the model knows none of its words")
+        return found
+
+    @cached_property
+    def _decode(self) -> Callable[[bytes], Arrays]:
+        return self.decoder()
+
+    @staticmethod
+    def problem(data: bytes, most: int) -> str | None:
+        return problem(data)
+
+    @staticmethod
+    def example() -> bytes:
+        return b"a"
+
+    def augmented(self, inputs: dict, seed: tuple, names: tuple[str, ...]) -> dict:
+        return inputs
+
+    def signatures(self) -> Iterator[tuple[str, dict[str, Spec], Callable]]:
+        yield names.DEFAULT, self.specs(), lambda tokens: {"tokens": tokens}
+        yield self.encoded, {self.encoded: Spec("string", (None,))}, lambda text: {"tokens": self.ids(text)}
+
+    @property
+    def resources(self) -> list:
+        """What a SavedModel has to keep."""
+        return [self._table]
+
+    def calibration(self, arrays: Arrays) -> Arrays:
+        return arrays
+
+    def set_weights(self, model: keras.Model, path: str) -> bool:
+        """Word vectors from a text file of word2vec, GloVe or fastText, for all tables of `model`."""
+        if Path(path).suffix not in VECTORS:
+            return False
+        from cnn_app.inputs import word_vectors
+
+        tables = [layer for layer in model.layers if layer.name.startswith("words_") and layer.weights]
+        matrix, found = word_vectors.read(path, ("", "", *self.vocabulary), width=tables[0].weights[0].shape[1])
+        if not found:
+            raise DataError(f"{path} has vectors for none of the {len(self.vocabulary):,} words of the sentences")
+        for table in tables:
+            table.set_weights([matrix])
+        return True
+
+    def tensor_metadata(self, schema):
+        """TFLite's TensorMetadata; the vocabulary lies in model.json behind the file."""
+        tokens = schema.TensorMetadataT()
+        tokens.name, tokens.dimensionNames = "tokens", None
+        tokens.description = f"Ids of words: {PADDING} is padding, {UNKNOWN} an unknown word, {MARGIN} in front."
+        return tokens
+
+    def ids(self, text):
+        """Sentences (n,) of UTF-8 -> int32 (n, length); words that are too many are left out."""
+        import tensorflow as tf
+
+        found = self._table.lookup(words_of(text)) if self.vocabulary else None
+        inside = self.length - 2 * MARGIN
+        dense = found[:, :inside].to_tensor(default_value=PADDING, shape=(None, inside))
+        return tf.pad(dense, ((0, 0), (MARGIN, MARGIN)))
+
+    @cached_property
+    def _table(self):
+        """Word -> id, as a lookup table that graphs can take along."""
+        import tensorflow as tf
+
+        with tf.init_scope():
+            words = tf.constant([word.encode() for word in self.vocabulary])
+            numbers = tf.range(2, len(self.vocabulary) + 2, dtype=tf.int32)
+            return tf.lookup.StaticHashTable(tf.lookup.KeyValueTensorInitializer(words, numbers), UNKNOWN)
+
+
+def words_of(text):
+    """Sentences (n,) -> their words, ragged (n, words)."""
+    import tensorflow as tf
+
+    text = tf.strings.lower(tf.convert_to_tensor(text, tf.string), encoding="utf-8")
+    for pattern, instead in CUTS:
+        text = tf.strings.regex_replace(text, pattern, instead)
+    return tf.strings.split(text)
+
+
+def problem(data: bytes) -> str | None:
+    """Why these bytes are no sentence."""
+    if len(data) > MAX_BYTES:
+        return f"it has more than {MAX_BYTES >> 20} MiB"
+    try:
+        return None if data.decode("utf-8").strip() else "it is empty"
+    except UnicodeDecodeError as error:
+        return f"it is not UTF-8 at byte {error.start}; --encoding names another"
+
+
+def _lines(name: str, data: bytes) -> Iterator[tuple[str, bytes | DataError]]:
+    for number, line in enumerate(data.removesuffix(b"\n").split(b"\n"), start=1):
+        if reason := problem(line):
+            yield f"{name}:{number}", DataError(f"cannot read {name}:{number}: {reason}")
+        else:
+            yield line.decode(), line
+
+
+def _decoded(file: Path, encoding: str) -> str:
+    """The text of a file; bytes of another encoding are told with their line."""
+    try:
+        if file.stat().st_size > MAX_FILE_BYTES:
+            raise DataError(f"{file} is larger than {MAX_FILE_BYTES >> 30} GiB")
+        data = file.read_bytes()
+        return data.decode(encoding).removeprefix("\ufeff")
+    except OSError as error:
+        raise DataError(f"cannot read {file}: {error.strerror}") from error
+    except LookupError as error:
+        raise DataError(f"{encoding!r} is no encoding; utf-8, latin-1 and cp1252 are the usual ones") from error
+    except UnicodeDecodeError as error:
+        line = data[: error.start].count(b"\n") + 1
+        raise DataError(f"{file}:{line} is not {encoding}; --encoding names another, such as latin-1") from error
+
+
+def _of_csv(file: Path, root: Path, encoding: str) -> dict[str, tuple[list[str], list]]:
+    rows = csv.DictReader(io.StringIO(_decoded(file, encoding), newline=""))
+    if not {"text", "label"} <= set(rows.fieldnames or ()):
+        has = ", ".join(rows.fieldnames or ()) or "nothing"
+        raise DataError(f"{file} has the columns {has}; text and label are needed")
+    found: dict[str, tuple[list[str], list]] = {}
+    try:
+        for row in rows:
+            if not row["label"]:
+                raise DataError(f"{file}:{rows.line_num} has no label; add one or remove the line")
+            names, records = found.setdefault(row["label"], ([], []))
+            names.append(f"{file.name}:{rows.line_num}")
+            records.append((row["text"] or "").encode())
+    except csv.Error as error:
+        raise DataError(f"{file}:{rows.line_num} is no CSV: {error}") from error
+    return dict(sorted(found.items()))

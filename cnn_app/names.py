@@ -1,0 +1,11 @@
+"""Names that files, servers and clients must agree on. Nothing is imported for them."""
+
+# Signatures of a SavedModel for TF Serving.
+DEFAULT = "serving_default"  # whom a request means that names none
+FLOAT_PIXELS = "float_pixels"
+FEATURES = "features"
+IMAGE_BYTES = "image_bytes"  # encoded images (n,); its tensor has the same name
+TEXT = "text"  # likewise
+
+TOP = 5  # classes that are named for each record
+LOOPBACK = ("127.0.0.1", "::1", "localhost")  # this machine

@@ -1,0 +1,157 @@
+"""Requests that wait together are answered together, and each gets its own rows back."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from cnn_app.errors import DataError
+from cnn_app.serving.server.engines import Engine
+from cnn_app.serving.server.errors import RequestError, invalid, no_answer
+
+if TYPE_CHECKING:
+    from cnn_app.tensors import Arrays
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Batching:
+    """A batch is run when it has `rows`, or when its oldest request has waited for `delay_s`; no rows: one by one."""
+
+    rows: int = 64
+    delay_s: float = 0.005
+    workers: int = 1  # threads that run batches; one leaves the cores to TensorFlow
+
+
+@dataclass
+class _Job:
+    signature: str
+    inputs: Arrays
+    rows: int
+    due: float
+    answer: asyncio.Future
+    shapes: tuple = field(default=())
+
+
+class Batcher:
+    """The queue in front of one version. All but `engine.run` happens on the event loop, so nothing is locked."""
+
+    def __init__(self, engine: Engine, how: Batching, queue: int, ran: Callable[[int, float], None]):
+        self.engine, self.how, self.queue, self.ran = engine, how, queue, ran
+        self.waiting = 0  # rows
+        self._groups: dict[tuple, deque[_Job]] = {}  # by signature and shapes, the one that was first to wait first
+        self._news = asyncio.Event()
+        self._pool = ThreadPoolExecutor(how.workers, thread_name_prefix="model")
+        self._tasks = [asyncio.create_task(self._work()) for _ in range(how.workers)]
+
+    async def __call__(self, signature: str, inputs: Arrays, rows: int) -> Arrays:
+        if self.waiting + rows > self.queue:
+            raise RequestError(
+                "UNAVAILABLE", f"{self.waiting} rows wait already, the queue holds {self.queue}; try again later"
+            )
+        loop = asyncio.get_running_loop()
+        job = _Job(signature, inputs, rows, loop.time() + self.how.delay_s, loop.create_future())
+        key: tuple = (signature, *(array.shape[1:] for array in inputs.values()))
+        if not (self.how.rows and self.engine.signatures[signature].batched):
+            key = (job.answer,)  # like no other
+        self._groups.setdefault(key, deque()).append(job)
+        self.waiting += rows
+        self._news.set()
+        return await job.answer
+
+    async def close(self) -> None:
+        """To be called when nobody waits."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.to_thread(self._pool.shutdown)
+
+    async def _work(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            if not self._groups:
+                self._news.clear()
+                await self._news.wait()
+                continue
+            key, jobs = next(iter(self._groups.items()))
+            left = jobs[0].due - loop.time()
+            if left > 0 and isinstance(key[0], str) and sum(job.rows for job in jobs) < self.how.rows:
+                self._news.clear()
+                handle = loop.call_later(left, self._news.set)
+                await self._news.wait()
+                handle.cancel()
+                continue
+            batch = self._take(key)
+            if batch:
+                await self._answer(batch)
+
+    def _take(self, key: tuple) -> list[_Job]:
+        """The oldest jobs of a group, as many as fit; what is left of it goes behind the other groups.
+
+        Powers of two, for TensorFlow keeps something for every size of batch that it has seen.
+        """
+        jobs, rows = self._groups.pop(key), 0
+        batch: list[_Job] = []
+        there = min(sum(job.rows for job in jobs), self.how.rows)
+        most = 1 << max(there.bit_length() - 1, 0)
+        while jobs and (not batch or rows + jobs[0].rows <= most):
+            job = jobs.popleft()
+            self.waiting -= job.rows
+            if not job.answer.done():  # its client may have gone
+                batch.append(job)
+                rows += job.rows
+        if jobs:
+            self._groups[key] = jobs
+        return batch
+
+    async def _answer(self, batch: list[_Job]) -> None:
+        try:
+            outputs = await self._run(batch)
+        except Exception as error:
+            if len(batch) > 1:  # one of them may be at fault: the others must not suffer from it
+                for job in batch:
+                    await self._answer([job])
+            elif not batch[0].answer.done():
+                batch[0].answer.set_exception(_request_error(error))
+            return
+        start = 0
+        for job in batch:
+            whole = len(batch) == 1
+            rows = outputs if whole else {name: array[start : start + job.rows] for name, array in outputs.items()}
+            start += job.rows
+            if not job.answer.done():
+                job.answer.set_result(rows)
+
+    async def _run(self, batch: list[_Job]) -> Arrays:
+        first, rows, loop = batch[0], sum(job.rows for job in batch), asyncio.get_running_loop()
+        inputs = first.inputs if len(batch) == 1 else {
+            name: np.concatenate([job.inputs[name] for job in batch]) for name in first.inputs
+        }  # fmt: skip
+        start = loop.time()
+        outputs = await loop.run_in_executor(self._pool, self.engine.run, first.signature, inputs)
+        self.ran(rows, loop.time() - start)
+        if len(batch) > 1 and any(len(array) != rows for array in outputs.values()):
+            raise RuntimeError(f"signature {first.signature} gave other than {rows} rows")
+        return outputs
+
+
+def _request_error(error: Exception) -> RequestError:
+    """What TensorFlow and the decoder refuse is the request's fault; anything else is ours."""
+    import tensorflow as tf
+
+    if isinstance(error, RequestError):
+        return error
+    if isinstance(error, DataError):
+        return invalid(str(error))
+    if isinstance(error, tf.errors.InvalidArgumentError):
+        return invalid(f"the model refuses the request: {str(error.message).splitlines()[0][:300]}")
+    log.error("a request failed", exc_info=error)
+    return no_answer()

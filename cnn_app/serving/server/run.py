@@ -1,0 +1,179 @@
+"""`cnn-app serve`: the REST and the gRPC server on one event loop, until they are told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import socket
+from collections.abc import Callable, Iterable
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import grpc
+import uvicorn
+
+from cnn_app.errors import ServingError
+from cnn_app.names import LOOPBACK
+from cnn_app.serving.server import grpc as grpc_server
+from cnn_app.serving.server import rest
+from cnn_app.serving.server.access import HostGuard, KeyGuard, allows
+from cnn_app.serving.server.batching import Batching
+from cnn_app.serving.server.discovery import Servable
+from cnn_app.serving.server.header_timeout import with_header_timeout
+from cnn_app.serving.server.metrics import Metrics
+from cnn_app.serving.server.models import Models
+from cnn_app.serving.server.service import Limits, Service
+
+GRACE_S = 30  # for what runs when the server is told to stop
+
+
+@dataclass(frozen=True)
+class Settings:
+    host: str = "127.0.0.1"
+    port: int = 8501  # of REST; 0 is any free one
+    grpc_port: int | None = 8500  # None: no gRPC
+    key: str | None = None
+    tls: tuple[Path, Path] | None = None  # certificate and key, as PEM
+    batching: Batching = field(default_factory=Batching)
+    limits: Limits = field(default_factory=Limits)
+    poll_s: float = 1  # between looks for new versions
+
+    def __post_init__(self):
+        if self.host not in LOOPBACK and not (self.key and self.tls):
+            raise ServingError(f"--host {self.host} can be reached by others, so it needs --api-key-file and TLS "
+                               "(--tls-cert, --tls-key); or leave it at 127.0.0.1")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Addresses:
+    rest: str
+    grpc: str | None
+
+
+class Server:
+    """`run` serves until `stop` is called; `tell` gets the addresses once both servers are open."""
+
+    def __init__(self, servables: Iterable[Servable], settings: Settings):
+        self.settings, self.servables = settings, list(servables)
+        self._end: asyncio.Event | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    async def run(self, tell: Callable[[Addresses], None] = lambda addresses: None) -> None:
+        self._loop, self._end = asyncio.get_running_loop(), asyncio.Event()
+        try:
+            await self._run(self._end, tell)
+        finally:
+            self._loop = None
+
+    async def _run(self, end: asyncio.Event, tell: Callable[[Addresses], None]) -> None:
+        settings, metrics = self.settings, Metrics()
+        models = Models(self.servables, settings.batching, settings.limits.queue, metrics)
+        service = Service(models, settings.limits, metrics)
+        with _listening(settings.host, settings.port) as listening:
+            await models.refresh()
+            _all_there(models)
+            calls = await self._open_grpc(service)
+            web = self._web(service)
+            serving = asyncio.create_task(web.serve([listening]))
+            watching = asyncio.create_task(models.watch(settings.poll_s))
+            try:
+                while not web.started and not serving.done():
+                    await asyncio.sleep(0.01)
+                tell(self._addresses(listening, calls))
+                await asyncio.wait([serving, asyncio.create_task(end.wait())], return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                watching.cancel()
+                web.should_exit = True
+                stops = [calls[0].stop(GRACE_S)] if calls else []
+                await asyncio.gather(serving, *stops)
+                await models.close()
+
+    def stop(self) -> None:
+        """From any thread, or a signal."""
+        if self._loop and self._end:
+            self._loop.call_soon_threadsafe(self._end.set)
+
+    def _web(self, service: Service) -> uvicorn.Server:
+        settings, app = self.settings, rest.application(service)
+        guarded = KeyGuard(app, allows(settings.key)) if settings.key else HostGuard(app)
+        cert, key = settings.tls or (None, None)
+        config = uvicorn.Config(
+            guarded, log_level="warning", access_log=False, lifespan="off", ws="none", server_header=False,
+            http=with_header_timeout(settings.limits.read_s), limit_concurrency=settings.limits.connections,
+            timeout_graceful_shutdown=GRACE_S, ssl_certfile=cert, ssl_keyfile=key,
+        )  # fmt: skip
+        try:
+            config.load()
+        except OSError as error:
+            raise ServingError(f"cannot use the certificate {cert} and key {key}: {error}") from error
+        return _Web(config)
+
+    async def _open_grpc(self, service: Service) -> tuple[grpc.aio.Server, int] | None:
+        settings = self.settings
+        if settings.grpc_port is None:
+            return None
+        server = grpc_server.server(service, allows(settings.key) if settings.key else None)
+        address = f"[{settings.host}]" if ":" in settings.host else settings.host
+        address = f"{address}:{settings.grpc_port}"
+        try:
+            if settings.tls:
+                cert, key = (path.read_bytes() for path in settings.tls)
+                port = server.add_secure_port(address, grpc.ssl_server_credentials([(key, cert)]))
+            else:
+                port = server.add_insecure_port(address)
+        except (RuntimeError, OSError) as error:
+            raise ServingError(f"cannot serve gRPC on {address}; choose another --grpc-port") from error
+        await server.start()
+        return server, port
+
+    def _addresses(self, listening: socket.socket, calls) -> Addresses:
+        s, host = "s" if self.settings.tls else "", self.settings.host
+        host = f"[{host}]" if ":" in host else host
+        there = f"grpc{s}://{host}:{calls[1]}" if calls else None
+        return Addresses(f"http{s}://{host}:{listening.getsockname()[1]}", there)
+
+
+class _Web(uvicorn.Server):
+    @contextmanager
+    def capture_signals(self):
+        """They are for the whole server, not for this part alone."""
+        yield
+
+
+def serve(servables: Iterable[Servable], settings: Settings, tell: Callable[[Addresses], None]) -> None:
+    """Until SIGINT or SIGTERM; what runs then is finished first."""
+
+    async def main() -> None:
+        server = Server(servables, settings)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(number, server.stop)
+        await server.run(tell)
+
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    logging.getLogger("cnn_app.serving").setLevel(logging.INFO)
+    asyncio.run(main())
+
+
+def _all_there(models: Models) -> None:
+    for model in models.by_name.values():
+        if not model.available:
+            errors = [version.error for version in model.versions.values() if version.error]
+            raise ServingError(f"{model.name} cannot be served: {errors[0] if errors else 'it has no versions'}")
+
+
+@contextmanager
+def _listening(host: str, port: int):
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listening = socket.socket(found[0])
+    except OSError as error:
+        raise ServingError(f"--host {host} is no address of this machine: {error.strerror}") from error
+    with listening:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listening.bind(found[4])
+        except OSError as error:
+            raise ServingError(f"cannot serve on {host}:{port}: {error.strerror}; choose another --port") from error
+        yield listening

@@ -1,0 +1,99 @@
+"""What the REST and the gRPC server both ask for, and the limits that hold behind each of them."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from cnn_app.errors import DataError
+from cnn_app.inputs import by_encoded
+from cnn_app.serving.server.errors import RequestError, invalid
+from cnn_app.serving.server.metrics import Metrics
+from cnn_app.serving.server.models import Models, Version
+from cnn_app.serving.server.signatures import Signature
+
+if TYPE_CHECKING:
+    from cnn_app.tensors import Arrays
+
+
+@dataclass(frozen=True)
+class Limits:
+    body_bytes: int = 32 * 2**20  # of a request
+    pixels: int = 64_000_000  # of an image, once decoded; as many as without a server
+    rows: int = 256  # of its tensors
+    queue: int = 1024  # rows that may wait for one version
+    connections: int = 512
+    read_s: float = 10  # until a request has come in
+    answer_s: float = 30  # until it is answered
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What of which version: by number, by label, or the latest."""
+
+    model: str
+    number: int | None = None
+    label: str | None = None
+    signature: str = ""
+
+
+class Service:
+    def __init__(self, models: Models, limits: Limits, metrics: Metrics):
+        self.models, self.limits, self.metrics = models, limits, metrics
+
+    async def predict(
+        self, asked: Asked, api: str, arrays: Callable[[Signature], Arrays], method: str = "", heavy: bool = False
+    ) -> tuple[Version, Arrays]:
+        """The outputs for what `arrays` makes of a request, which is done in a thread if that is `heavy`."""
+        start, code = time.perf_counter(), "OK"
+        self.metrics.waiting.inc()
+        try:
+            async with asyncio.timeout(self.limits.answer_s), self._using(asked) as version:
+                assert version.engine and version.batcher
+                known = signature(version, asked.signature)
+                if method and known.method != method:
+                    what = "classification" if method.endswith("classify") else "regression"
+                    raise invalid(f"Expected {what} signature method_name to be {method}. Was: {known.method}")
+                inputs = await asyncio.to_thread(arrays, known) if heavy else arrays(known)
+                rows = known.check(inputs, self.limits.rows)
+                self._look_at(known, inputs)
+                return version, await version.batcher(known.name, inputs, rows)
+        except TimeoutError as error:
+            code = "DEADLINE_EXCEEDED"
+            raise RequestError(code, f"no answer within {self.limits.answer_s:g} seconds") from error
+        except RequestError as error:
+            code = error.code
+            raise
+        except DataError as error:
+            code = "INVALID_ARGUMENT"
+            raise invalid(str(error)) from error
+        finally:
+            self.metrics.waiting.dec()
+            name = asked.model if asked.model in self.models.by_name else "unknown"
+            self.metrics.answered(name, api, code, time.perf_counter() - start)
+
+    def _using(self, asked: Asked):
+        return self.models.using(asked.model, asked.number, asked.label)
+
+    def _look_at(self, known: Signature, inputs: Arrays) -> None:
+        """Refuse encoded records by their headers, before anything decodes them."""
+        kind = by_encoded(known.name) if known.of_strings else None
+        if kind is None:
+            return
+        (records,) = inputs.values()
+        for place, data in enumerate(records.flat):
+            reason = kind.problem(data, self.limits.pixels)
+            if reason:
+                which = f"record {place}" if records.size > 1 else "the record"
+                raise invalid(f"cannot read {which}: {reason}")
+
+
+def signature(version: Version, name: str) -> Signature:
+    assert version.engine
+    known = version.engine.signatures
+    if name not in known:
+        raise invalid(f'Serving signature name: "{name[:100]}" not found in signature def; known: {", ".join(known)}')
+    return known[name]
