@@ -119,10 +119,15 @@ class Classification:
         return self.input.columns() | {"classes": len(self.labels)}
 
     def objective(self, schedule: Schedule, split: Split) -> Callable:
-        """Cross-entropy of smoothed shares, times the weight of the class; auxiliary outputs count for less."""
+        """Cross-entropy of smoothed shares, times the weight of the class; auxiliary outputs count for less.
+
+        Raises DataError for a class of which no record is left.
+        """
         import keras
 
         counts = np.bincount(split.targets[TARGET].array, minlength=len(self.labels))
+        if counts.min() == 0:
+            raise DataError(f"not one record of the class {self.labels[counts.argmin()]!r} in train can be read")
         weights = class_weights(counts, schedule.class_weights)
 
         def loss(outputs, targets):
