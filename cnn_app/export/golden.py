@@ -99,8 +99,8 @@ def check(artifact: str | os.PathLike[str]) -> Check:
 
 
 def max_difference(found: Arrays, wanted: Arrays) -> float:
-    """Of any number of any output."""
-    return max(float(np.abs(array.astype(np.float64) - wanted[name]).max()) for name, array in found.items())
+    """Of any number of any output that is wanted."""
+    return max(float(np.abs(found[name].astype(np.float64) - array).max()) for name, array in wanted.items())
 
 
 def read(path: Path, runtime: Runtime | None = None) -> dict[str, np.ndarray]:
