@@ -11,10 +11,10 @@ from dataclasses import asdict, dataclass, field, replace
 import keras
 
 from cnn_app import heads, registry, tasks
-from cnn_app.artifacts import Card, ModelDir, sha256
+from cnn_app.artifacts import Card, ModelDir, sha256, tuples
 from cnn_app.data import Records, pipeline
 from cnn_app.data.dataset import SPLITS, Dataset
-from cnn_app.errors import TrainingError
+from cnn_app.errors import ModelError, TrainingError
 from cnn_app.jobs import sources
 from cnn_app.recipe import Data, Schedule, Transfer
 from cnn_app.runtimes import open_model
@@ -98,6 +98,7 @@ def build(
     check_augmentations(task, schedule)
     dataset = sources.load(task, data)
     task = tasks.fitted(task, dataset, columns)
+    check_columns(columns, task)
     columns |= task.columns()
     keras.utils.set_random_seed(schedule.seed)
     model = heads.build(name, columns)
@@ -110,6 +111,13 @@ def read(job: Job, progress: pipeline.Progress | None = None) -> Job:
     for name in SPLITS:  # a bad record of test is told before hours of training, not after
         dataset.splits[name]
     return replace(job, dataset=dataset)
+
+
+def check_columns(columns: Mapping, task: Task) -> None:
+    """Raise ModelError for a column that says something else than the data."""
+    for name, found in task.columns().items():
+        if name in columns and tuples(columns[name]) != tuples(found):
+            raise ModelError(f"{name} follows from the data, which give {found}; leave out {name}={columns[name]}")
 
 
 def check_augmentations(task: Task, schedule: Schedule) -> None:
