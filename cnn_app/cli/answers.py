@@ -81,7 +81,7 @@ def write(path, answers):
     if path.suffix == ".jsonl":
         write_text(path, "".join(json.dumps(answer, ensure_ascii=False) + "\n" for answer in answers))
     else:
-        write_csv(path, [_flat(answer) for answer in answers] or [{"record": ""}])
+        write_csv(path, list(map(_flat, answers))) if answers else write_text(path, "")
 
 
 def _flat(answer):

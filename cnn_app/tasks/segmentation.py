@@ -267,7 +267,9 @@ class Report:
     def draw(self, path: Path) -> None:
         from cnn_app.tasks.drawing import draw_confusion
 
-        draw_confusion(self.confusion, self.labels, f"pixels of {self.n:,} images; mean IoU {self.metrics['mean_iou']:.3f}", path)
+        draw_confusion(
+            self.confusion, self.labels, f"pixels of {self.n:,} images; mean IoU {self.metrics['mean_iou']:.3f}", path
+        )
 
 
 def middle(mask, sides):
