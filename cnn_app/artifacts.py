@@ -89,6 +89,13 @@ class ModelDir:
         write_json(self.exports, [line for line in self.read_exports() if line["path"] not in new] + lines)
 
 
+def is_model(path: str | os.PathLike[str]) -> bool:
+    """Whether a model lies at `path`: a file with an ending, or a folder that holds one."""
+    path = Path(path)
+    inside = ("card.json", "model.keras", "saved_model.pb")
+    return any((path / name).is_file() for name in inside) or (path.is_file() and path.suffix != "")
+
+
 def model_dir_of(path: str | os.PathLike[str]) -> ModelDir | None:
     """The model directory that an artifact lies in, if any."""
     start = Path(path).resolve()

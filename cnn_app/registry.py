@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import os
 import types
 import typing
 from dataclasses import dataclass, fields, replace
@@ -11,6 +12,7 @@ from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING
 
+from cnn_app.artifacts import is_model
 from cnn_app.errors import ModelError, unknown
 
 if TYPE_CHECKING:
@@ -82,6 +84,16 @@ def names(pattern: str = "*", task: str | None = None) -> list[str]:
     """The variants whose name matches the shell `pattern` and, if given, whose task is `task`."""
     rows = ((name, family.VARIANTS[name]) for name, family in catalog().items())
     return [name for name, row in rows if fnmatch.fnmatchcase(name, pattern) and task in (None, row.task)]
+
+
+def tasks() -> list[str]:
+    """What the variants are for."""
+    return sorted({row.task for family in catalog().values() for row in family.VARIANTS.values()})
+
+
+def is_file(source: str) -> bool:
+    """Whether `source` is a path rather than the name of a variant, which a folder without a model does not hide."""
+    return is_model(source) or (os.path.exists(source) and source not in catalog())
 
 
 def family(name: str) -> ModuleType:

@@ -24,6 +24,8 @@ MOBILE = [
     ("mobilenet_v2", {"output_stride": 16}),
     ("mobilenet_v1", {"image": (160, 128, 1)}),
     ("resnet20", {}),
+    ("resnet18", {}),
+    *(("googlenet", {"torchvision": True, "image": (side, side, 3)}) for side in (97, 224)),
 ]
 QUICK = (("mobilenet_v2", {"width": 1.0}), ("shufflenet_v1", {"groups": 3}), ("resnet20", {}))
 FAMILIES = {

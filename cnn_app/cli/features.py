@@ -30,17 +30,16 @@ def features(
     \b
     cnn-app features mobilenet_v2 --from mobilenet_v2.h5 --data photos/ --linear logistic --project map.png
     """
-    import os
-
     import cnn_app
     from cnn_app import data as sources
+    from cnn_app import registry
     from cnn_app.analysis import embedding
     from cnn_app.cli import view
     from cnn_app.data import pipeline
     from cnn_app.transfer import features, linear
 
     columns = dict(columns) | ({"image": image} if image else {})
-    known = os.path.exists(source)
+    known = registry.is_file(source)
     model = (
         cnn_app.load_model(source) if known else cnn_app.create_model(source, weights=weights or "imagenet", **columns)
     )

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cnn_app.errors import ArtifactError
+from cnn_app.errors import ArtifactError, CnnAppError
 from cnn_app.runtimes import open_model
 
 WARMUP, TURNS, RUNS = 3, 8, 6  # untimed predictions, then so many turns of so many
@@ -80,10 +80,20 @@ class _Worker:
         if not line:
             last = (self.process.stderr.read().strip().splitlines() or ["it ended without a word"])[-1]
             raise ArtifactError(f"cannot run {self.path}: {last}")
-        return json.loads(line)
+        answer = json.loads(line)
+        if isinstance(answer, dict) and "error" in answer:
+            raise ArtifactError(answer["error"])
+        return answer
 
 
 def main(path: Path, threads: int) -> None:
+    try:
+        _answer(path, threads)
+    except CnnAppError as error:
+        print(json.dumps({"error": str(error)}), flush=True)
+
+
+def _answer(path: Path, threads: int) -> None:
     runtime = open_model(path, threads)
     image = np.random.default_rng(0).integers(0, 256, (1, *runtime.image)).astype(np.uint8)
     for _ in range(WARMUP):

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import keras
 import numpy as np
 
+from cnn_app import registry
 from cnn_app.artifacts import ModelDir
 from cnn_app.data import pipeline
 from cnn_app.data.dataset import Dataset
@@ -27,7 +27,7 @@ def prepare(
     source: a model directory, whose network and weights these are, or a network's name; that starts from ImageNet's
     weights where `transfer` names no others.
     """
-    own = Path(source).is_dir()
+    own = registry.is_file(source)
     if own:
         card = ModelDir(source).read_card()
         name, columns = card.architecture, card.columns | {"image": card.image} | columns
