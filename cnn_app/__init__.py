@@ -19,6 +19,20 @@ PACKAGES = ("data", "delivery", "recipe", "runtimes", "serving", "tasks", "trans
 __all__ = ["create_model", "list_models", "load_model", *JOBS]
 
 
+def __getattr__(name: str):
+    """Sub-packages, such as `cnn_app.transfer`, are imported once they are asked for."""
+    from importlib import import_module
+
+    module = f"{__name__}.{name}"
+    try:
+        if not name.startswith("_"):
+            return import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name != module:
+            raise
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
 def list_models(pattern: str = "*", task: str | None = None) -> list[str]:
     """Names of the networks that `create_model` builds, filtered by a shell pattern and by task."""
     from cnn_app import registry

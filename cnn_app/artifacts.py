@@ -131,6 +131,13 @@ class ModelDir:
         write_json(self.exports, [line for line in self.read_exports() if line["path"] not in new] + lines)
 
 
+def is_model(path: str | os.PathLike[str]) -> bool:
+    """Whether a model lies at `path`: a file with an ending, or a folder that holds one."""
+    path = Path(path)
+    inside = ("card.json", "model.keras", "saved_model.pb")
+    return any((path / name).is_file() for name in inside) or (path.is_file() and path.suffix != "")
+
+
 def model_dir_of(path: str | os.PathLike[str]) -> ModelDir | None:
     """The model directory that an artifact lies in, if any."""
     start = Path(path).resolve()
@@ -239,12 +246,6 @@ def flush(path: Path) -> None:
         if file.is_file():
             with file.open("rb") as stream:
                 os.fsync(stream.fileno())
-
-
-def is_model(path: str | os.PathLike[str]) -> bool:
-    """Whether there is a model at `path`: a file, a model directory or a SavedModel; not any folder of that name."""
-    path = Path(path)
-    return path.is_file() or any((path / name).is_file() for name in ("model.keras", "card.json", "saved_model.pb"))
 
 
 def _is_card(values) -> bool:
