@@ -14,7 +14,7 @@ from cnn_app import heads, registry, tasks
 from cnn_app.artifacts import Card, ModelDir, sha256
 from cnn_app.data import Records, pipeline
 from cnn_app.data.dataset import SPLITS, Dataset
-from cnn_app.errors import TrainingError
+from cnn_app.errors import ModelError, TrainingError
 from cnn_app.jobs import sources
 from cnn_app.recipe import AUGMENT, FINETUNE_AUGMENT, Data, Schedule, Transfer
 from cnn_app.runtimes import open_model
@@ -98,6 +98,7 @@ def build(
     schedule = with_known_augmentations(task, schedule)
     dataset = sources.load(task, data)
     task = tasks.fitted(task, dataset, columns)
+    check_columns(columns, task)
     columns |= task.columns()
     keras.utils.set_random_seed(schedule.seed)
     model = heads.build(name, columns)
@@ -110,6 +111,13 @@ def read(job: Job, progress: pipeline.Progress | None = None) -> Job:
     for name in SPLITS:  # a bad record of test is told before hours of training, not after
         dataset.splits[name]
     return replace(job, dataset=dataset)
+
+
+def check_columns(columns: Mapping, task: Task) -> None:
+    """Raise ModelError for a number of classes that is not that of the data."""
+    found = task.columns().get("classes")
+    if found and columns.get("classes", found) != found:
+        raise ModelError(f"classes follows from the data, which give {found}; leave out classes={columns['classes']}")
 
 
 def with_known_augmentations(task: Task, schedule: Schedule) -> Schedule:

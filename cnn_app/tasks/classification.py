@@ -196,6 +196,11 @@ class Classification:
     def text(self, answer: dict) -> str:
         return "  ".join(f"{row['label']} {row['probability']:.3f}" for row in answer["top"])
 
+    def draw(self, outputs: Arrays, record: Arrays, name: str, path: Path) -> None:
+        from cnn_app.tasks.drawing import draw_top
+
+        draw_top(self.answer(outputs)["top"], record.get("image"), name, path)
+
     def reordered(self, outputs: Arrays, places: list[int]) -> Arrays:
         return {OUTPUT: outputs[OUTPUT][..., places]}
 
@@ -236,10 +241,9 @@ class Report:
         return self.metrics | {"per_class": self.per_class, "confusion": self.confusion.tolist()}
 
     def draw(self, path: Path) -> None:
-        from cnn_app.tasks.confusion import draw
+        from cnn_app.tasks.drawing import draw_confusion
 
-        title = f"top-1 {self.top1:.1%} of {self.n:,}"
-        draw(self.confusion, self.labels, title, path)
+        draw_confusion(self.confusion, self.labels, f"top-1 {self.top1:.1%} of {self.n:,}", path)
 
 
 def report(probabilities: np.ndarray, places: np.ndarray, labels: Iterable[str]) -> Report:
