@@ -246,7 +246,7 @@ def test_a_recipe_is_carried_out_once(tmp_path):
     recipe = Recipe(name="tiny", model={"name": "lenet5"}, data=Data(source="digits"), acceptance={"top1": 0.2},
                     schedule=Schedule(epochs=1, batch=64, lr=0.003))  # fmt: skip
     card = cnn_app.run(recipe, tmp_path)
-    assert card == ModelDir(tmp_path / "tiny").read_card() and card.metrics["test"]["top1"] > 0.2
+    assert card.metrics == ModelDir(tmp_path / "tiny").read_card().metrics and card.metrics["test"]["top1"] > 0.2
     with pytest.raises(TrainingError, match="holds a model already; --resume"):
         cnn_app.run(recipe, tmp_path)
     with pytest.raises(TrainingError, match=r"tiny reached test top-1 0\.\d{4}; its recipe asks for 0.999"):
