@@ -96,8 +96,10 @@ class ModelDir:
         """Refuse a model and a card of two runs: one that was killed in between left them."""
         if self.card.is_file() and (digest := self.read_card().digests.get("model.keras")):
             if digest != sha256(self.model):
-                raise ArtifactError(f"{self.model} and {self.card.name} are of two runs, the second of which was "
-                                    "stopped between them; go on with --resume, or train again with --overwrite")  # fmt: skip
+                raise ArtifactError(
+                    f"{self.model} and {self.card.name} are of two runs, the second of which was stopped between them; "
+                    "go on with --resume, or train again with --overwrite"
+                )
 
     def check_free(self, *, resume: bool = False, overwrite: bool = False) -> None:
         """Refuse to replace a model unasked, and a place that cannot be written: better now than after an epoch."""
