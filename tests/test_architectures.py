@@ -17,7 +17,7 @@ from cnn_app.architectures import alexnet, lenet
 from cnn_app.architectures.blocks import window_padding
 from cnn_app.architectures.reference import REFERENCE
 from cnn_app.errors import ModelError, UnknownName
-from cnn_app.heads.classification import plain
+from cnn_app.heads import plain
 
 FAMILY = {row["id"]: row for row in json.loads((Path(__file__).parent / "golden" / "family.json").read_text())}
 NAMES = registry.names()

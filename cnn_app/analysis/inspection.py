@@ -10,7 +10,7 @@ import keras
 
 from cnn_app.analysis.complexity import complexity, multiply_adds
 from cnn_app.analysis.receptive_field import views
-from cnn_app.heads.classification import plain
+from cnn_app.heads import plain
 
 FLOAT_BYTES = 4
 GROUP = re.compile(r"(stage\d+|inception\d\w|down\d+|bottom|up\d+|words|window\d+)_")

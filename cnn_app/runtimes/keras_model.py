@@ -20,7 +20,6 @@ from cnn_app.tensors import Arrays, Spec
 
 MAX_UNPACKED_BYTES = 16 * 2**30
 PIXELS = "image"  # the input of every network that takes images
-OF_OTHERS = "classification"  # the head of a file that says nothing of itself
 
 
 class KerasRuntime:
@@ -49,7 +48,7 @@ def fed(model: keras.Model, tensors: dict):
 
 def open_model(path: Path, threads: int | None = None) -> KerasRuntime:
     model = load(path)
-    about, head = model.about, heads.named(model.about.task if model.about else OF_OTHERS)
+    about, head = model.about, heads.named(model.about.task if model.about else facts.UNSAID)
     if about is None and len(model.outputs) > 1 and not isinstance(model.output, dict):
         raise ArtifactError(f"{path} says nothing of itself, and gives {len(model.outputs)} outputs, which is the "
                             "answer to no task")  # fmt: skip
