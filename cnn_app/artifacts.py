@@ -106,9 +106,9 @@ class ModelDir:
             raise TrainingError(f"{self.path} holds a model already; --resume goes on with it, --overwrite replaces it")
         check_place(self.path / "card.json")
 
-    def is_stale(self, line: dict) -> bool:
-        """Whether a line of exports.json is of another model than the one that is here now."""
-        return self.model.is_file() and bool(line.get("model")) and line["model"] != sha256(self.model)
+    def is_stale(self, model_sha256: str) -> bool:
+        """Whether a file that was exported of this model is of another than the one that is here now."""
+        return self.model.is_file() and model_sha256 not in ("", sha256(self.model))
 
     def retire_exports(self) -> None:
         """Remove what was exported of a model that is about to be replaced."""
