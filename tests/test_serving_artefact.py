@@ -153,11 +153,8 @@ def test_warm_up_requests_are_real_and_run(trained):
     pytest.importorskip("tensorflow_serving")
     task, dataset = sources.for_model(trained, None)
     cnn_app.export(trained.path, ("saved_model",))
-    session, held_out, seen = (
-        Session(trained.serving / "1"),
-        exporting.sample(task, dataset.splits["test"], 1000)[0]["image"],
-        [],
-    )
+    session, seen = Session(trained.serving / "1"), []
+    held_out = exporting.sample(task, dataset.splits["test"], 1000)[0]["image"]
     for record in records(trained.serving / "1"):
         assert record.WhichOneof("log_type") == "predict_log"
         request = record.predict_log.request
