@@ -19,6 +19,7 @@ from cnn_app.runtimes.about import About
 from cnn_app.tensors import Arrays, Spec
 
 MAX_UNPACKED_BYTES = 16 * 2**30
+PIXELS = "image"  # the input of every network that takes images
 OF_OTHERS = "classification"  # the head of a file that says nothing of itself
 
 
@@ -110,4 +111,4 @@ def load(path: str | os.PathLike[str]) -> keras.Model:
 
 def _spec(tensor) -> Spec:
     """Of a Keras tensor; pixels come as bytes whatever type the network computes in."""
-    return Spec(str(tensor.dtype), tuple(tensor.shape))
+    return Spec("uint8" if tensor.name == PIXELS else str(tensor.dtype), tuple(tensor.shape))
