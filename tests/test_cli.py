@@ -92,7 +92,7 @@ def test_predict_answers_what_it_can_and_names_the_rest(trained, folder, tmp_pat
             f"Error: cannot read {places[1]}: it is no JPEG, PNG, BMP or GIF",
             f"Error: cannot read {places[2]}: No such file or directory",
         ]
-    rows = list(csv.DictReader((tmp_path / "answers.csv").open(newline="")))
+    rows = list(csv.DictReader((tmp_path / "answers.csv").read_text().splitlines()))
     lines = [json.loads(line) for line in (tmp_path / "answers.jsonl").read_text().splitlines()]
     assert [row["image"] for row in rows] == [line["image"] for line in lines] == [str(places[0]), str(places[3])]
     assert [row["label1"] for row in rows] == ["red", "blue"]
