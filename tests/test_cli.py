@@ -221,7 +221,7 @@ def test_a_folder_without_a_model_hides_no_network(tmp_path, monkeypatch, folder
         "features", "empty", "--data", folder
     )
     assert told in error("finetune", "lenet5", "--data", "digits", "--out", "out")
-    assert "empty is no model directory" in error("finetune", "empty", "--data", "digits", "--out", "out")
+    assert "no model at empty" in error("finetune", "empty", "--data", "digits", "--out", "out")
     (tmp_path / "lenet5" / "card.json").write_text("{}")
     assert "is no card of a model" in error("finetune", "lenet5", "--data", "digits", "--out", "out")
     assert "no model at lenet5" in error("inspect", "lenet5")
