@@ -10,7 +10,7 @@ from keras import layers
 
 from cnn_app.architectures.blocks import window_padding
 from cnn_app.errors import ExportError
-from cnn_app.heads.classification import plain
+from cnn_app.heads import plain
 from cnn_app.layers import ChannelShuffle, GroupedConv2D, PadShortcut
 from cnn_app.names import DEFAULT
 from cnn_app.runtimes.keras_model import fed

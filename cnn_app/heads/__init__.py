@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import keras
 
 HEADS = ("classification", "segmentation")
+MAIN = "logits"  # the output that counts, where others help while training
 
 
 def build(name: str, columns: dict, head: str | None = None) -> keras.Model:
@@ -31,6 +32,13 @@ def named(head: str):
     if head not in HEADS:
         raise unknown("head", head, HEADS)
     return import_module(f"cnn_app.heads.{head}")
+
+
+def plain(model: keras.Model) -> keras.Model:
+    """`model` without the auxiliary outputs that only help while training."""
+    import keras
+
+    return keras.Model(model.input, model.output[MAIN], name=model.name) if isinstance(model.output, dict) else model
 
 
 def of_family(family, row, head: str) -> keras.Model:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import keras
 import numpy as np
 
-from cnn_app import tasks
+from cnn_app import heads, tasks
 from cnn_app.data import Records, pipeline
 from cnn_app.data.dataset import Dataset, Split
 from cnn_app.errors import DataError, ModelError
@@ -17,6 +17,7 @@ from cnn_app.jobs import sources
 from cnn_app.recipe import Data
 from cnn_app.runtimes import Runtime, open_model
 from cnn_app.runtimes.keras_model import KerasRuntime
+from cnn_app.runtimes.renamed import Renamed
 from cnn_app.tasks import Report, Task
 from cnn_app.tensors import Arrays
 
@@ -80,6 +81,8 @@ def opened_with(artifact: Artifact, labels: Sequence[str] | None = None) -> tupl
     runtime, task = opened_as(artifact)
     if labels is not None and not task.labels:
         task = replace(task, labels=tuple(labels))
+        if twice := [label for place, label in enumerate(labels) if label in labels[:place]]:
+            raise ModelError(f"{twice[0]!r} stands twice among the labels; give each class a name of its own")
     if not task.labels:
         raise ModelError(f"{runtime.path} has no labels inside, so its outputs are numbers alone; --labels FILE names "
                          "them, a line each, in their order")  # fmt: skip
@@ -96,7 +99,10 @@ def opened_as(artifact: Artifact) -> tuple[Runtime, Task]:
         task = task_of(artifact)
         return KerasRuntime(task.deployed(artifact), getattr(artifact, "about", None)), task
     runtime = open_model(artifact)
-    return runtime, tasks.of(runtime)
+    task = tasks.of(runtime)
+    if runtime.about is None:
+        runtime = Renamed(runtime, next(iter(task.input.specs())), heads.named(task.name).OUTPUTS[0])
+    return runtime, task
 
 
 def task_of(model: keras.Model) -> Task:
