@@ -276,7 +276,8 @@ def test_benchmark_takes_turns_and_tells_of_threads_memory_and_delegates(trained
     broken.write_bytes(b"nothing")
     refused = CliRunner().invoke(cli, ["benchmark", str(files[0]), str(broken)])
     broken.unlink()
-    assert refused.exit_code == 1 and "cannot run" in refused.stderr and len(refused.stderr.splitlines()) == 1
+    assert refused.exit_code == 1 and refused.stderr.startswith(f"Error: cannot load {broken}: ")
+    assert len(refused.stderr.splitlines()) == 1 and "cnn_app.errors" not in refused.stderr
     assert CliRunner().invoke(cli, ["benchmark", str(files[0]), "--threads", "none"]).exit_code == 2
 
 

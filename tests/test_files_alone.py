@@ -1,4 +1,4 @@
-"""A file holds what is needed to answer: it does so alone, whatever becomes of the directory that it was exported into."""
+"""A file holds what is needed to answer: it does so alone, whatever becomes of the directory it came from."""
 
 import json
 import shutil

@@ -1,4 +1,4 @@
-"""Files that say nothing of themselves: what they answer where it is clear what they take, and one line where it is not."""
+"""Files that say nothing of themselves: answered where it is clear what they take, refused in a line elsewhere."""
 
 import os
 from dataclasses import asdict

@@ -14,7 +14,7 @@ from cnn_app.recipe import TTA
 @click.option("--tta", type=Words(TTA), default="none", show_default=True,
               help=f"Average over views of each image: {', '.join(TTA)}.")  # fmt: skip
 @click.option("--labels", type=Place(exists=True, dir_okay=False),
-              help="Names of classes, a line each in the order of the outputs, for a file without labels inside.")  # fmt: skip
+              help="Names of classes, a line each in the order of the outputs, for a file without labels.")  # fmt: skip
 @click.option("--confusion", type=Place(dir_okay=False), help="Draw the confusion matrix into this PNG.")
 @json_option
 def evaluate(artifacts, data, split, tta, labels, confusion, as_json):

@@ -5,14 +5,13 @@ The package can be called: `cnn_app.export(...)` is `cnn_app.jobs.export.export`
 """
 
 import sys
+from importlib import import_module
 from types import ModuleType
 
 
 class _Job(ModuleType):
     def __call__(self, *arguments, **options):
-        from cnn_app.jobs.export import export
-
-        return export(*arguments, **options)
+        return import_module("cnn_app.jobs.export").export(*arguments, **options)
 
 
 sys.modules[__name__].__class__ = _Job

@@ -1,7 +1,7 @@
 """What is put on a backbone's features: "a block of compute, then the thing", one file a head.
 
-A head is a module here with `build(family, row) -> keras.Model`, the network that is trained, and `deployed(model)`, the
-same with named outputs as every exported file has them. A task has a head of its own name. To add one: write the
+A head is a module here with `build(family, row) -> keras.Model`, the network that is trained, and `deployed(model)`,
+the same with named outputs as every exported file has them. A task has a head of its own name. To add one: write the
 module, add its name to HEADS.
 """
 

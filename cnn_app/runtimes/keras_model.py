@@ -78,8 +78,10 @@ def about_of(path: Path) -> About | None:
 
 
 def card_about(card: Card, name: str) -> About:
-    return About(task=card.task, input=card.input, labels=card.labels, options=card.options, name=name,
-                 data_sha256=card.data.get("fingerprint", ""), model_sha256=card.digests.get("model.keras", ""))  # fmt: skip
+    return About(
+        task=card.task, input=card.input, labels=card.labels, options=card.options, name=name,
+        data_sha256=card.data.get("fingerprint", ""), model_sha256=card.digests.get("model.keras", ""),
+    )  # fmt: skip
 
 
 def load(path: str | os.PathLike[str]) -> keras.Model:

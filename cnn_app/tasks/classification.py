@@ -163,7 +163,7 @@ class Classification:
         return head.deployed(model)
 
     def served(self, outputs: dict, table, encoded: bool) -> dict:
-        """Beside the probabilities the best classes by their labels, string (n, k), and theirs (n, k), the best first."""
+        """Beside the probabilities the labels of the best classes, string (n, k), and theirs (n, k), the best first."""
         import tensorflow as tf
 
         scores, places = tf.math.top_k(outputs[OUTPUT], min(TOP, outputs[OUTPUT].shape[-1]), index_type=tf.int64)
