@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+from functools import partial
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -58,7 +59,9 @@ def application(service: Service) -> Starlette:
         found = await asyncio.to_thread(json_tensor.body, data) if heavy else json_tensor.body(data)
         asked = Asked(name, number, label, found.signature)
         _, outputs = await service.predict(asked, "REST", lambda known: json_tensor.arrays(found, known), heavy=heavy)
-        return reply(json_tensor.answer(outputs, found.by_rows))
+        large = sum(array.size for array in outputs.values()) > json_tensor.AT_ONCE
+        answer = partial(json_tensor.answer, outputs, found.by_rows)
+        return reply(await asyncio.to_thread(answer) if large else answer())
 
     async def v1(request: Request) -> Response:
         return await {"GET": get, "POST": post}.get(request.method, malformed)(request)
