@@ -8,10 +8,10 @@ quickstart: $(STAMP)
 	$(VENV)/bin/cnn-app quickstart
 
 test: $(STAMP)
-	$(VENV)/bin/pytest -q
+	$(VENV)/bin/pytest -q -n auto --dist worksteal
 
 test-all: $(STAMP)
-	$(VENV)/bin/pytest -q -m ""
+	$(VENV)/bin/pytest -q -n auto --dist worksteal -m ""
 
 lint: $(STAMP)
 	$(VENV)/bin/ruff format --check .

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 import tomllib
@@ -151,7 +152,7 @@ class Recipe:
         if self.transferability and (self.export or self.transfer or self.acceptance):
             raise RecipeError("a study of [transferability] has no [transfer], [export] or [acceptance]")
         for name, value in self.acceptance.items():
-            if type(value) not in (int, float):
+            if type(value) not in (int, float) or math.isnan(value):
                 raise RecipeError(f"[acceptance] {name} is a number, received {value!r}")
 
 

@@ -9,6 +9,8 @@ import pytest
 import tensorflow as tf
 from c_session import Session
 from click.testing import CliRunner
+from cnn_app.evaluation import data_for, predict
+from cnn_app.training.run import plan, run
 from PIL import Image
 
 import cnn_app
@@ -16,7 +18,6 @@ from cnn_app.architectures import googlenet
 from cnn_app.artifacts import ModelDir
 from cnn_app.cli.main import cli
 from cnn_app.data import images
-from cnn_app.evaluation import data_for, predict
 from cnn_app.export import graph, metadata, saved_model
 from cnn_app.export import run as exporting
 from cnn_app.export.targets import target
@@ -24,7 +25,6 @@ from cnn_app.recipe import Data, Export, Schedule
 from cnn_app.runtimes import open_model
 from cnn_app.runtimes.keras_model import KerasRuntime
 from cnn_app.serving import store
-from cnn_app.training.run import plan, run
 from cnn_app.transfer.features import averaged, tapped
 
 SMALL = {"image": (64, 64, 3)}

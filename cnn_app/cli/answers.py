@@ -1,6 +1,7 @@
 """What `predict` shows: answers one by one, what went wrong at the end."""
 
 import json
+import re
 from pathlib import Path
 
 import click
@@ -24,8 +25,13 @@ def computed(artifact, places, stdin, top, draw):
             yield task.input.kind, found.name, None, found.error
             continue
         if draw:
-            task.draw(found.outputs, found.record, Path(draw) / f"{Path(found.name).stem}.png")
+            task.draw(found.outputs, found.record, found.name, Path(draw) / f"{file_name(found.name)}.png")
         yield task.input.kind, found.name, found.answer, task.text(found.answer)
+
+
+def file_name(name):
+    """A record's name as that of a file."""
+    return re.sub(r"[^\w.-]+", "-", Path(name).stem)[:80] or "record"
 
 
 def asked(endpoint, key, timeout, ca_file, places, stdin, top):
@@ -75,7 +81,7 @@ def write(path, answers):
     if path.suffix == ".jsonl":
         write_text(path, "".join(json.dumps(answer, ensure_ascii=False) + "\n" for answer in answers))
     else:
-        write_csv(path, [_flat(answer) for answer in answers] or [{"record": ""}])
+        write_csv(path, list(map(_flat, answers))) if answers else write_text(path, "")
 
 
 def _flat(answer):

@@ -102,9 +102,11 @@ def data_options(required=True):
         @click.option("--encoding", default="utf-8", show_default=True, help="Of text files.")
         @functools.wraps(command)
         def wrapped(spec, data_dir, on_bad_image, encoding, **rest):
-            data = spec and Data(source=os.path.expanduser(spec), directory=data_dir, on_bad_image=on_bad_image,
-                                 encoding=encoding)  # fmt: skip
-            return command(data=data or None, **rest)
+            if spec is None:
+                return command(data=None, **rest)
+            data = Data(source=os.path.expanduser(spec), directory=data_dir, on_bad_image=on_bad_image,
+                        encoding=encoding)  # fmt: skip
+            return command(data=data, **rest)
 
         return wrapped
 

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from cnn_app.errors import DataError
+
 if TYPE_CHECKING:
     import numpy as np
 
@@ -44,6 +46,8 @@ def named(data: Data | Records) -> Records | None:
     """The records of `digits`, `shapes` or `tfds:NAME`; None for a folder."""
     if isinstance(data, Records):
         return data
+    if not data.source:  # which as a path would be the folder that we are in
+        raise DataError("no data at ''; give digits, shapes, tfds:NAME or a folder")
     kind, colon, _ = data.source.partition(":")
     if kind not in SOURCES or bool(colon) != (kind == "tfds"):
         return None

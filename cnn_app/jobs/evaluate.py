@@ -65,14 +65,14 @@ def evaluate(
         key = str(task.input.facts())
         if key not in read:
             read[key] = prepared(replace(task, labels=first.labels), raw, data, tta, progress)
-        outputs = [task.reordered(found, places) for found in answers(runtime, task, read[key].splits[split], tta)]
-        targets = [targets for _, targets in pipeline.arrays(read[key].splits[split], BATCH)]
-        reports[str(runtime.path)] = first.measure(zip(outputs, targets, strict=True))
-        kept.append(outputs)
-    if len(kept) == 1:
+        found = answers(runtime, task, read[key].splits[split], tta, places)
+        if len(opened) > 1:  # the mean needs them again
+            kept.append(found := list(found))
+        reports[str(runtime.path)] = first.measure(found)
+    if not kept:
         return Measured(first, reports, None)
-    means = (first.averaged(list(parts)) for parts in zip(*kept, strict=True))
-    return Measured(first, reports, first.measure(zip(means, targets, strict=True)))
+    means = ((first.averaged([outputs for outputs, _ in parts]), parts[0][1]) for parts in zip(*kept, strict=True))
+    return Measured(first, reports, first.measure(means))
 
 
 def opened_with(artifact: Artifact, labels: Sequence[str] | None = None) -> tuple[Runtime, Task]:
@@ -132,10 +132,12 @@ def prepared(task: Task, raw: Dataset, data: Data | Records, tta: tuple[str, ...
     return sources.prepared(task, raw, data, progress)
 
 
-def answers(runtime: Runtime, task: Task, split: Split, tta: tuple[str, ...] = ()) -> Iterator[Arrays]:
-    """Outputs for a prepared split, batch by batch."""
-    for inputs, _ in pipeline.arrays(split, BATCH):
-        yield seen(runtime, task, inputs, tta)
+def answers(
+    runtime: Runtime, task: Task, split: Split, tta: tuple[str, ...], places: list[int]
+) -> Iterator[tuple[Arrays, Arrays]]:
+    """Outputs, with the classes in the order of `places`, and targets of a prepared split, batch by batch."""
+    for inputs, targets in pipeline.arrays(split, BATCH):
+        yield task.reordered(seen(runtime, task, inputs, tta), places), targets
 
 
 def seen(runtime: Runtime, task: Task, inputs: Arrays, tta: tuple[str, ...]) -> Arrays:

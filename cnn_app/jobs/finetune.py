@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 
+from cnn_app import tasks
 from cnn_app.artifacts import Card, ModelDir, is_model
 from cnn_app.data import Records, pipeline
 from cnn_app.jobs import train
@@ -44,8 +45,9 @@ def prepare(
     known = None
     if is_model(source):
         card = ModelDir(source).read_card()
-        name, known = card.architecture, card.input
-        row = card.columns | ({"image": tuple(known["image"])} if "image" in known else {})
+        name, known, before = card.architecture, card.input, tasks.of_facts(asdict(card))
+        row = {column: value for column, value in card.columns.items() if column not in before.columns()}
+        row |= before.input.columns()
         columns, options = row | dict(columns), card.options | dict(options or {})
     else:
         name = source

@@ -71,12 +71,14 @@ def check(recipe: Recipe, name: str) -> None:
     """What is misspelt must not cost a training run."""
     for wanted in recipe.export.targets if recipe.export else ():
         target(wanted)
-    if ModelDir(name).card.is_file():
-        return
-    kind = tasks.named(registry.family(name).VARIANTS[name].task)
-    for metric in recipe.acceptance:
+    known = ModelDir(name)
+    task = known.read_card().task if known.card.is_file() else registry.family(name).VARIANTS[name].task
+    kind = tasks.named(task)
+    for metric, wanted in recipe.acceptance.items():
         if metric not in kind.titles:
             raise unknown("metric of [acceptance]", metric, kind.titles, RecipeError)
+        if f"-{metric}" not in kind.monitor and not 0 <= wanted <= 1:  # a share
+            raise RecipeError(f"[acceptance] {metric} lies between 0 and 1, received {wanted}")
 
 
 def accept(recipe: Recipe, task: tasks.Task, metrics: dict) -> None:

@@ -78,7 +78,7 @@ class Task(Protocol):
     def reordered(self, outputs: Arrays, places: list[int]) -> Arrays: ...  # classes from these places
     def answer(self, outputs: Arrays, top: int) -> dict: ...  # of one record, without a batch axis
     def text(self, answer: dict) -> str: ...
-    def draw(self, outputs: Arrays, record: Arrays, path: Path) -> None: ...
+    def draw(self, outputs: Arrays, record: Arrays, name: str, path: Path) -> None: ...  # as PNG
 
 
 def named(name: str):
@@ -91,10 +91,9 @@ def named(name: str):
 def of_row(row, options: Mapping, known: Mapping) -> Task:
     """The task of a network's row, with the options of [task]; `known` are facts of an input that learned before."""
     kind = named(row.task)
-    there = options_of(kind)
     for option in options:
-        if option not in there:
-            raise unknown(f"option of the task {row.task}", option, there, RecipeError)
+        if option not in options_of(kind):
+            raise unknown(f"option of the task {row.task}", option, options_of(kind), RecipeError)
     return kind(input=inputs.of_row(row, known), **options)
 
 

@@ -119,10 +119,15 @@ class Classification:
         return self.input.columns() | {"classes": len(self.labels)}
 
     def objective(self, schedule: Schedule, split: Split) -> Callable:
-        """Cross-entropy of smoothed shares, times the weight of the class; auxiliary outputs count for less."""
+        """Cross-entropy of smoothed shares, times the weight of the class; auxiliary outputs count for less.
+
+        Raises DataError for a class of which no record is left.
+        """
         import keras
 
         counts = np.bincount(split.targets[TARGET].array, minlength=len(self.labels))
+        if counts.min() == 0:
+            raise DataError(f"not one record of the class {self.labels[counts.argmin()]!r} in train can be read")
         weights = class_weights(counts, schedule.class_weights)
 
         def loss(outputs, targets):
@@ -191,6 +196,11 @@ class Classification:
     def text(self, answer: dict) -> str:
         return "  ".join(f"{row['label']} {row['probability']:.3f}" for row in answer["top"])
 
+    def draw(self, outputs: Arrays, record: Arrays, name: str, path: Path) -> None:
+        from cnn_app.tasks.drawing import draw_top
+
+        draw_top(self.answer(outputs)["top"], record.get("image"), name, path)
+
     def reordered(self, outputs: Arrays, places: list[int]) -> Arrays:
         return {OUTPUT: outputs[OUTPUT][..., places]}
 
@@ -231,10 +241,9 @@ class Report:
         return self.metrics | {"per_class": self.per_class, "confusion": self.confusion.tolist()}
 
     def draw(self, path: Path) -> None:
-        from cnn_app.tasks.confusion import draw
+        from cnn_app.tasks.drawing import draw_confusion
 
-        title = f"top-1 {self.top1:.1%} of {self.n:,}"
-        draw(self.confusion, self.labels, title, path)
+        draw_confusion(self.confusion, self.labels, f"top-1 {self.top1:.1%} of {self.n:,}", path)
 
 
 def report(probabilities: np.ndarray, places: np.ndarray, labels: Iterable[str]) -> Report:

@@ -178,7 +178,7 @@ def png(mask: np.ndarray, classes: int) -> bytes:
     return out.getvalue()
 
 
-def draw(image: np.ndarray, mask: np.ndarray, labels: Sequence[str], path: Path) -> None:
+def draw(image: np.ndarray, mask: np.ndarray, labels: Sequence[str], name: str, path: Path) -> None:
     """The image, and beside it the same under its mask, with a legend; a map that is smaller lies in the middle."""
     from matplotlib.figure import Figure
     from matplotlib.patches import Patch
@@ -187,7 +187,7 @@ def draw(image: np.ndarray, mask: np.ndarray, labels: Sequence[str], path: Path)
     shown = np.zeros((*image.shape[:2], 4), np.uint8)
     shown[top : top + mask.shape[0], left : left + mask.shape[1]] = colours(len(labels))[mask]
     figure = Figure((10, 5.4), layout="constrained")
-    for place, (axes, title) in enumerate(zip(figure.subplots(1, 2), ("image", "found"), strict=True)):
+    for place, (axes, title) in enumerate(zip(figure.subplots(1, 2), (name, "found"), strict=True)):
         axes.imshow(image[..., 0] if image.shape[-1] == 1 else image, cmap="gray", vmin=0, vmax=255)
         if place:
             axes.imshow(shown, alpha=0.5, interpolation="nearest")

@@ -220,10 +220,10 @@ class Segmentation:
     def text(self, answer: dict) -> str:
         return "  ".join(f"{row['label']} {row['share']:.1%}" for row in answer["top"])
 
-    def draw(self, outputs: Arrays, record: Arrays, path: Path) -> None:
+    def draw(self, outputs: Arrays, record: Arrays, name: str, path: Path) -> None:
         from cnn_app.tasks import masks
 
-        masks.draw(record["image"], outputs[OUTPUT].argmax(-1), self.labels, path)
+        masks.draw(record["image"], outputs[OUTPUT].argmax(-1), self.labels, name, path)
 
     def tensor_metadata(self, schema, labels_file) -> list:
         """TFLite's TensorMetadata of the output."""
@@ -265,9 +265,11 @@ class Report:
         return self.metrics | {"iou": known, "confusion": self.confusion.tolist()}
 
     def draw(self, path: Path) -> None:
-        from cnn_app.tasks.confusion import draw
+        from cnn_app.tasks.drawing import draw_confusion
 
-        draw(self.confusion, self.labels, f"pixels of {self.n:,} images; mean IoU {self.metrics['mean_iou']:.3f}", path)
+        draw_confusion(
+            self.confusion, self.labels, f"pixels of {self.n:,} images; mean IoU {self.metrics['mean_iou']:.3f}", path
+        )
 
 
 def middle(mask, sides):

@@ -20,12 +20,12 @@ import pytest
 import served
 import urllib3
 from click.testing import CliRunner
+from cnn_app.evaluation import trained_on
 
 import cnn_app
 from cnn_app import layers, recipe
 from cnn_app.artifacts import ModelDir, sha256
 from cnn_app.cli.main import cli
-from cnn_app.evaluation import trained_on
 from cnn_app.export import golden
 from cnn_app.runtimes import labels_of, open_model
 from cnn_app.serving import store
