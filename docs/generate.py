@@ -6,6 +6,7 @@
 import dataclasses
 import inspect
 import re
+from importlib import import_module
 from pathlib import Path
 
 import click
@@ -75,9 +76,8 @@ def api() -> str:
 
 
 def resolve(name: str):
-    """`jobs.evaluate.Measured` of the package."""
-    from importlib import import_module
-
+    """`jobs.evaluate.Measured` of the package; a job is where it is defined."""
+    name = f"jobs.{name}.{name}" if name in cnn_app.JOBS else name
     module, _, last = name.rpartition(".")
     return getattr(import_module(f"cnn_app.{module}".rstrip(".")), last)
 
@@ -89,14 +89,27 @@ def function(name: str, found) -> str:
 def call(name: str, found) -> str:
     """The signature, a line for each argument where it is long."""
     signature = inspect.signature(found)
-    given = [str(parameter).replace("'", "") for parameter in signature.parameters.values()]
-    kinds = [parameter.kind for parameter in signature.parameters.values()]
-    if inspect.Parameter.KEYWORD_ONLY in kinds:
-        given.insert(kinds.index(inspect.Parameter.KEYWORD_ONLY), "*")
+    given, star = [], False
+    for parameter in signature.parameters.values():
+        if parameter.kind is parameter.KEYWORD_ONLY and not star:
+            star = True
+            given.append("*")
+        given.append(told(parameter))
     back = signature.return_annotation
     arrow = "" if back is inspect.Signature.empty or inspect.isclass(found) else f" -> {back}"
     line = f"{name}({', '.join(given)}){arrow}"
     return line if len(line) <= 120 else f"{name}(\n" + "".join(f"    {one},\n" for one in given) + f"){arrow}"
+
+
+def told(parameter: inspect.Parameter) -> str:
+    """As it stands in the code; a default that is long or a function is left to the text."""
+    if parameter.kind is parameter.VAR_KEYWORD:
+        return f"**{parameter.name}"
+    annotation = "" if parameter.annotation is parameter.empty else f": {parameter.annotation}"
+    if parameter.default is parameter.empty:
+        return parameter.name + annotation
+    default = repr(parameter.default)
+    return f"{parameter.name}{annotation} = {default if len(default) < 40 and '<' not in default else '...'}"
 
 
 def prose(doc: str | None) -> str:
@@ -134,7 +147,10 @@ def table(name: str, kind: type) -> str:
 def default_of(item: dataclasses.Field) -> str:
     if item.default is not dataclasses.MISSING:
         return f"`{item.default!r}`"
-    return "needed" if item.default_factory is dataclasses.MISSING else f"`{item.default_factory()!r}`"
+    if item.default_factory is dataclasses.MISSING:
+        return "needed"
+    found = item.default_factory()
+    return f"`{type(found).__name__}()`" if dataclasses.is_dataclass(found) else f"`{found!r}`"
 
 
 if __name__ == "__main__":
