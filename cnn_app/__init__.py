@@ -13,9 +13,7 @@ if TYPE_CHECKING:
     import keras
 
 __version__ = "0.1.0"
-JOBS = {"train": "train", "finetune": "finetune", "evaluate": "evaluate", "predict": "predict", "export": "export",
-        "run": "run"}  # function -> its module in cnn_app.jobs  # fmt: skip
-PACKAGES = ("data", "delivery", "recipe", "runtimes", "serving", "tasks", "transfer")
+JOBS = ("train", "finetune", "evaluate", "predict", "export", "run")  # each a module of cnn_app.jobs
 __all__ = ["create_model", "list_models", "load_model", *JOBS]
 
 
@@ -88,8 +86,14 @@ def load_model(path: str | PathLike[str]) -> keras.Model:
 
 
 def __getattr__(name: str):
+    """Jobs, and sub-packages such as `cnn_app.transfer`, are imported once they are asked for."""
     if name in JOBS:
-        return getattr(import_module(f"cnn_app.jobs.{JOBS[name]}"), name)
-    if name in PACKAGES:
-        return import_module(f"cnn_app.{name}")
+        return getattr(import_module(f"{__name__}.jobs.{name}"), name)
+    module = f"{__name__}.{name}"
+    try:
+        if not name.startswith("_"):
+            return import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name != module:
+            raise
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

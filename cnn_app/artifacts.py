@@ -96,8 +96,10 @@ class ModelDir:
         """Refuse a model and a card of two runs: one that was killed in between left them."""
         if self.card.is_file() and (digest := self.read_card().digests.get("model.keras")):
             if digest != sha256(self.model):
-                raise ArtifactError(f"{self.model} and {self.card.name} are of two runs, the second of which was "
-                                    "stopped between them; go on with --resume, or train again with --overwrite")  # fmt: skip
+                raise ArtifactError(
+                    f"{self.model} and {self.card.name} are of two runs, the second of which was stopped between them; "
+                    "go on with --resume, or train again with --overwrite"
+                )
 
     def check_free(self, *, resume: bool = False, overwrite: bool = False) -> None:
         """Refuse to replace a model unasked, and a place that cannot be written: better now than after an epoch."""
@@ -129,6 +131,13 @@ class ModelDir:
         """Record exported files; a line with the same `path` is replaced."""
         new = {line["path"] for line in lines}
         write_json(self.exports, [line for line in self.read_exports() if line["path"] not in new] + lines)
+
+
+def is_model(path: str | os.PathLike[str]) -> bool:
+    """Whether a model lies at `path`: a file with an ending, or a folder that holds one."""
+    path = Path(path)
+    inside = ("card.json", "model.keras", "saved_model.pb")
+    return any((path / name).is_file() for name in inside) or (path.is_file() and path.suffix != "")
 
 
 def model_dir_of(path: str | os.PathLike[str]) -> ModelDir | None:
@@ -239,12 +248,6 @@ def flush(path: Path) -> None:
         if file.is_file():
             with file.open("rb") as stream:
                 os.fsync(stream.fileno())
-
-
-def is_model(path: str | os.PathLike[str]) -> bool:
-    """Whether there is a model at `path`: a file, a model directory or a SavedModel; not any folder of that name."""
-    path = Path(path)
-    return path.is_file() or any((path / name).is_file() for name in ("model.keras", "card.json", "saved_model.pb"))
 
 
 def _is_card(values) -> bool:

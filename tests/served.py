@@ -11,10 +11,13 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
+import PIL.Image
 import tensorflow as tf
-from PIL import Image
 
 from cnn_app.artifacts import Card, ModelDir
+from cnn_app.export import metadata
+from cnn_app.inputs.image import Image
+from cnn_app.runtimes.about import About
 from cnn_app.serving.server.discovery import discover
 from cnn_app.serving.server.run import Server, Settings
 
@@ -45,12 +48,15 @@ def publish(base, version):
     module.serve = serve
     scratch = base.parent / f"writing-{version}"
     tf.saved_model.save(module, str(scratch), signatures={"serving_default": serve})
+    taken = Image((SIDE, SIDE, 3)).facts()
+    metadata.attach(scratch, About(task="classification", input=taken, labels=LABELS))
     base.mkdir(parents=True, exist_ok=True)
     scratch.rename(base / str(version))
 
 
 def model_dir(path, *versions):
-    ModelDir(path).write_card(Card(architecture="lenet5", columns={}, labels=LABELS, image=(SIDE, SIDE, 3)))
+    taken = Image((SIDE, SIDE, 3)).facts()
+    ModelDir(path).write_card(Card(architecture="lenet5", columns={}, labels=LABELS, input=taken))
     for version in versions:
         publish(path / "serving", version)
     return path
@@ -62,7 +68,7 @@ def pixels(seed, n=1):
 
 def png(array):
     out = io.BytesIO()
-    Image.fromarray(array).save(out, "PNG")
+    PIL.Image.fromarray(array).save(out, "PNG")
     return out.getvalue()
 
 

@@ -203,6 +203,99 @@ def test_models_lists_what_can_be_built():
     assert "resnet50" in error("models", "resnet5")
 
 
+def test_models_knows_its_tasks():
+    assert error("models", "--task", "foo") == "Error: no task named 'foo'; known: classification"
+    assert "no model for classification named 'resnet5'" in error("models", "resnet5", "--task", "classification")
+    assert "lenet5" in call("models", "le*", "--task", "classification")
+
+
+def test_a_folder_without_a_model_hides_no_network(tmp_path, monkeypatch, folder):
+    """What is there and is no network's name is still told to be no model."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("lenet5", "empty"):
+        (tmp_path / name).mkdir()
+    macs = json.loads(call("inspect", "lenet5", "--json"))["total"]["macs"]
+    assert macs == 416_520 and "no model at empty" in error("inspect", "empty")
+    told = "no ImageNet weights are known to be published for lenet5"
+    assert told in error("features", "lenet5", "--data", folder) and "no model at empty" in error(
+        "features", "empty", "--data", folder
+    )
+    assert told in error("finetune", "lenet5", "--data", "digits", "--out", "out")
+    assert "empty is no model directory" in error("finetune", "empty", "--data", "digits", "--out", "out")
+    (tmp_path / "lenet5" / "card.json").write_text("{}")
+    assert "is no card of a model" in error("finetune", "lenet5", "--data", "digits", "--out", "out")
+    assert "no model at lenet5" in error("inspect", "lenet5")
+
+
+def test_a_model_is_a_file_or_a_folder_that_holds_one(tmp_path):
+    from cnn_app.artifacts import is_model
+
+    (tmp_path / "lenet5").write_text("")
+    (tmp_path / "x.keras").write_text("")
+    assert is_model(tmp_path / "x.keras") and not is_model(tmp_path / "lenet5") and not is_model(tmp_path)
+    for name in ("card.json", "model.keras", "saved_model.pb"):
+        (tmp_path / name[:3]).mkdir()
+        assert not is_model(tmp_path / name[:3])
+        (tmp_path / name[:3] / name).write_text("")
+        assert is_model(tmp_path / name[:3])
+
+
+def test_tables_into_a_pipe_are_as_wide_as_columns_says(monkeypatch):
+    widths = {}
+    for columns in ("", "90", "0", "wide"):
+        monkeypatch.setenv("COLUMNS", columns)
+        widths[columns] = max(map(len, call("models").splitlines()))
+    assert widths["90"] == 90 < widths[""] == widths["0"] == widths["wide"] <= 160
+
+
+def test_the_package_runs_as_a_module():
+    done = subprocess.run([sys.executable, "-m", "cnn_app", "models", "--help"], capture_output=True, text=True)
+    assert done.returncode == 0 and done.stdout.startswith("Usage: python -m cnn_app models")
+
+
+SCRIPT = """#!{python}
+import sys
+from cnn_app.cli.main import cli
+
+try:
+    cli()
+finally:
+    heavy = {{"tensorflow", "keras", "numpy"}} & set(sys.modules)
+    print(sorted(heavy), file=open({log!r}, "a"))
+"""
+
+
+def test_bash_completes(tmp_path):
+    """With the line of docs/command_line.md, as bash does it, and without TensorFlow."""
+    documented = (Path(__file__).parents[1] / "docs" / "command_line.md").read_text()
+    line = 'eval "$(_CNN_APP_COMPLETE=bash_source cnn-app)"'
+    documented_lines = {"zsh": line.replace("bash", "zsh"), "fish": "_CNN_APP_COMPLETE=fish_source cnn-app | source"}
+    assert line in documented
+    script, log = tmp_path / "cnn-app", tmp_path / "log"
+    script.write_text(SCRIPT.format(python=sys.executable, log=str(log)))
+    script.chmod(0o755)
+    environment = os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+
+    def complete(*words):
+        typed = f"COMP_WORDS=(cnn-app {' '.join(words)}); COMP_CWORD={len(words)}"
+        code = f'{line}; complete -p cnn-app; {typed}; _cnn_app_completion cnn-app; printf "%s\n" "${{COMPREPLY[@]}}"'
+        done = subprocess.run(["bash", "-c", code], capture_output=True, text=True, env=environment, check=True)
+        registered, *found = done.stdout.splitlines()
+        assert "_cnn_app_completion" in registered and not done.stderr
+        return found
+
+    assert complete("ins") == ["inspect"]
+    assert complete("inspect", "--la") == ["--layers"]
+    assert complete("train", "--optimizer", "''") == ["adamw", "sgd"]
+    assert complete("serving", "pu") == ["publish"]
+    assert set(log.read_text().splitlines()) == {"[]"}
+    for shell in ("zsh", "fish"):
+        assert documented_lines[shell] in documented
+        given = environment | {"_CNN_APP_COMPLETE": f"{shell}_source"}
+        printed = subprocess.run([script], capture_output=True, text=True, env=given, check=True).stdout
+        assert f"_CNN_APP_COMPLETE={shell}_complete" in printed and "cnn-app" in printed
+
+
 def test_models_filters_by_cost():
     small = {row["name"] for row in json.loads(call("models", "--max-parameters", 3, "--max-macs", 200, "--json"))}
     assert {"shufflenet_v1", "resnet20"} <= small and "mobilenet_v2" not in small

@@ -10,6 +10,7 @@ import keras
 import numpy as np
 import onnx
 import pytest
+import tensorflow as tf
 from click.testing import CliRunner
 from scores import keras_scores, scores, write
 
@@ -22,7 +23,7 @@ from cnn_app.data import pipeline
 from cnn_app.errors import ArtifactError, ExportError, UnknownName
 from cnn_app.export import golden, graph, tflite, verification
 from cnn_app.export import run as exporting
-from cnn_app.export.targets import TARGETS, place
+from cnn_app.export.targets import TARGETS, place, target
 from cnn_app.inputs.image import Image
 from cnn_app.jobs import sources, train
 from cnn_app.jobs.export import export
@@ -229,6 +230,38 @@ def test_the_self_test_needs_numpy_and_an_interpreter_only(trained):
     assert len(script.read_text().splitlines()) < 45
 
 
+def test_the_self_test_compares_every_named_tensor(tmp_path):
+    """Two in and two out, of other sizes each, so that none can stand for another."""
+
+    @tf.function(input_signature=[tf.TensorSpec((1, 4), name="long"), tf.TensorSpec((1, 3), name="short")])
+    def both(long, short):
+        return {"sums": tf.reduce_sum(long, 1, True) + tf.reduce_sum(short, 1, True), "products": 2 * short}
+
+    tf.saved_model.save(tf.Module(), str(tmp_path / "saved"), {"serving_default": both})
+    file, random = tmp_path / "both.tflite", np.random.default_rng(0)
+    with tflite.silence():
+        file.write_bytes(tf.lite.TFLiteConverter.from_saved_model(str(tmp_path / "saved")).convert())
+    given = {"long": random.normal(size=(8, 4)).astype("f"), "short": random.normal(size=(8, 3)).astype("f")}
+    wanted = {"sums": given["long"].sum(1, keepdims=True) + given["short"].sum(1, keepdims=True),
+              "products": 2 * given["short"]}  # fmt: skip
+    golden.write(file, target("tflite-float32"), given, wanted)
+    stored = golden.read(golden.place(file))
+    for name, array in wanted.items():
+        np.testing.assert_allclose(stored[f"output/{name}"], array, atol=1e-6)
+
+    def tested():
+        return subprocess.run([sys.executable, tmp_path / "selftest.py", file], capture_output=True, text=True)
+
+    done = tested()
+    assert done.returncode == 0 and done.stdout.endswith("8 records, largest difference 0.0e+00, passed\n"), done.stderr
+    for name in wanted:
+        wrong = stored[f"output/{name}"].copy()
+        wrong[-1, -1] += 1
+        np.savez(golden.place(file), **stored | {f"output/{name}": wrong})
+        done = tested()
+        assert done.returncode == 1 and done.stdout.endswith("largest difference 1.0e+00, FAILED\n")
+
+
 def test_benchmark_takes_turns_and_tells_of_threads_memory_and_delegates(trained):
     files = [trained.mobile / "digits-int8.tflite", trained.onnx / "digits.onnx"]
     result = CliRunner().invoke(cli, ["benchmark", *map(str, files), "--threads", "1,2", "--json"])
@@ -243,7 +276,8 @@ def test_benchmark_takes_turns_and_tells_of_threads_memory_and_delegates(trained
     broken.write_bytes(b"nothing")
     refused = CliRunner().invoke(cli, ["benchmark", str(files[0]), str(broken)])
     broken.unlink()
-    assert refused.exit_code == 1 and "cannot run" in refused.stderr and len(refused.stderr.splitlines()) == 1
+    assert refused.exit_code == 1 and refused.stderr.startswith(f"Error: cannot load {broken}: ")
+    assert len(refused.stderr.splitlines()) == 1 and "cnn_app.errors" not in refused.stderr
     assert CliRunner().invoke(cli, ["benchmark", str(files[0]), "--threads", "none"]).exit_code == 2
 
 

@@ -22,6 +22,8 @@ MOBILE = [
     ("mobilenet_v1", {"image": (160, 128, 1)}),
     ("resnet20", {}),
     *(("unet", {"image": (128, 128, 3), "width": 8, "padding": "same", "up": up}) for up in ("deconv", "upconv")),
+    ("resnet18", {}),
+    *(("googlenet", {"torchvision": True, "image": (side, side, 3)}) for side in (97, 224)),
 ]
 QUICK = (("mobilenet_v2", {"width": 1.0}), ("shufflenet_v1", {"groups": 3}), ("resnet20", {}))
 FAMILIES = {

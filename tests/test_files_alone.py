@@ -1,4 +1,4 @@
-"""A file holds what is needed to answer: it does so alone, whatever becomes of the directory that it was exported into."""
+"""A file holds what is needed to answer: it does so alone, whatever becomes of the directory it came from."""
 
 import json
 import shutil
@@ -96,9 +96,11 @@ def test_a_saved_model_is_what_was_exported_or_is_not(animals, tmp_path, file, t
     """But for what lies beside it, such as the requests that warm it up."""
     copy = shutil.copytree(animals / "serving" / "1", tmp_path / "1")
     assert golden.check(copy).untouched
-    (copy / file).parent.mkdir(exist_ok=True)
-    with (copy / file).open("ab") as stream:
-        stream.write(b"\n")
+    if file.endswith(".txt"):
+        (copy / file).write_text((copy / file).read_text().replace("bee", "cow"))
+    else:
+        with (copy / file).open("ab") as stream:
+            stream.write(b"\0")
     if told == "yes":
         assert golden.check(copy).passed
         return

@@ -18,9 +18,11 @@ def summary(
     pattern: str = "*", task: str | None = None, max_parameters: float | None = None, max_macs: float | None = None
 ) -> list[dict]:
     """A dict for each network whose name matches; the limits are in millions."""
+    if task is not None and task not in registry.tasks():
+        raise unknown("task", task, registry.tasks())
     names = registry.names(pattern, task)
     if not names:
-        raise unknown("model", pattern, registry.names())
+        raise unknown("model" if task is None else f"model for {task}", pattern, registry.names(task=task))
     rows = [_row(name) for name in names]
     limits = {"parameters": max_parameters, "macs": max_macs}
     kept = [row for row in rows if all(limit is None or row[count] <= limit * 1e6 for count, limit in limits.items())]

@@ -1,10 +1,12 @@
 """What people see: progress on stderr, tables and JSON on stdout."""
 
 import json
+import os
 from contextlib import contextmanager
 
 import click
 
+WIDTH = 160  # of tables, where neither a terminal nor COLUMNS says it
 OPERATORS = 3  # kinds that are shown of those outside of delegates
 
 
@@ -19,8 +21,10 @@ def table(columns, rows, title=None):
         grid.add_column(Text(column.lstrip(">")), justify="right" if column.startswith(">") else "left")
     for row in rows:
         grid.add_row(*(Text(str(cell)) for cell in row))
-    console = Console()
-    console.print(grid) if console.is_terminal else Console(width=160).print(grid)
+    columns = os.environ.get("COLUMNS", "")
+    console = Console()  # which reads COLUMNS, too
+    told = console.is_terminal or (columns.isdecimal() and int(columns) > 0)
+    console.print(grid) if told else Console(width=WIDTH).print(grid)
 
 
 def measured(found):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain, count
 
 import keras
 import numpy as np
 
-from cnn_app import tasks
+from cnn_app import heads, tasks
 from cnn_app.data import Records, pipeline
 from cnn_app.data.dataset import Dataset, Split
 from cnn_app.errors import DataError, ModelError
@@ -17,6 +18,7 @@ from cnn_app.jobs import sources
 from cnn_app.recipe import Data
 from cnn_app.runtimes import Runtime, open_model
 from cnn_app.runtimes.keras_model import KerasRuntime
+from cnn_app.runtimes.renamed import Renamed
 from cnn_app.tasks import Report, Task
 from cnn_app.tensors import Arrays
 
@@ -74,7 +76,7 @@ def evaluate(
         found = answers(runtime, task, read[key].splits[split], tta, places)
         if len(opened) > 1:  # the mean needs them again
             kept.append(found := list(found))
-        reports[str(runtime.path)] = first.measure(found)
+        reports[unused(str(runtime.path), reports)] = first.measure(found)
     if not kept:
         return Measured(first, reports, None)
     means = ((first.averaged([outputs for outputs, _ in parts]), parts[0][1]) for parts in zip(*kept, strict=True))
@@ -86,12 +88,14 @@ def opened_with(artifact: Artifact, labels: Sequence[str] | None = None) -> tupl
     runtime, task = opened_as(artifact)
     if labels is not None and not task.labels:
         task = replace(task, labels=tuple(labels))
+        if twice := [label for place, label in enumerate(labels) if label in labels[:place]]:
+            raise ModelError(f"{twice[0]!r} stands twice among the labels; give each class a name of its own")
     if not task.labels:
         raise ModelError(f"{runtime.path} has no labels inside, so its outputs are numbers alone; --labels FILE names "
                          "them, a line each, in their order")  # fmt: skip
-    count = next(iter(runtime.outputs.values())).shape[-1]
-    if count is not None and count != len(task.labels):
-        raise ModelError(f"{runtime.path} has {count} outputs and {len(task.labels)} labels; give the labels of these "
+    given = next(iter(runtime.outputs.values())).shape[-1]
+    if given is not None and given != len(task.labels):
+        raise ModelError(f"{runtime.path} has {given} outputs and {len(task.labels)} labels; give the labels of these "
                          "outputs")  # fmt: skip
     return runtime, task
 
@@ -102,7 +106,10 @@ def opened_as(artifact: Artifact) -> tuple[Runtime, Task]:
         task = task_of(artifact)
         return KerasRuntime(task.deployed(artifact), getattr(artifact, "about", None)), task
     runtime = open_model(artifact)
-    return runtime, tasks.of(runtime)
+    task = tasks.of(runtime)
+    if runtime.about is None:
+        runtime = Renamed(runtime, next(iter(task.input.specs())), heads.named(task.name).OUTPUTS[0])
+    return runtime, task
 
 
 def task_of(model: keras.Model) -> Task:
@@ -119,13 +126,19 @@ def task_of(model: keras.Model) -> Task:
     raise ModelError(f"{model.name} does not say what it is for; load it with cnn_app.load_model")
 
 
+def unused(name: str, others: Container[str]) -> str:
+    """`name`, or it with a number: networks that were never saved may share one."""
+    numbered = (f"{name} ({number})" for number in count(2))
+    return next(one for one in chain([name], numbered) if one not in others)
+
+
 def check_alike(runtime: Runtime, task: Task, first: Task) -> None:
     if (task.name, task.input.kind) != (first.name, first.input.kind):
         raise ModelError(f"{runtime.path} is for {task.name} of {task.input.plural}, the first for {first.name} of "
                          f"{first.input.plural}; evaluate them apart")  # fmt: skip
     if set(task.labels) != set(first.labels):
-        raise ModelError(f"{runtime.path} has other classes than the first: {', '.join(task.labels[:5])}; evaluate them "
-                         "apart")  # fmt: skip
+        raise ModelError(f"{runtime.path} has other classes than the first: {', '.join(task.labels[:5])}; evaluate "
+                         "them apart")  # fmt: skip
 
 
 def prepared(task: Task, raw: Dataset, data: Data | Records, tta: tuple[str, ...], progress) -> Dataset:

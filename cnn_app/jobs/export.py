@@ -16,9 +16,9 @@ from cnn_app.training.engine import Watch
 
 
 def export(
-    directory: str | os.PathLike[str], options: Export | tuple[str, ...] | list[str], data: str | Data | Records | None = None,
-    *, tell: Callable[[Comparison], None] = lambda result: None, watch: Watch | None = None, force: bool = False,
-    progress: pipeline.Progress | None = None,
+    directory: str | os.PathLike[str], options: Export | tuple[str, ...] | list[str],
+    data: str | Data | Records | None = None, *, tell: Callable[[Comparison], None] = lambda result: None,
+    watch: Watch | None = None, force: bool = False, progress: pipeline.Progress | None = None,
 ) -> list[Comparison]:  # fmt: skip
     """Write the model in `directory` for other runtimes and return how far each file is from the Keras model.
 
@@ -36,7 +36,7 @@ def export(
     options = options if isinstance(options, Export) else Export(targets=tuple(options))
     model = ModelDir(directory)
     if not model.card.is_file():
-        raise ExportError(f"{directory} is no model directory: it has no card.json that names labels and training data; "
-                          "export takes what train or finetune wrote")  # fmt: skip
+        raise ExportError(f"{directory} is no model directory: it has no card.json that names labels and training "
+                          "data; export takes what train or finetune wrote")  # fmt: skip
     task, dataset = sources.for_model(model, data, progress)
     return run.export(model, options, task, dataset, tell, watch, force=force)

@@ -67,7 +67,7 @@ def prepare(
 
 
 def set_weights(job: Job, weights: str) -> bool:
-    """Set what was learned elsewhere; whether the head is new: it tells other classes apart, or the input alone is old."""
+    """Set what was learned elsewhere; whether the head is new: for other classes, or where the input alone is old."""
     if ModelDir(weights).card.is_file():
         new = ModelDir(weights).read_card().labels != job.task.labels
         copy_weights(load(weights), job.model, new_head=new)

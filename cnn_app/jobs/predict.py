@@ -62,8 +62,10 @@ def predictions(
 
 def read(task: Task, records, stdin: BinaryIO | None) -> Iterator[tuple[str, Arrays | DataError]]:
     if isinstance(records, np.ndarray):
-        name = next(iter(task.input.specs()))
-        yield from ((str(i), {name: record}) for i, record in enumerate(records))
+        (name, spec), *_ = task.input.specs().items()
+        for i, record in enumerate(records):
+            wrong = DataError(f"record {i} has the shape {record.shape}; the network takes {name} {spec}")
+            yield str(i), {name: record} if spec.fits((1, *record.shape)) else wrong
         return
     places = [os.fspath(records)] if isinstance(records, str | os.PathLike) else list(map(os.fspath, records))
     for name, data in task.input.records(places, stdin or sys.stdin.buffer):

@@ -14,6 +14,7 @@ from cnn_app.errors import ArtifactError
 
 FILE, LABELS = "model.json", "labels.txt"
 MAX_BYTES = 64 * 2**20
+UNSAID = "classification"  # the task of files that do not say: those of 0.1.0, and others' Keras files
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +61,7 @@ def of_values(values: Mapping) -> About:
     known = {item.name for item in fields(About)}
     values = dict(values)
     if "input" not in values:  # 0.1.0 knew classified images alone
-        values |= {"task": "classification", "input": {"kind": "image", "image": values["image"]}}
+        values |= {"task": UNSAID, "input": {"kind": "image", "image": values["image"]}}
     found = About(**{name: value for name, value in values.items() if name in known} | {
         "labels": tuple(map(str, values.get("labels", ())))})  # fmt: skip
     if not (isinstance(found.input, dict) and isinstance(found.options, dict) and isinstance(found.task, str)):

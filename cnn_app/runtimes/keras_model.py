@@ -19,7 +19,7 @@ from cnn_app.runtimes.about import About
 from cnn_app.tensors import Arrays, Spec
 
 MAX_UNPACKED_BYTES = 16 * 2**30
-OF_OTHERS = "classification"  # the head of a file that says nothing of itself
+PIXELS = "image"  # the input of every network that takes images
 
 
 class KerasRuntime:
@@ -47,8 +47,11 @@ def fed(model: keras.Model, tensors: dict):
 
 
 def open_model(path: Path, threads: int | None = None) -> KerasRuntime:
-    model, about = load(path), about_of(path)
-    head = heads.named(about.task if about else OF_OTHERS)
+    model = load(path)
+    about, head = model.about, heads.named(model.about.task if model.about else facts.UNSAID)
+    if about is None and len(model.outputs) > 1 and not isinstance(model.output, dict):
+        raise ArtifactError(f"{path} says nothing of itself, and gives {len(model.outputs)} outputs, which is the "
+                            "answer to no task")  # fmt: skip
     return KerasRuntime(head.deployed(model), about, path)
 
 
@@ -75,8 +78,10 @@ def about_of(path: Path) -> About | None:
 
 
 def card_about(card: Card, name: str) -> About:
-    return About(task=card.task, input=card.input, labels=card.labels, options=card.options, name=name,
-                 data_sha256=card.data.get("fingerprint", ""), model_sha256=card.digests.get("model.keras", ""))  # fmt: skip
+    return About(
+        task=card.task, input=card.input, labels=card.labels, options=card.options, name=name,
+        data_sha256=card.data.get("fingerprint", ""), model_sha256=card.digests.get("model.keras", ""),
+    )  # fmt: skip
 
 
 def load(path: str | os.PathLike[str]) -> keras.Model:
@@ -110,4 +115,4 @@ def load(path: str | os.PathLike[str]) -> keras.Model:
 
 def _spec(tensor) -> Spec:
     """Of a Keras tensor; pixels come as bytes whatever type the network computes in."""
-    return Spec(str(tensor.dtype), tuple(tensor.shape))
+    return Spec("uint8" if tensor.name == PIXELS else str(tensor.dtype), tuple(tensor.shape))

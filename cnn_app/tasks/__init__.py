@@ -1,8 +1,8 @@
 """What a network is for, one file each: layout of data, loss, metrics, deployed outputs, answers and their drawing.
 
-A task is a module here with a frozen dataclass of the module's name in capitals, such as `Classification`; see `Task` for
-what the chain asks of it. To add one: write the module and a head of its name, add its name to TASKS. A value of it holds
-an input, the names of classes, and the options of a recipe's [task].
+A task is a module here with a frozen dataclass of the module's name in capitals, such as `Classification`; see `Task`
+for what the chain asks of it. To add one: write the module and a head of its name, add its name to TASKS. A value of it
+holds an input, the names of classes, and the options of a recipe's [task].
 """
 
 from __future__ import annotations

@@ -13,6 +13,7 @@ from cnn_app import data as sources
 from cnn_app.data import Records
 from cnn_app.data.dataset import Column, Dataset, Split, divided, in_memory, mapped
 from cnn_app.errors import DataError
+from cnn_app.heads import MAIN
 from cnn_app.heads import classification as head
 from cnn_app.inputs import Input
 from cnn_app.names import TOP
@@ -139,9 +140,9 @@ class Classification:
                 )
 
             if isinstance(outputs, dict):
-                total = of(outputs[head.MAIN])
+                total = of(outputs[MAIN])
                 for name, logits in outputs.items():
-                    total = total if name == head.MAIN else total + AUXILIARY_WEIGHT * of(logits)
+                    total = total if name == MAIN else total + AUXILIARY_WEIGHT * of(logits)
             else:
                 total = of(outputs)
             return total if weights is None else total * keras.ops.matmul(shares, weights)
@@ -151,7 +152,7 @@ class Classification:
     def step_metrics(self, outputs, targets) -> dict:
         from keras import ops
 
-        logits = outputs[head.MAIN] if isinstance(outputs, dict) else outputs
+        logits = outputs[MAIN] if isinstance(outputs, dict) else outputs
         return {"top1": ops.cast(ops.argmax(logits, -1) == ops.argmax(targets[TARGET], -1), "float32")}
 
     def measure(self, batches: Iterable[tuple[Arrays, Arrays]]) -> Report:
@@ -162,7 +163,7 @@ class Classification:
         return head.deployed(model)
 
     def served(self, outputs: dict, table, encoded: bool) -> dict:
-        """Beside the probabilities the best classes by their labels, string (n, k), and theirs (n, k), the best first."""
+        """Beside the probabilities the labels of the best classes, string (n, k), and theirs (n, k), the best first."""
         import tensorflow as tf
 
         scores, places = tf.math.top_k(outputs[OUTPUT], min(TOP, outputs[OUTPUT].shape[-1]), index_type=tf.int64)

@@ -106,7 +106,7 @@ class Segmentation:
         return self.input.columns() | {"classes": len(self.labels)}
 
     def objective(self, schedule: Schedule, split: Split) -> Callable:
-        """Cross-entropy over the pixels that count, times the weight of the class; Dice (arXiv:1606.04797, section 3)."""
+        """Cross-entropy over the pixels that count, times the class's weight; Dice (arXiv:1606.04797, section 3)."""
         from keras import ops
 
         classes, balanced = len(self.labels), schedule.class_weights != "none"
@@ -158,7 +158,7 @@ class Segmentation:
         return head.deployed(model)
 
     def served(self, outputs: dict, table, encoded: bool) -> dict:
-        """The places of the most probable classes, uint8 (n, h, w), and the classes by their share of the pixels (n, k).
+        """The places of the most probable classes, uint8 (n, h, w), and the classes by their share of pixels (n, k).
 
         To encoded records a coloured PNG of each (n,) with its legend (n, classes) in the place of the probabilities.
         """

@@ -23,8 +23,6 @@ import keras
 import numpy as np
 import tensorflow as tf
 from click.testing import CliRunner
-from cnn_app.evaluation import data_for
-from cnn_app.training.run import plan, run
 from PIL import Image
 
 import cnn_app
@@ -37,11 +35,13 @@ from cnn_app.cli.main import cli
 from cnn_app.delivery import catalogue, exported
 from cnn_app.delivery.entry import Entry
 from cnn_app.delivery.keys import Keys
+from cnn_app.evaluation import data_for
 from cnn_app.export.run import pixels_of
 from cnn_app.export.targets import TARGETS
 from cnn_app.recipe import Data, Schedule
 from cnn_app.runtimes import keras_model, labels_of, open_model
 from cnn_app.training import engine
+from cnn_app.training.run import plan, run
 
 MODEL, PAIR, LAYERS, PICTURE = Path("store/shapes"), Path("store/pair"), Path("store/layers.keras"), Path("picture.png")
 SIDE, COLOURS = 32, ("red", "green", "blue")

@@ -71,7 +71,8 @@ class Client:
     def each(self, records: Iterable[Record], name: str | None = None) -> Iterator[Answer | RecordError]:
         """An answer to each record, or why there is none, in their order; `parallel` of them are asked for at a time.
 
-        name: of the signature, where the kind of a record does not say it. What concerns them all, such as a server that is not there, is raised as a ServingError.
+        name: of the signature, where the kind of a record does not say it.
+        What concerns them all, such as a server that is not there, is raised as a ServingError.
         """
         running: deque[Future[Answer | RecordError]] = deque()
         try:
