@@ -69,7 +69,7 @@ class Reader:
         if any(words[: len(server)] == server for server in SERVERS):
             printed = self._serve(words, len(step.printed))
         elif words[0] == "cnn-app":
-            result = CliRunner().invoke(cli, words[1:], catch_exceptions=False)
+            result = CliRunner(env={"COLUMNS": None}).invoke(cli, words[1:], catch_exceptions=False)
             assert result.exit_code == 0, f"{step.text}: {result.output}"
             printed = result.output
         else:
