@@ -43,11 +43,17 @@ def evaluate(
     artifacts: Artifact | Iterable[Artifact], data: str | Data | Records, split: str = "test", *,
     tta: tuple[str, ...] = (), labels: Sequence[str] | None = None, progress: pipeline.Progress | None = None,
 ) -> Measured:  # fmt: skip
-    """Measure artifacts, and their ensemble, on one split of `data`; `tta` averages over views of each record.
+    """Measure artifacts on records whose targets are known; several also together, as the mean of their answers.
 
-    artifacts: model directories, .keras, .tflite, .onnx, SavedModel directories, or Keras models.
+    artifacts: one or several of: model directories, .keras, .tflite, .onnx, SavedModel directories, Keras models.
+    data: as in `train`.
+    split: "train", "val" or "test"; a folder without test/ has val/ stand in for it.
+    tta: views of each image that are averaged over, of "flip" and "crop".
     labels: names of classes in the order of the outputs, for artifacts that have none inside.
-    Raises DataError for data that does not fit, ModelError for outputs that cannot be told.
+    progress: told of records that are read.
+
+    Raises DataError for data that do not fit, ModelError for models that do not say what their outputs are, or that
+    are for different classes.
     """
     data = sources.data_of(data)
     if isinstance(artifacts, str | os.PathLike | keras.Model):
