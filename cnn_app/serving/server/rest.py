@@ -83,7 +83,7 @@ def application(service: Service) -> Starlette:
         ready = service.models.ready
         return JSONResponse({"status": "ready" if ready else "not ready"}, 200 if ready else 503)
 
-    async def figures(request: Request) -> Response:
+    async def measurements(request: Request) -> Response:
         return Response(service.metrics.page(), media_type="text/plain; version=0.0.4")
 
     methods = ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]  # TF Serving answers each of them with its own 400
@@ -92,7 +92,7 @@ def application(service: Service) -> Starlette:
             *(Route(f"/{v}1/{{rest:path}}", v1, methods=methods) for v in "vV"),
             Route("/models.json", models),
             Route("/healthz", health),
-            Route(metrics.PATH, figures),
+            Route(metrics.PATH, measurements),
             *(Route(f"/{file.name}", asset(file)) for file in sorted(PAGE.glob("page.*"))),
             Route("/", asset(PAGE / "index.html")),
         ],
