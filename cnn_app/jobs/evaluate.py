@@ -10,7 +10,7 @@ from itertools import chain, count
 import keras
 import numpy as np
 
-from cnn_app import heads, tasks
+from cnn_app import tasks
 from cnn_app.data import Records, pipeline
 from cnn_app.data.dataset import Dataset, Split
 from cnn_app.errors import DataError, ModelError
@@ -18,7 +18,6 @@ from cnn_app.jobs import sources
 from cnn_app.recipe import Data
 from cnn_app.runtimes import Runtime, open_model
 from cnn_app.runtimes.keras_model import KerasRuntime
-from cnn_app.runtimes.renamed import Renamed
 from cnn_app.tasks import Report, Task
 from cnn_app.tensors import Arrays
 
@@ -44,11 +43,17 @@ def evaluate(
     artifacts: Artifact | Iterable[Artifact], data: str | Data | Records, split: str = "test", *,
     tta: tuple[str, ...] = (), labels: Sequence[str] | None = None, progress: pipeline.Progress | None = None,
 ) -> Measured:  # fmt: skip
-    """Measure artifacts, and their ensemble, on one split of `data`; `tta` averages over views of each record.
+    """Measure artifacts on records whose targets are known; several also together, as the mean of their answers.
 
-    artifacts: model directories, .keras, .tflite, .onnx, SavedModel directories, or Keras models.
+    artifacts: one or several of: model directories, .keras, .tflite, .onnx, SavedModel directories, Keras models.
+    data: as in `train`.
+    split: "train", "val" or "test"; a folder without test/ has val/ stand in for it.
+    tta: views of each image that are averaged over, of "flip" and "crop".
     labels: names of classes in the order of the outputs, for artifacts that have none inside.
-    Raises DataError for data that does not fit, ModelError for outputs that cannot be told.
+    progress: told of records that are read.
+
+    Raises DataError for data that do not fit, ModelError for models that do not say what their outputs are, or that
+    are for different classes.
     """
     data = sources.data_of(data)
     if isinstance(artifacts, str | os.PathLike | keras.Model):
@@ -99,11 +104,7 @@ def opened_as(artifact: Artifact) -> tuple[Runtime, Task]:
     if isinstance(artifact, keras.Model):
         task = task_of(artifact)
         return KerasRuntime(task.deployed(artifact), getattr(artifact, "about", None)), task
-    runtime = open_model(artifact)
-    task = tasks.of(runtime)
-    if runtime.about is None:
-        runtime = Renamed(runtime, next(iter(task.input.specs())), heads.named(task.name).OUTPUTS[0])
-    return runtime, task
+    return tasks.opened(open_model(artifact))
 
 
 def task_of(model: keras.Model) -> Task:

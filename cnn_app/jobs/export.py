@@ -22,8 +22,16 @@ def export(
 ) -> list[Comparison]:  # fmt: skip
     """Write the model in `directory` for other runtimes and return how far each file is from the Keras model.
 
-    options: `recipe.Export`, or the names of targets. data: by default what the model was trained on: train for
-    calibration, test for the proof. Raises ExportError for a file that loses more than `options.max_drop`.
+    directory: a model directory, as `train` writes it.
+    options: `recipe.Export`, or the names of targets, such as ["tflite-int8", "onnx"].
+    data: as in `train`; by default what the model was trained on. train is for calibration, test for the proof.
+    tell: told of each comparison.
+    watch: told of quantization-aware training.
+    force: replace files that exist.
+    progress: told of records that are read.
+
+    Raises ExportError for a target that cannot be written, before any work, and for files that lose more than
+    `options.max_drop` points, which are not published; the others are.
     """
     options = options if isinstance(options, Export) else Export(targets=tuple(options))
     model = ModelDir(directory)

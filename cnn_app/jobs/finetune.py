@@ -29,7 +29,10 @@ def finetune(
     """Train further from learned weights into the model directory `out`; its card is returned.
 
     source: a model directory, whose network and weights these are, or a network's name; that starts from ImageNet's
-    weights where `transfer` names no others. The rest is as in `train`.
+        weights where `transfer` names no others.
+    transfer: which weights, what is frozen, and how a new head starts; by default `recipe.Transfer()`.
+
+    The rest is as in `train`. Raises its errors, and ModelError for weights that do not fit the network.
     """
     directory = ModelDir(out)
     directory.check_free(resume=resume, overwrite=overwrite)

@@ -40,8 +40,15 @@ def run(
 ) -> Card | list[dict]:  # fmt: skip
     """Carry out a recipe into `store`/name: the card of its model, or the rows of its study.
 
-    recipe: a TOML file, or the name of one that comes with cnn-app. data_dir: where TFDS sets lie, if it does not say.
-    Raises TrainingError where the acceptance is not reached.
+    recipe: a TOML file, the name of one that comes with cnn-app, or a `recipe.Recipe`.
+    store: where model directories lie.
+    data_dir: where TFDS sets lie, if the recipe does not say.
+    resume: go on with a run that was stopped, to the same result.
+    overwrite: replace the model that is there.
+    telling: how its parts are shown; by default not at all.
+
+    Raises RecipeError for a recipe that cannot be carried out, before training; TrainingError where the acceptance is
+    not reached; ExportError as `export` does.
     """
     telling = telling or Telling()
     recipe = recipe if isinstance(recipe, Recipe) else recipes.find(recipe)

@@ -64,10 +64,19 @@ def train(
 ) -> Card:  # fmt: skip
     """Train the network `name` from random weights into the model directory `out`; its card is returned.
 
+    name: one of `list_models()`.
     data: digits, shapes, tfds:NAME, a folder, `recipe.Data` with more to say, or arrays by `data.arrays`.
-    columns: of the network's row, such as {"width": 0.5, "image": (96, 96, 3)}. task: options of the network's task.
-    Raises TrainingError where `out` holds a model already and neither `resume` nor `overwrite` is given, DataError and
-    UnknownName for what cannot be used.
+    out: the model directory.
+    columns: of the network's row, such as {"width": 0.5, "image": (96, 96, 3)}.
+    task: options of the network's task, such as {"loss": "dice"}.
+    schedule: epochs, learning rate and the rest; by default `recipe.Schedule()`.
+    resume: go on with a run that was stopped, to the same result.
+    overwrite: replace the model that is there.
+    watch: told of each step and epoch.
+    progress: told of records that are read.
+
+    Raises TrainingError where `out` holds a model already and neither `resume` nor `overwrite` is given, DataError for
+    records that cannot be read, UnknownName for a network or column that is not there.
     """
     directory = ModelDir(out)
     directory.check_free(resume=resume, overwrite=overwrite)
