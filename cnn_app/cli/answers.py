@@ -82,5 +82,5 @@ def _flat(answer):
     """The best labels side by side."""
     row = {name: value for name, value in answer.items() if not isinstance(value, list | dict)}
     for place, one in enumerate(answer.get("top", ()), start=1):
-        row |= {f"label{place}": one["label"], f"probability{place}": one["probability"]}
+        row |= {f"{name}{place}": value for name, value in one.items()}
     return row
