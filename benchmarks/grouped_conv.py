@@ -66,15 +66,19 @@ def network(batch: int, rounds: int, keras_rounds: int) -> dict:
 
     import cnn_app
     from cnn_app import registry
+    from cnn_app.data.dataset import Split, in_memory
+    from cnn_app.jobs.evaluate import task_of
     from cnn_app.recipe import Schedule
     from cnn_app.training import engine
 
     random, image = np.random.default_rng(0), (96, 96, 3)
     images, labels = random.integers(0, 256, (batch, *image)).astype(np.uint8), random.integers(0, 1000, batch)
-    one_hot, competitors = keras.utils.to_categorical(labels, 1000), {}
-    for name, model in variants(cnn_app.create_model("shufflenet_v1", image=image)).items():
-        engine.compile_model(model, Schedule())
-        competitors[name] = lambda model=model: engine.train_step(model, images, one_hot, 1e-4)
+    split = Split(range(batch), {"image": in_memory(images)}, {"class": in_memory(labels)})
+    inputs, targets = {"image": images}, {"class": keras.utils.to_categorical(labels, 1000)}
+    ours, competitors = cnn_app.create_model("shufflenet_v1", image=image), {}
+    for name, model in variants(ours).items():
+        step = engine.stepper(model, task_of(ours), split, Schedule())
+        competitors[name] = lambda step=step: step.train(inputs, targets, 1e-4)
     spec = registry.spec("shufflenet_v1", image=image)
     competitors = with_torch(
         competitors, lambda peers, layout: peers.train_step(peers.shufflenet(spec), images, labels, layout)

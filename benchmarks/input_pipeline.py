@@ -38,37 +38,37 @@ def draw(folder: Path, count: int) -> int:
 
 def competitors(folder: Path, name: str, side: int, batch: int) -> tuple[dict, dict]:
     """The calls to time, and how many images each of them handles."""
-    import cnn_app
-    from cnn_app.data import folder as source
     from cnn_app.data import pipeline
-    from cnn_app.recipe import Data, Schedule
+    from cnn_app.jobs import train
+    from cnn_app.recipe import Schedule
     from cnn_app.training import engine
 
-    image, classes = (side, side, 3), CLASSES
-    found = source.load(Data(source=str(folder)))
-    prepared = pipeline.prepare(found, image).splits["train"]
+    schedule = Schedule(batch=batch, augment=("flip", "crop"))
+    job = train.build(name, {"image": (side, side, 3)}, str(folder), schedule)
+
+    def read():
+        return train.read(job).dataset.splits["train"]
+
+    prepared = read()
     with mock.patch.object(pipeline, "MEMORY_SHARE", 0):
-        streamed = pipeline.prepare(found, image).splits["train"]
-    assert prepared.array is not None and streamed.array is None
+        streamed = read()
+    assert prepared.inputs["image"].array is not None and streamed.inputs["image"].array is None
 
     def epoch(split):
-        for _ in batches(split).as_numpy_iterator():
+        for _ in engine.batches(job.task, split, schedule, epoch=0):
             pass
 
-    def batches(split):
-        return pipeline.training_batches(split, batch, classes, seed=0, epoch=0, augment=("flip", "crop"))
-
-    model = cnn_app.create_model(name, image=image, classes=classes)
-    engine.compile_model(model, Schedule())
-    images, labels = next(batches(prepared).as_numpy_iterator())
+    step = engine.stepper(job.model, job.task, prepared, schedule)
+    inputs, targets = next(engine.batches(job.task, prepared, schedule, epoch=0))
     calls = {
-        "first pass: check, decode, resize": lambda: pipeline.prepare(found, image),
+        "first pass: check, decode, resize": read,
         "epoch from memory": lambda: epoch(prepared),
         "epoch from files": lambda: epoch(streamed),
-        STEP: lambda: engine.train_step(model, images, labels, 1e-4),
+        STEP: lambda: step.train(inputs, targets, 1e-4),
     }
-    delivered = pipeline.steps_per_epoch(prepared, batch) * len(images)
-    return calls, dict(zip(calls, (sum(found.counts().values()), delivered, delivered, len(images)), strict=True))
+    size = len(inputs["image"])
+    delivered = pipeline.steps_per_epoch(prepared, batch) * size
+    return calls, dict(zip(calls, (sum(job.dataset.counts().values()), delivered, delivered, size), strict=True))
 
 
 def main() -> None:

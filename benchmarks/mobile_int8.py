@@ -33,13 +33,14 @@ def write_all(folder: Path, side: int, calibration: int) -> dict[str, Path]:
     from cnn_app.export import tflite
     from cnn_app.export.graph import deployable
     from cnn_app.export.targets import target
+    from cnn_app.jobs.evaluate import task_of
 
-    images, files = smooth_noise(calibration, side), {}
+    images, files = {"image": smooth_noise(calibration, side)}, {}
     for name in NETWORKS:
         model = deployable(cnn_app.create_model(name, image=(side, side, 3)))
         for kind in KINDS:
             path = folder / f"{name}-{kind}.tflite"
-            tflite.write(model, path, target(kind), images if target(kind).calibrated else None)
+            tflite.write(task_of(model), model, path, target(kind), images if target(kind).calibrated else None)
             files[f"{name} {kind}"] = path
     return files
 
@@ -76,8 +77,9 @@ def main() -> None:
 
 
 def _one_image(runtime):
-    image = smooth_noise(1, runtime.image[0])
-    return lambda: runtime.predict_one(image)
+    ((name, spec),) = runtime.inputs.items()
+    record = {name: smooth_noise(1, spec.shape[1])}
+    return lambda: runtime.run_one(record)
 
 
 if __name__ == "__main__":

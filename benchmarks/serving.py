@@ -55,6 +55,7 @@ def export(base: Path):
     """A SavedModel whose answers to the images are far apart; images and answers."""
     import cnn_app
     from cnn_app.export import graph
+    from cnn_app.jobs.evaluate import task_of
     from cnn_app.runtimes import open_model
 
     model = cnn_app.create_model("mobilenet_v2", classes=CLASSES, image=IMAGE, width=0.35)
@@ -65,8 +66,8 @@ def export(base: Path):
     logits = np.asarray(model.predict_on_batch(images))
     model.layers[-1].set_weights([kernel * 30 * 2 / logits.std(0), bias - logits.mean(0) * 2 / logits.std(0)])
     base.mkdir(parents=True)
-    graph.save(graph.deployable(model), base / "1", batch=None, dtype="uint8")
-    answers = open_model(base / "1").predict(images)
+    graph.save(task_of(model), graph.deployable(model), base / "1", batch=None)
+    answers = open_model(base / "1").run({"image": images})["probabilities"]
     apart = np.abs(answers[:, None] - answers[None]).max(-1) + np.eye(IMAGES)
     assert apart.min() > 4 * TOLERANCE, "two images have the same answer"
     return images, answers

@@ -13,14 +13,16 @@ if TYPE_CHECKING:
     import keras
 
 __version__ = "0.1.0"
-JOBS = {"train": "train", "finetune": "finetune", "evaluate": "evaluate", "predict": "predict", "export": "export",
-        "run": "run"}  # function -> its module in cnn_app.jobs  # fmt: skip
-PACKAGES = ("data", "delivery", "recipe", "runtimes", "serving", "tasks", "transfer")
+JOBS = ("train", "finetune", "evaluate", "predict", "export", "run")  # each a module of cnn_app.jobs
 __all__ = ["create_model", "list_models", "load_model", *JOBS]
 
 
 def list_models(pattern: str = "*", task: str | None = None) -> list[str]:
-    """Names of the networks that `create_model` builds, filtered by a shell pattern and by task."""
+    """Names of the networks that `create_model` builds.
+
+    pattern: of a shell, such as "resnet*".
+    task: "classification" or "segmentation"; None for all.
+    """
     from cnn_app import registry
 
     return registry.names(pattern, task)
@@ -35,8 +37,12 @@ def create_model(
     weights: str | PathLike[str] | None = None,
     **columns,
 ) -> keras.Model:
-    """Build a network: pixels in [0, 255], (N, H, W, C), or ids of words, (N, length), go in; logits come out.
+    """Build a network, from random weights or from published ones.
 
+    It takes pixels in [0, 255], float32 (n, height, width, channels), or ids of words, int32 (n, length). It gives logits, float32
+    (n, classes) for classification and (n, h, w, classes) for segmentation. With auxiliary classifiers it gives a dictionary.
+
+    name: one of `list_models()`.
     classes, image: default to the paper's; image is (height, width, channels).
     head: what is put on the features; by default that of the network's task.
     weights: a file of published weights (torchvision's, timm's, pytorchcv's, keras.applications'), a model directory,
@@ -65,9 +71,14 @@ def create_model(
 
 
 def load_model(path: str | PathLike[str]) -> keras.Model:
-    """Load a `.keras` file or a model directory; code inside the file is refused.
+    """Load a `.keras` file or a model directory. Code inside the file is refused.
 
-    What the file says of itself, such as its task and the labels of its outputs, is the model's `about`.
+    What the file says of itself, such as its task and the labels of its outputs, is the model's `about`. The model takes and gives what
+    `create_model` says.
+
+    path: the file or the directory.
+
+    Raises ArtifactError for what is no model, is damaged, or does not match its card.
     """
     from cnn_app.runtimes.keras_model import load
 
@@ -75,8 +86,14 @@ def load_model(path: str | PathLike[str]) -> keras.Model:
 
 
 def __getattr__(name: str):
+    """Jobs, and sub-packages such as `cnn_app.transfer`, are imported once they are asked for."""
     if name in JOBS:
-        return getattr(import_module(f"cnn_app.jobs.{JOBS[name]}"), name)
-    if name in PACKAGES:
-        return import_module(f"cnn_app.{name}")
+        return getattr(import_module(f"{__name__}.jobs.{name}"), name)
+    module = f"{__name__}.{name}"
+    try:
+        if not name.startswith("_"):
+            return import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name != module:
+            raise
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

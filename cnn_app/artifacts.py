@@ -73,15 +73,14 @@ class ModelDir:
         if not self.card.is_file():
             raise ArtifactError(f"{self.path} is no model directory: it has no card.json; train writes one")
         values = read_json(self.card)
+        told = values.get("format", 1) if isinstance(values, dict) else 1
+        if isinstance(told, int) and told > FORMAT:
+            raise ArtifactError(f"{self.card} has format {told}, this version knows {FORMAT}; update cnn-app")
         if isinstance(values, dict) and "input" not in values:
             values["input"] = {"kind": "image", "image": values.pop("image", None)}
             values.pop("resize", None)
         if not _is_card(values):
             raise ArtifactError(f"{self.card} is no card of a model; it needs architecture, columns, labels and input")
-        if values.get("format", FORMAT) > FORMAT:
-            raise ArtifactError(
-                f"{self.card} has format {values['format']}, this version knows {FORMAT}; update cnn-app"
-            )
         known = {item.name for item in fields(Card)}
         columns = {name: tuples(value) for name, value in values["columns"].items()}
         other = {name: value for name, value in values.items() if name not in known}
@@ -97,8 +96,10 @@ class ModelDir:
         """Refuse a model and a card of two runs: one that was killed in between left them."""
         if self.card.is_file() and (digest := self.read_card().digests.get("model.keras")):
             if digest != sha256(self.model):
-                raise ArtifactError(f"{self.model} and {self.card.name} are of two runs, the second of which was stopped "
-                                    "between them; go on with --resume, or train again with --overwrite")  # fmt: skip
+                raise ArtifactError(
+                    f"{self.model} and {self.card.name} are of two runs, the second of which was stopped between them; "
+                    "go on with --resume, or train again with --overwrite"
+                )
 
     def check_free(self, *, resume: bool = False, overwrite: bool = False) -> None:
         """Refuse to replace a model unasked, and a place that cannot be written: better now than after an epoch."""
@@ -106,12 +107,12 @@ class ModelDir:
             raise TrainingError(f"{self.path} holds a model already; --resume goes on with it, --overwrite replaces it")
         check_place(self.path / "card.json")
 
-    def is_stale(self, line: dict) -> bool:
-        """Whether a line of exports.json is of another model than the one that is here now."""
-        return self.model.is_file() and bool(line.get("model")) and line["model"] != sha256(self.model)
+    def is_stale(self, model_sha256: str) -> bool:
+        """Whether a file that was exported of this model is of another than the one that is here now."""
+        return self.model.is_file() and model_sha256 not in ("", sha256(self.model))
 
     def retire_exports(self) -> None:
-        """Remove what was exported of a model that is about to be replaced."""
+        """Remove what was exported of a model that was replaced."""
         for line in self.read_exports():
             place = self.path / line["path"]
             if not place.resolve().is_relative_to(self.path.resolve()):
@@ -130,6 +131,13 @@ class ModelDir:
         """Record exported files; a line with the same `path` is replaced."""
         new = {line["path"] for line in lines}
         write_json(self.exports, [line for line in self.read_exports() if line["path"] not in new] + lines)
+
+
+def is_model(path: str | os.PathLike[str]) -> bool:
+    """Whether a model lies at `path`: a file with an ending, or a folder that holds one."""
+    path = Path(path)
+    inside = ("card.json", "model.keras", "saved_model.pb")
+    return any((path / name).is_file() for name in inside) or (path.is_file() and path.suffix != "")
 
 
 def model_dir_of(path: str | os.PathLike[str]) -> ModelDir | None:
@@ -240,12 +248,6 @@ def flush(path: Path) -> None:
         if file.is_file():
             with file.open("rb") as stream:
                 os.fsync(stream.fileno())
-
-
-def is_model(path: str | os.PathLike[str]) -> bool:
-    """Whether there is a model at `path`: a file, a model directory or a SavedModel; not any folder of that name."""
-    path = Path(path)
-    return path.is_file() or any((path / name).is_file() for name in ("model.keras", "card.json", "saved_model.pb"))
 
 
 def _is_card(values) -> bool:

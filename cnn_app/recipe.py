@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 import tomllib
@@ -56,7 +57,7 @@ class Schedule:
     label_smoothing: float = 0.0
     augment: tuple[str, ...] = AUGMENT
     class_weights: str = "none"  # of the loss; "balanced": inverse to the number of training images
-    patience: int = 0  # epochs without a better val top-1 or loss after which a run ends; 0: never
+    patience: int = 0  # epochs without a better one on val after which a run ends; 0: never
     seed: int = 0
 
     def __post_init__(self):
@@ -94,8 +95,8 @@ class Export:
     """What is shipped, and how much accuracy it may cost."""
 
     targets: tuple[str, ...]
-    max_drop: float = 1.0  # points of top-1 on held-out images
-    calibration: int = 200  # images that set the int8 ranges
+    max_drop: float = 1.0  # points of the task's main metric on held-out records
+    calibration: int = 200  # training records that set the int8 ranges
     qat_epochs: int = 0  # of training with rounding, where calibration does not keep an int8 file within max_drop
     author: str = ""  # these three are written into the files
     license: str = ""
@@ -151,7 +152,7 @@ class Recipe:
         if self.transferability and (self.export or self.transfer or self.acceptance):
             raise RecipeError("a study of [transferability] has no [transfer], [export] or [acceptance]")
         for name, value in self.acceptance.items():
-            if type(value) not in (int, float):
+            if type(value) not in (int, float) or math.isnan(value):
                 raise RecipeError(f"[acceptance] {name} is a number, received {value!r}")
 
 

@@ -86,6 +86,11 @@ def names(pattern: str = "*", task: str | None = None) -> list[str]:
     return [name for name, row in rows if fnmatch.fnmatchcase(name, pattern) and task in (None, row.task)]
 
 
+def tasks() -> list[str]:
+    """What the variants are for."""
+    return sorted({row.task for family in catalog().values() for row in family.VARIANTS.values()})
+
+
 def family(name: str) -> ModuleType:
     """The module that builds variant `name`."""
     if name not in catalog():

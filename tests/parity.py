@@ -81,6 +81,20 @@ def uniform(key: str, seed: int, shape) -> np.ndarray:
     return np.random.RandomState((zlib.crc32(key.encode()) ^ seed) & 0xFFFFFFFF).random_sample(shape) * 2 - 1
 
 
+def regenerated(key: str, seed: int, shape) -> np.ndarray:
+    """A tensor of a case that stores none: vectors are around zero, or one where a fresh network has ones."""
+    values = uniform(key, seed, shape)
+    if len(shape) > 1:
+        return values * np.float64(math.sqrt(6 / math.prod(shape[1:])))
+    return values / 4 + key.endswith(("weight", "running_var"))
+
+
+def image(seed: int, *shape) -> np.ndarray:
+    """What a case reads, (n, h, w, c); the shape is PyTorch's (n, c, h, w)."""
+    values = uniform("input:" + "x".join(map(str, shape)), seed, shape) * 1.7320508
+    return values.astype(np.float32).transpose(0, 2, 3, 1)
+
+
 def fill(model, state: dict, place) -> None:
     """Set the weights of `model`; `place(torch module name) -> layer name`. Every tensor must be used."""
     modules: dict[str, dict] = {}

@@ -15,11 +15,13 @@ CARD = Card(
     architecture="lenet5",
     columns={"filters": (6, 16), "stages": ((1, 2), (3, 4)), "width": 0.5, "name": "x"},
     labels=("cat", "dög"),
-    image=(28, 32, 1),
+    input={"kind": "image", "image": [28, 32, 1]},
     data={"source": "digits", "counts": {"train": 3}},
     metrics={"test": {"top1": 0.25}},
 )
-MINIMAL = {"architecture": "a", "columns": {}, "labels": ["x", "y"], "image": [8, 8, 1]}
+INPUT = {"kind": "image", "image": [8, 8, 1]}
+MINIMAL = {"architecture": "a", "columns": {}, "labels": ["x", "y"], "input": INPUT}
+OLD = {"architecture": "a", "columns": {}, "labels": ["x", "y"], "image": [8, 8, 1]}  # as 0.1.0 wrote it
 
 
 def names(folder):
@@ -112,15 +114,75 @@ def test_card_round_trip(tmp_path):
     directory.write_card(CARD)
     read = directory.read_card()
     assert read == CARD
-    assert (
-        read.columns["stages"] == ((1, 2), (3, 4)) and isinstance(read.labels, tuple) and isinstance(read.image, tuple)
-    )
+    assert read.columns["stages"] == ((1, 2), (3, 4)) and isinstance(read.labels, tuple)
     assert "dög" in directory.card.read_text(encoding="utf-8")
+    assert artifacts.read_json(directory.card)["format"] == artifacts.FORMAT
 
 
-def test_a_card_needs_only_four_keys(tmp_path):
-    artifacts.write_json(tmp_path / "card.json", MINIMAL)
-    assert ModelDir(tmp_path).read_card() == Card(architecture="a", columns={}, labels=("x", "y"), image=(8, 8, 1))
+@pytest.mark.parametrize("values", [MINIMAL, OLD, OLD | {"resize": "stretch", "task": "classification"}], ids=len)
+def test_a_card_needs_only_four_keys(tmp_path, values):
+    """One of today, and one of 0.1.0, which had neither `input` nor `format`."""
+    artifacts.write_json(tmp_path / "card.json", values)
+    assert ModelDir(tmp_path).read_card() == Card(architecture="a", columns={}, labels=("x", "y"), input=INPUT)
+
+
+def test_an_old_card_is_written_as_one_of_today(tmp_path):
+    artifacts.write_json(tmp_path / "card.json", OLD | {"metrics": {"test": {"top1": 0.5}}})
+    directory = ModelDir(tmp_path)
+    directory.write_card(directory.read_card())
+    values = artifacts.read_json(directory.card)
+    assert values["input"] == INPUT and values["format"] == 2 and "image" not in values
+    assert values["metrics"] == {"test": {"top1": 0.5}}
+
+
+def test_what_a_later_version_wrote_on_a_card_is_kept(tmp_path):
+    later = {"licence": "MIT", "notes": {"by": ["a"]}}
+    artifacts.write_json(tmp_path / "card.json", MINIMAL | later)
+    directory = ModelDir(tmp_path)
+    card = directory.read_card()
+    assert card.other == later
+    directory.write_card(dataclasses.replace(card, metrics={"epoch": 3}))
+    values = artifacts.read_json(directory.card)
+    assert values.items() >= (MINIMAL | later | {"metrics": {"epoch": 3}}).items()
+    assert directory.read_card().other == later
+
+
+@pytest.mark.parametrize("values", [MINIMAL, {"format": 3, "networks": []}], ids=["like-ours", "unlike-ours"])
+def test_a_card_of_a_later_format_is_refused(tmp_path, values):
+    artifacts.write_json(tmp_path / "card.json", values | {"format": artifacts.FORMAT + 1})
+    with pytest.raises(ArtifactError, match="card.json has format 3, this version knows 2; update cnn-app") as caught:
+        ModelDir(tmp_path).read_card()
+    assert "\n" not in str(caught.value)
+
+
+def test_a_model_and_a_card_of_two_runs_are_refused(tmp_path):
+    """As a run leaves them that is killed between the two writes."""
+    directory = ModelDir(tmp_path)
+    directory.check_state()  # nothing is there yet
+    artifacts.write_bytes(directory.model, b"first")
+    directory.write_card(dataclasses.replace(CARD, digests={"model.keras": artifacts.sha256(directory.model)}))
+    directory.check_state()
+    artifacts.write_bytes(directory.model, b"second")
+    with pytest.raises(ArtifactError, match="are of two runs, .* --resume, or train again with --overwrite") as caught:
+        directory.check_state()
+    assert "\n" not in str(caught.value)
+    directory.write_card(CARD)  # 0.1.0 may have written no digest
+    directory.check_state()
+
+
+def test_retired_exports_are_gone_with_all_that_belongs_to_them(tmp_path):
+    """What lies outside of the directory, or is not on the list, stays."""
+    directory = ModelDir(tmp_path / "model")
+    gone = ["mobile/m-int8.tflite", "mobile/m-int8.golden.npz", "mobile/m-int8.layers.csv", "serving/1/saved_model.pb"]
+    kept = ["mobile/own.tflite", "serving/2/saved_model.pb", "../outside.onnx"]
+    for name in gone + kept:
+        artifacts.write_text(directory.path / name, "")
+    directory.retire_exports()
+    assert all((directory.path / name).is_file() for name in gone + kept)
+    directory.add_exports([{"path": name} for name in ("mobile/m-int8.tflite", "serving/1", "lost.onnx", kept[-1])])
+    directory.retire_exports()
+    assert [name for name in gone + kept if (directory.path / name).exists()] == kept
+    assert not directory.exports.exists() and not (directory.path / "serving" / "1").exists()
 
 
 @pytest.mark.parametrize("text", ["", "{", '{"labels": [', "\x00\x01", "[" * 100_000], ids=lambda text: repr(text[:12]))
@@ -143,14 +205,15 @@ def test_a_card_that_is_not_text(tmp_path):
         "card",
         None,
         {},
-        MINIMAL | {"licence": "MIT"},
         {name: value for name, value in MINIMAL.items() if name != "labels"},
         MINIMAL | {"columns": []},
         MINIMAL | {"labels": "cat"},
         MINIMAL | {"labels": None},
-        MINIMAL | {"image": [28, 28]},
-        MINIMAL | {"image": ["a", "b", "c"]},
-        MINIMAL | {"image": 28},
+        *({**MINIMAL, "input": wrong} for wrong in (None, [8, 8, 1], {"kind": "image"}, {**INPUT, "image": 28})),
+        *(OLD | {"image": wrong} for wrong in (None, [28, 28], ["a", "b", "c"], 28)),
+        {name: value for name, value in MINIMAL.items() if name != "input"},
+        MINIMAL | {"format": "2"},
+        MINIMAL | {"options": []},
         MINIMAL | {"data": ["digits"]},
         MINIMAL | {"architecture": 5},
     ],

@@ -1,6 +1,7 @@
 import io
 import json
 import os
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -8,13 +9,15 @@ import tensorflow as tf
 from click.testing import CliRunner
 from PIL import Image, ImageEnhance, ImageOps
 
-from cnn_app import data as sources
+from cnn_app import inputs
 from cnn_app.cli.main import cli
-from cnn_app.data import augment, images, pipeline, randaugment
-from cnn_app.data.check import check
-from cnn_app.data.dataset import SPLITS, Dataset, by_hash, complete, from_array, split_of
+from cnn_app.data import memory, pipeline
+from cnn_app.data.dataset import SPLITS, Column, Dataset, Split, by_hash, in_memory, split_of
 from cnn_app.errors import DataError
-from cnn_app.recipe import Data
+from cnn_app.inputs import augment, pixels, randaugment
+from cnn_app.recipe import Data, Schedule
+from cnn_app.tasks.class_folders import check
+from cnn_app.tasks.classification import Classification
 
 CLASSES = ("bird", "cat", "dog")
 STEP = 40  # of red from class to class in the images of `tree`
@@ -31,8 +34,53 @@ def tree(root, **counts):
     return root
 
 
-def load(root):
-    return sources.load(Data(source=str(root)))
+def classifier(size=(8, 8, 3), labels=CLASSES):
+    return Classification(input=inputs.named("image")(size), labels=labels)
+
+
+def load(source):
+    return classifier().load(Data(source=str(source)))
+
+
+def prepare(dataset, size=(8, 8, 3), **options):
+    """All splits of the data set, read."""
+    found = pipeline.prepare(dataset, classifier(size).converters(), **options)
+    found.counts()
+    return found
+
+
+def held(names, images, classes):
+    return Split(names, {"image": in_memory(np.asarray(images))}, {"class": in_memory(np.asarray(classes, np.int64))})
+
+
+def places(split):
+    return split.targets["class"].array
+
+
+def images(split):
+    return split.inputs["image"].array
+
+
+def read(split, i):
+    return split.inputs["image"].read(tf.constant(i, tf.int64)).numpy()
+
+
+def in_order(dataset, labels):
+    return classifier().in_order(dataset, labels)
+
+
+def training(split, batch, augment=(), labels=CLASSES, **options):
+    """One epoch of training batches."""
+    task = classifier(labels=labels)
+    return pipeline.training_batches(
+        split, batch, lambda inputs, targets, seed: task.augmented(inputs, targets, seed, augment),
+        **{"seed": 5, "epoch": 2} | options,
+    )  # fmt: skip
+
+
+def pairs(batches):
+    """(images, classes) of batches, as arrays."""
+    return [(inputs["image"], targets["class"]) for inputs, targets in batches.as_numpy_iterator()]
 
 
 def png(mode="RGB", size=(8, 8)):
@@ -53,49 +101,50 @@ def names(dataset):
 
 
 def test_digits():
-    dataset = sources.load(Data(source="digits"))
+    dataset = load("digits")
     found = names(dataset)
-    assert dataset.classes == tuple("0123456789")
+    assert dataset.labels == tuple("0123456789")
     assert sorted(sum(found.values(), [])) == [f"digit-{number:04d}" for number in range(1797)]
     for name, split in dataset.splits.items():
-        assert set(split.labels) == set(range(10)), name
-        assert split.array.shape == (len(split), 8, 8, 1) and split.array.dtype == np.uint8
+        assert set(places(split)) == set(range(10)), name
+        assert images(split).shape == (len(split), 8, 8, 1) and images(split).dtype == np.uint8
         assert [split_of(image) for image in split.names] == [name] * len(split)
-        np.testing.assert_array_equal(split.read(tf.constant(5, tf.int64)), split.array[5])
+        np.testing.assert_array_equal(read(split, 5), images(split)[5])
     # the first row of the first image is 0 0 5 13 9 1 0 0 of 16, a zero
     first = found["train"].index("digit-0000")
-    assert dataset.splits["train"].labels[first] == 0
-    assert dataset.splits["train"].array[first, 0, :, 0].tolist() == [0, 0, 80, 207, 143, 16, 0, 0]
+    assert places(dataset.splits["train"])[first] == 0
+    assert images(dataset.splits["train"])[first, 0, :, 0].tolist() == [0, 0, 80, 207, 143, 16, 0, 0]
 
 
 def test_shapes_are_the_same_every_time():
-    one, two = (sources.load(Data(source="shapes")) for _ in range(2))
+    one, two = (load("shapes") for _ in range(2))
     assert one.fingerprint() == two.fingerprint() and sum(one.counts().values()) == 1000
     for name, split in one.splits.items():
-        assert split.array.shape == (len(split), 64, 64, 3) and set(split.labels) == set(range(5))
-        np.testing.assert_array_equal(split.array, two.splits[name].array)
-        assert all(image.startswith(one.classes[label]) for image, label in zip(split.names, split.labels, strict=True))
+        assert images(split).shape == (len(split), 64, 64, 3) and set(places(split)) == set(range(5))
+        np.testing.assert_array_equal(images(split), images(two.splits[name]))
+        assert all(image.startswith(one.labels[i]) for image, i in zip(split.names, places(split), strict=True))
 
 
 def test_a_folder_with_three_splits(tmp_path):
     tree(tmp_path, train_cat=3, train_dog=2, val_cat=1, val_dog=1, test_dog=2)
     dataset = load(tmp_path)
-    assert dataset.classes == ("cat", "dog") and dataset.source == str(tmp_path)
+    assert dataset.labels == ("cat", "dog") and dataset.source == str(tmp_path)
     assert names(dataset) == {
         "train": ["train/cat/0.png", "train/cat/1.png", "train/cat/2.png", "train/dog/0.png", "train/dog/1.png"],
         "val": ["val/cat/0.png", "val/dog/0.png"],
         "test": ["test/dog/0.png", "test/dog/1.png"],
     }
-    assert [dataset.splits[name].labels.tolist() for name in SPLITS] == [[0, 0, 0, 1, 1], [0, 1], [1, 1]]
-    assert dataset.splits["val"].read(tf.constant(1, tf.int64)).numpy()[0, 0].tolist() == [2 * STEP, 0, len("val_dog")]
+    assert [places(dataset.splits[name]).tolist() for name in SPLITS] == [[0, 0, 0, 1, 1], [0, 1], [1, 1]]
+    assert read(dataset.splits["val"], 1)[0, 0].tolist() == [2 * STEP, 0, len("val_dog")]
 
 
 def test_val_stands_in_for_test(tmp_path):
     dataset = load(tree(tmp_path, train_cat=2, train_dog=2, val_cat=1, val_dog=1))
     assert dataset.splits["test"] is dataset.splits["val"] and dataset.counts() == {"train": 4, "val": 2, "test": 2}
-    prepared = pipeline.prepare(dataset, (8, 8, 3))
-    assert prepared.splits["test"] is prepared.splits["val"]
-    assert prepared.in_order(("dog", "cat")).splits["test"].labels.tolist() == [1, 0]
+    assert list(dataset.distinct()) == ["train", "val"]
+    for one in (prepare(dataset), in_order(dataset, ("dog", "cat")), prepare(in_order(dataset, ("dog", "cat")))):
+        assert one.splits["test"] is one.splits["val"]
+    assert places(one.splits["test"]).tolist() == [1, 0]
 
 
 def test_val_is_divided_off_train_where_only_test_is_there(tmp_path):
@@ -127,8 +176,8 @@ def test_new_files_never_move_old_ones(tmp_path):
 
 def test_shares_that_are_not_wanted_go_to_train():
     """Also where no name falls into train by itself: 2 is in val, 0 in test."""
-    divided = by_hash(from_array(["a/2.png", "a/0.png", "b/0.png"], np.arange(3), np.zeros((3, 4, 4, 1), np.uint8)),
-                      ("train", "val"))  # fmt: skip
+    whole = held(["a/2.png", "a/0.png", "b/0.png"], np.zeros((3, 4, 4, 1), np.uint8), np.arange(3))
+    divided = by_hash(whole, ("train", "val"))
     assert {name: split.names for name, split in divided.items()} == {
         "train": ["a/0.png", "b/0.png"],
         "val": ["a/2.png"],
@@ -152,12 +201,12 @@ def test_only_images_count(tmp_path):
         ({"train_cat": 2, "train_dog": 2, "val_cat": 1, "val_bird": 1}, "val has the class 'bird', which train lacks"),
         ({"cat": 2, "dog": 0}, "the class folder 'dog' has no images"),
         ({"train_cat": 2, "train_dog": 2, "val_cat": 1, "val_dog": 0}, "the class folder 'dog' has no images"),
-        ({}, "is empty: it needs a folder for each class"),
-        ({"train_cat": 2, "train_dog": 2, "val": 0}, "val is empty: it needs a folder for each class"),
+        ({}, "has no classes with images in it; see docs/data.md"),
+        ({"train_cat": 2, "train_dog": 2, "val": 0}, "val has no classes with images in it; see docs/data.md"),
         ({"cat": 9}, "has one class only .cat."),
         ({"val_cat": 2, "val_dog": 2}, "has val but no train/"),
         ({"val_cat": 2, "test_cat": 2}, "has val, test but no train/"),
-        ({"cat": 1, "dog": 1}, "no image falls into train"),
+        ({"cat": 1, "dog": 1}, "nothing falls into train"),
     ],
     ids="extra-class empty-class empty-class-in-val empty empty-val one-class no-train no-train-2 few".split(),
 )
@@ -169,7 +218,7 @@ def test_folders_that_are_no_data(tmp_path, counts, message):
 
 def test_a_class_that_train_would_lack(tmp_path):
     tree(tmp_path, cat=20, dog=1)  # 0.png falls into test
-    with pytest.raises(DataError, match="train has no image of dog; add images of it or remove the class"):
+    with pytest.raises(DataError, match="train has nothing of dog; add some or remove the class"):
         load(tmp_path)
 
 
@@ -192,26 +241,27 @@ def test_a_name_that_is_not_utf8(tmp_path):
 
 
 def test_in_order_relabels():
-    dataset = complete("x", CLASSES, dict.fromkeys(SPLITS, from_array(list("abcd"), [0, 1, 2, 1], np.zeros((4, 1)))))
-    turned = dataset.in_order(["dog", "bird", "cat"])
-    assert turned.classes == ("dog", "bird", "cat")
+    split = held(list("abcd"), np.zeros((4, 1)), [0, 1, 2, 1])
+    dataset = Dataset("x", dict.fromkeys(SPLITS, split), CLASSES)
+    turned = in_order(dataset, ("dog", "bird", "cat"))
+    assert turned.labels == ("dog", "bird", "cat")
     for name in SPLITS:
-        assert [turned.classes[label] for label in turned.splits[name].labels] == ["bird", "cat", "dog", "cat"]
+        assert [turned.labels[place] for place in places(turned.splits[name])] == ["bird", "cat", "dog", "cat"]
         assert turned.splits[name].names == list("abcd")
-    assert dataset.splits["train"].labels.tolist() == [0, 1, 2, 1]
+    assert places(dataset.splits["train"]).tolist() == [0, 1, 2, 1]
 
 
 @pytest.mark.parametrize(
     "labels, difference",
     [
-        (["cat", "dog"], "the model does not know bird; finetune"),
-        (["bird", "cat", "dog", "eel"], "the data has no eel; finetune"),
-        (["ant", "cat", "dog"], "the model does not know bird; the data has no ant; finetune"),
+        (("cat", "dog"), "the model does not know bird; finetune"),
+        (("bird", "cat", "dog", "eel"), "the data has no eel; finetune"),
+        (("ant", "cat", "dog"), "the model does not know bird; the data has no ant; finetune"),
     ],
 )
 def test_in_order_refuses_other_classes(labels, difference):
     with pytest.raises(DataError, match=f"here has other classes than the model: {difference} makes a new head"):
-        Dataset("here", CLASSES, {}).in_order(labels)
+        in_order(Dataset("here", {}, CLASSES), labels)
 
 
 def test_fingerprint(tmp_path):
@@ -228,17 +278,24 @@ def test_fingerprint(tmp_path):
 def test_fingerprint_sees_labels():
     pixels = np.zeros((3, 4, 4, 1), np.uint8)
     found = {
-        complete("x", "ab", dict.fromkeys(SPLITS, from_array(list("pqr"), labels, pixels))).fingerprint()
-        for labels in ([0, 1, 1], [1, 0, 1], [0, 1, 1])
+        Dataset("x", dict.fromkeys(SPLITS, held(list("pqr"), pixels, classes)), ("a", "b")).fingerprint()
+        for classes in ([0, 1, 1], [1, 0, 1], [0, 1, 1])
     }
     assert len(found) == 2
 
 
 def test_take():
     array = np.arange(4, dtype=np.uint8).reshape(4, 1, 1, 1)
-    taken = from_array(list("abcd"), [0, 1, 2, 3], array).take(np.array([3, 1, 1])).take(np.array([2, 0]))
-    assert taken.names == ["b", "d"] and taken.labels.tolist() == [1, 3] and taken.array.ravel().tolist() == [1, 3]
-    assert [int(taken.read(tf.constant(i, tf.int64))[0, 0, 0]) for i in (0, 1)] == [1, 3]
+    taken = held(list("abcd"), array, [0, 1, 2, 3]).take(np.array([3, 1, 1])).take(np.array([2, 0]))
+    assert taken.names == ["b", "d"] and places(taken).tolist() == [1, 3] and images(taken).ravel().tolist() == [1, 3]
+    assert [int(read(taken, i)[0, 0, 0]) for i in (0, 1)] == [1, 3]
+
+
+def test_what_is_wrong_with_a_record_moves_with_it():
+    """`problem` and `fault` are asked by place, also of a part of a split."""
+    column = Column(lambda i: i, "problem {}".format, None, "fault {}".format)
+    taken = Split(list("abc"), {"x": column}).take([2, 0]).take([1]).inputs["x"]
+    assert (taken.problem(0), taken.fault(0)) == ("problem 0", "fault 0")
 
 
 # Pipeline
@@ -247,7 +304,7 @@ TRUNCATED = bytes(png(size=(64, 64)))[:-20]
 BAD = {
     "text": (b"this is no image", "it is no JPEG, PNG, BMP or GIF"),
     "empty": (b"", "the file is empty"),
-    "truncated": (TRUNCATED, "the image is damaged or cut off"),
+    "truncated": (TRUNCATED, "damaged or cut off"),
     "tiny": (png(size=(1, 1)), "it has 1x1 pixels"),
     "huge": (png("1", (20_000, 20_000)), "64,000,000 pixels"),
 }
@@ -260,7 +317,7 @@ def test_a_bad_image_is_named(tmp_path, kind):
     tree(tmp_path, train_cat=3, train_dog=3, val_cat=1, val_dog=1)
     (tmp_path / "train" / "dog" / "1.png").write_bytes(data)
     with pytest.raises(DataError, match="cannot read train/dog/1.png: .*--on-bad-image skip") as caught:
-        pipeline.prepare(load(tmp_path), (8, 8, 3))
+        prepare(load(tmp_path))
     assert reason in str(caught.value) and "\n" not in str(caught.value)
 
 
@@ -268,8 +325,8 @@ def test_a_bad_image_is_named_where_the_folder_is_divided_by_hash(tmp_path):
     tree(tmp_path, cat=20, dog=20)
     for name in ("3.png", "2.png", "0.png"):  # one in each split
         (tmp_path / "dog" / name).write_bytes(b"")
-    skipped = pipeline.prepare(load(tmp_path), (8, 8, 3), skip_bad=True).skipped
-    assert skipped == tuple(f"dog/{name}: the file is empty" for name in ("3.png", "2.png", "0.png"))
+    skipped = prepare(load(tmp_path), skip_bad=True).skipped
+    assert skipped == [f"dog/{name}: the file is empty" for name in ("3.png", "2.png", "0.png")]
 
 
 @memory_or_stream
@@ -279,15 +336,15 @@ def test_bad_images_are_left_out_and_listed(tmp_path, monkeypatch, share):
     for number, (data, _) in enumerate(BAD.values()):
         (tmp_path / "train" / "cat" / f"{2 * number}.png").write_bytes(data)
     (tmp_path / "val" / "dog" / "1.png").write_bytes(TRUNCATED)
-    dataset = pipeline.prepare(load(tmp_path), (8, 8, 3), skip_bad=True)
+    dataset = prepare(load(tmp_path), skip_bad=True)
     reasons = {line.split(": ")[0]: line for line in dataset.skipped}
     assert sorted(reasons) == [f"train/cat/{number}.png" for number in (0, 2, 4, 6, 8)] + ["val/dog/1.png"]
     for number, (_, reason) in enumerate(BAD.values()):
         assert reason in reasons[f"train/cat/{2 * number}.png"]
     assert dataset.counts() == {"train": 19, "val": 3, "test": 3}
     assert not set(reasons) & set(dataset.splits["train"].names)
-    with pytest.raises(DataError, match="and 5 more; remove it, or use --on-bad-image skip"):
-        pipeline.prepare(load(tmp_path), (8, 8, 3))
+    with pytest.raises(DataError, match="and 4 more; remove it, or use --on-bad-image skip"):
+        prepare(load(tmp_path))
     aligned(dataset)
 
 
@@ -295,19 +352,17 @@ def aligned(dataset):
     """Every image's red is its class and its green its number, in order and shuffled; no image is lost."""
     for split in dataset.splits.values():
         found = []
-        for pixels, labels in pipeline.batches(split, 4).as_numpy_iterator():
-            assert pixels.dtype == np.uint8 and pixels.shape == (len(labels), 8, 8, 3)
-            assert (pixels == pixels[:, :1, :1]).all()
-            found += [(*image[0, 0, :2].tolist(), label) for image, label in zip(pixels, labels, strict=True)]
+        for batch, classes in pairs(pipeline.batches(split, 4)):
+            assert batch.dtype == np.uint8 and batch.shape == (len(classes), 8, 8, 3)
+            assert (batch == batch[:, :1, :1]).all()
+            found += [(*image[0, 0, :2].tolist(), place) for image, place in zip(batch, classes, strict=True)]
         assert [green for _, green, _ in found] == [int(name.split("/")[-1][:-4]) for name in split.names]
-        assert [label for *_, label in found] == split.labels.tolist()
-        assert all(red == STEP * CLASSES.index(dataset.classes[label]) for red, _, label in found)
+        assert [place for *_, place in found] == places(split).tolist()
+        assert all(red == STEP * CLASSES.index(dataset.labels[place]) for red, _, place in found)
         shuffled = []
-        for pixels, labels in pipeline.training_batches(
-            split, 1, len(dataset.classes), seed=1, epoch=0, augment=("flip", "crop")
-        ).as_numpy_iterator():
-            assert labels.shape == (1, len(dataset.classes)) and labels.dtype == np.float32 and labels.sum() == 1
-            shuffled.append((*pixels[0, 0, 0, :2].tolist(), labels.argmax()))
+        for batch, shares in pairs(training(split, 1, ("flip", "crop"), dataset.labels, seed=1, epoch=0)):
+            assert shares.shape == (1, len(dataset.labels)) and shares.dtype == np.float32 and shares.sum() == 1
+            shuffled.append((*batch[0, 0, 0, :2].tolist(), shares.argmax()))
         assert sorted(shuffled) == sorted(found)
 
 
@@ -316,35 +371,48 @@ def test_images_and_labels_stay_together(tmp_path, monkeypatch, share):
     monkeypatch.setattr(pipeline, "MEMORY_SHARE", share)
     tree(tmp_path, train_cat=9, train_dog=7, val_cat=2, val_dog=3)
     calls = []
-    dataset = pipeline.prepare(load(tmp_path), (8, 8, 3), progress=lambda *call: calls.append(call))
-    assert dataset.skipped == () and calls == [("reading train", 16, 16), ("reading val", 5, 5)]
-    assert [split.array is None for split in dataset.splits.values()] == [share == 0] * 3
+    dataset = prepare(load(tmp_path), progress=lambda *call: calls.append(call))
+    assert dataset.skipped == [] and calls == [("reading train", 16, 16), ("reading val", 5, 5)]
+    assert [images(split) is None for split in dataset.splits.values()] == [share == 0] * 3
     aligned(dataset)
 
 
-@pytest.mark.parametrize(
-    "bad, message",
-    [
-        (["val/cat", "val/dog", "train/cat/0.png"], "not one image of val can be read, such as val/cat/0.png: "),
-        (["train/cat"], "not one image of the class 'cat' in train can be read"),
-    ],
-)
-def test_skipping_may_leave_nothing(tmp_path, bad, message):
+def test_a_split_is_read_when_it_is_asked_for_and_once(tmp_path):
+    tree(tmp_path, train_cat=2, train_dog=2, val_cat=1, val_dog=1)
+    (tmp_path / "train" / "cat" / "0.png").write_bytes(b"")
+    calls = []
+    dataset = pipeline.prepare(load(tmp_path), classifier().converters(), progress=lambda *call: calls.append(call))
+    assert calls == [] and len(dataset.splits) == 3 and list(dataset.splits) == list(SPLITS)
+    assert dataset.splits["test"] is dataset.splits["val"] and calls == [("reading test", 2, 2)]
+    with pytest.raises(DataError, match="train/cat/0.png: the file is empty"):
+        dataset.splits["train"]
+
+
+def test_skipping_may_leave_nothing_of_a_split(tmp_path):
     tree(tmp_path, train_cat=2, train_dog=2, val_cat=2, val_dog=2)
-    for place in bad:
-        for path in [tmp_path / place] if place.endswith("png") else (tmp_path / place).iterdir():
-            path.write_bytes(b"")
-    with pytest.raises(DataError, match=message):
-        pipeline.prepare(load(tmp_path), (8, 8, 3), skip_bad=True)
+    for path in [tmp_path / "train/cat/0.png", *tmp_path.glob("val/*/*")]:
+        path.write_bytes(b"")
+    with pytest.raises(DataError, match="not one record of val can be read, such as val/cat/0.png: "):
+        prepare(load(tmp_path), skip_bad=True)
+
+
+def test_skipping_may_leave_nothing_of_a_class(tmp_path):
+    """That is told before the first step."""
+    tree(tmp_path, train_cat=2, train_dog=2, val_cat=2, val_dog=2)
+    for path in tmp_path.glob("train/cat/*"):
+        path.write_bytes(b"")
+    dataset = prepare(load(tmp_path), skip_bad=True)
+    with pytest.raises(DataError, match="not one record of the class 'cat' in train can be read"):
+        classifier(labels=dataset.labels).objective(Schedule(), dataset.splits["train"])
 
 
 def test_arrays_of_the_right_size_are_not_touched():
-    dataset = sources.load(Data(source="digits"))
-    same, larger = pipeline.prepare(dataset, (8, 8, 1)), pipeline.prepare(dataset, (12, 10, 3))
-    assert same.splits == dataset.splits
-    one = larger.splits["val"].array[7]
+    dataset = load("digits")
+    same, larger = prepare(dataset, (8, 8, 1)), prepare(dataset, (12, 10, 3))
+    assert all(same.splits[name] is split for name, split in dataset.splits.items())
+    one = images(larger.splits["val"])[7]
     assert one.shape == (12, 10, 3)
-    np.testing.assert_array_equal(one, images.to_size(tf.constant(dataset.splits["val"].array[7]), (12, 10, 3)))
+    np.testing.assert_array_equal(one, pixels.to_size(tf.constant(images(dataset.splits["val"])[7]), (12, 10, 3)))
 
 
 @pytest.fixture(scope="module")
@@ -355,20 +423,20 @@ def both(tmp_path_factory):
         for split in ("train", "val"):
             folder = root / split / CLASSES[number % 3]
             folder.mkdir(parents=True, exist_ok=True)
-            pixels = noise((20 + number, 50 - number, 3), seed=number)
-            Image.fromarray(pixels).save(folder / f"{number}.{'png' if number % 2 else 'jpg'}")
+            pattern = noise((20 + number, 50 - number, 3), seed=number)
+            Image.fromarray(pattern).save(folder / f"{number}.{'png' if number % 2 else 'jpg'}")
     found = []
     for share in (0.25, 0):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(pipeline, "MEMORY_SHARE", share)
-            found.append(pipeline.prepare(load(root), (16, 24, 3)).splits["train"])
-    assert found[0].array is not None and found[1].array is None
+            found.append(prepare(load(root), (16, 24, 3)).splits["train"])
+    assert images(found[0]) is not None and images(found[1]) is None
     return found
 
 
 def equal(one, two):
     """Whether two runs of batches are the same, to the last bit."""
-    one, two = (list(batches.as_numpy_iterator()) for batches in (one, two))
+    one, two = map(pairs, (one, two))
     assert len(one) == len(two) > 0
     return all(
         a.dtype == b.dtype and np.array_equal(a, b)
@@ -382,17 +450,17 @@ def test_streaming_gives_the_same_batches(both, size):
     assert equal(*(pipeline.batches(split, size) for split in both))
 
 
-@pytest.mark.parametrize("augment", [(), ("flip",), ("crop",), ("flip", "crop")], ids=str)
+@pytest.mark.parametrize("augment", [(), ("flip",), ("crop",), ("flip", "crop"), ("mixup", "cutmix")], ids=str)
 @pytest.mark.parametrize("size", [8, 100])
 def test_streaming_gives_the_same_training_batches(both, augment, size):
-    assert equal(*(pipeline.training_batches(split, size, 3, seed=5, epoch=2, augment=augment) for split in both))
+    assert equal(*(training(split, size, augment) for split in both))
 
 
 @pytest.mark.parametrize("which", [0, 1], ids=["memory", "stream"])
 @pytest.mark.parametrize("skip", [1, 4])
 def test_an_epoch_goes_on_where_it_stood(both, which, skip):
     def epoch(**options):
-        return pipeline.training_batches(both[which], 8, 3, seed=5, epoch=2, augment=("flip", "crop"), **options)
+        return training(both[which], 8, ("flip", "crop"), **options)
 
     assert equal(epoch().skip(skip), epoch(skip=skip))
     assert len(list(epoch())) == 5 and len(list(epoch(skip=5))) == 0
@@ -400,8 +468,7 @@ def test_an_epoch_goes_on_where_it_stood(both, which, skip):
 
 def test_epochs_and_seeds_differ(both):
     def order(**options):
-        batches = pipeline.training_batches(both[0], 8, 3, **options)
-        return b"".join(image.tobytes() for images, _ in batches.as_numpy_iterator() for image in images)
+        return b"".join(image.tobytes() for batch, _ in pairs(training(both[0], 8, **options)) for image in batch)
 
     assert order(seed=0, epoch=0) == order(seed=0, epoch=0)
     assert len({order(seed=seed, epoch=epoch) for seed in (0, 1) for epoch in (0, 1)}) == 4
@@ -413,47 +480,94 @@ def test_epochs_and_seeds_differ(both):
 def test_full_batches_only_and_no_image_twice(both, size, steps):
     split = both[0]
     assert pipeline.steps_per_epoch(split, size) == steps
-    batches = list(pipeline.training_batches(split, size, 3, seed=0, epoch=3).as_numpy_iterator())
-    assert [len(images) for images, _ in batches] == [min(size, 41)] * steps
-    seen = {image.tobytes() for images, _ in batches for image in images}
-    assert len(seen) == steps * min(size, 41) and seen <= {image.tobytes() for image in split.array}
+    batches = pairs(training(split, size, seed=0, epoch=3))
+    assert [len(batch) for batch, _ in batches] == [min(size, 41)] * steps
+    seen = {image.tobytes() for batch, _ in batches for image in batch}
+    assert len(seen) == steps * min(size, 41) and seen <= {image.tobytes() for image in images(split)}
 
 
 def test_arrays_are_the_pixels_in_order(both):
     for split in both:
-        np.testing.assert_array_equal(np.concatenate(list(pipeline.arrays(split, 7))), both[0].array)
+        found = pipeline.stacked(inputs | targets for inputs, targets in pipeline.arrays(split, 7))
+        inputs, targets = pipeline.gathered(split)
+        for arrays in (found, inputs | targets):
+            np.testing.assert_array_equal(arrays["image"], images(both[0]))
+            np.testing.assert_array_equal(arrays["class"], places(both[0]))
 
 
 @pytest.mark.parametrize("count", [3, 12, 20, 30, 99])
 def test_stratified(count):
-    labels = np.array([0] * 20 + [1] * 6 + [2] * 4)
-    split = from_array([str(i) for i in range(30)], labels, np.zeros((30, 1), np.uint8))
-    chosen = pipeline.stratified(split, count)
+    strata = np.array([0] * 20 + [1] * 6 + [2] * 4)
+    chosen = pipeline.stratified(strata, count)
     expected = {3: [1, 1, 1], 12: [4, 4, 4], 20: [10, 6, 4], 30: [20, 6, 4], 99: [20, 6, 4]}[count]
-    assert len(set(chosen.tolist())) == len(chosen) and np.bincount(labels[chosen]).tolist() == expected
-    np.testing.assert_array_equal(chosen, pipeline.stratified(split, count))
-    assert count > 20 or set(chosen) != set(pipeline.stratified(split, count, seed=1))
+    assert len(set(chosen.tolist())) == len(chosen) and np.bincount(strata[chosen]).tolist() == expected
+    np.testing.assert_array_equal(chosen, pipeline.stratified(strata, count))
+    assert count > 20 or set(chosen) != set(pipeline.stratified(strata, count, seed=1))
+
+
+# Memory
+
+CGROUPS = {
+    2: ("memory.max", "memory.current", "memory.stat", "inactive_file"),
+    1: ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes", "memory/memory.stat", "total_inactive_file"),
+}
+
+
+@pytest.mark.parametrize("version", CGROUPS)
+@pytest.mark.parametrize(
+    "limit, expected",
+    [
+        ("1000", 1000 - 700 + 200),
+        ("500", 0),
+        (str(2**63 - 4096), 5000),
+        ("max", 5000),
+        ("nonsense", 5000),
+        (None, 5000),
+    ],
+    ids="limit over-limit no-limit-in-version-1 no-limit-in-version-2 damaged none".split(),
+)
+def test_the_limit_of_a_container_is_heeded(tmp_path, monkeypatch, version, limit, expected):
+    """What the kernel holds of files counts as free; without a limit the machine's free memory does."""
+    monkeypatch.setattr(memory.psutil, "virtual_memory", lambda: SimpleNamespace(available=5000))
+    most, used, statistics, cached = CGROUPS[version]
+    (tmp_path / "memory").mkdir()
+    if limit:
+        (tmp_path / most).write_text(f"{limit}\n")
+    (tmp_path / used).write_text("700\n")
+    (tmp_path / statistics).write_text(f"anon 500\n{cached} 200\nslab 1\n")
+    assert memory.available(tmp_path) == expected
+
+
+def test_what_fits_is_decided_by_the_memory_that_is_free(tmp_path, monkeypatch):
+    """Four images of 192 bytes, of a quarter of what is free."""
+    dataset = load(tree(tmp_path, train_cat=2, train_dog=2, val_cat=1, val_dog=1))
+    for free, held in ((4 * 4 * 192, True), (4 * 4 * 192 - 4, False)):
+        monkeypatch.setattr(memory, "available", lambda free=free: free)
+        assert (images(prepare(dataset).splits["train"]) is not None) == held
+
+
+# Augmentation
 
 
 @pytest.mark.parametrize("shape", [(64, 16, 24, 3), (64, 9, 17, 1)])
 def test_flip_is_the_image_or_its_mirror_image(shape):
-    images = noise(shape)
-    out = augment.augmented(tf.constant(images), (3, 4), ("flip",)).numpy()
-    kept, turned = (out == images).all((1, 2, 3)), (out == images[:, :, ::-1]).all((1, 2, 3))
+    whole = noise(shape)
+    out = augment.augmented(tf.constant(whole), (3, 4), ("flip",)).numpy()
+    kept, turned = (out == whole).all((1, 2, 3)), (out == whole[:, :, ::-1]).all((1, 2, 3))
     assert np.all(kept ^ turned) and 16 <= turned.sum() <= 48  # half of 64, four sigma
-    again = augment.augmented(tf.constant(images), (3, 5), ("flip",)).numpy()
+    again = augment.augmented(tf.constant(whole), (3, 5), ("flip",)).numpy()
     assert not np.array_equal(out, again)
 
 
 @pytest.mark.parametrize("shape", [(200, 16, 24, 3), (200, 9, 17, 1), (20, 6, 7, 3)])
 def test_crop_moves_by_up_to_an_eighth(shape):
     number, height, width, _ = shape
-    images = noise(shape)
-    out = augment.augmented(tf.constant(images), (3, 4), ("crop",)).numpy()
+    whole = noise(shape)
+    out = augment.augmented(tf.constant(whole), (3, 4), ("crop",)).numpy()
     assert out.shape == shape and out.dtype == np.uint8
     reach = height // 8, width // 8
-    padded = np.pad(images, ((0, 0), (reach[0],) * 2, (reach[1],) * 2, (0, 0)), mode="reflect")
-    places = [
+    padded = np.pad(whole, ((0, 0), (reach[0],) * 2, (reach[1],) * 2, (0, 0)), mode="reflect")
+    found = [
         [
             (down, right)
             for down in range(2 * reach[0] + 1)
@@ -462,22 +576,22 @@ def test_crop_moves_by_up_to_an_eighth(shape):
         ]
         for i in range(number)
     ]
-    assert all(len(place) == 1 for place in places)  # each is one crop of its own image
-    assert {place[0] for place in places} == {
+    assert all(len(place) == 1 for place in found)  # each is one crop of its own image
+    assert {place[0] for place in found} == {
         (down, right) for down in range(2 * reach[0] + 1) for right in range(2 * reach[1] + 1)
     }
 
 
 def test_augmentation_leaves_constant_colour_alone():
-    images = np.broadcast_to(np.arange(32, dtype=np.uint8)[:, None, None, None] * 8, (32, 16, 16, 3))
-    out = augment.augmented(tf.constant(images), (0, 0), ("flip", "crop"))
+    whole = np.broadcast_to(np.arange(32, dtype=np.uint8)[:, None, None, None] * 8, (32, 16, 16, 3))
+    out = augment.augmented(tf.constant(whole), (0, 0), ("flip", "crop"))
     assert out.dtype == tf.uint8
-    np.testing.assert_array_equal(out, images)
+    np.testing.assert_array_equal(out, whole)
 
 
 def test_no_augmentation_is_none():
-    images = noise((4, 8, 8, 3))
-    np.testing.assert_array_equal(augment.augmented(tf.constant(images), (0, 0), ()), images)
+    whole = noise((4, 8, 8, 3))
+    np.testing.assert_array_equal(augment.augmented(tf.constant(whole), (0, 0), ()), whole)
 
 
 # Check
@@ -505,8 +619,8 @@ def test_check_of_sound_folders(tmp_path):
 def test_check_divides_as_training_does(tmp_path):
     tree(tmp_path, cat=30, dog=25)
     found, dataset = check(tmp_path), load(tmp_path)
-    for label, name in enumerate(dataset.classes):
-        assert found.counts[name] == {split: int((dataset.splits[split].labels == label).sum()) for split in SPLITS}
+    for place, name in enumerate(dataset.labels):
+        assert found.counts[name] == {split: int((places(dataset.splits[split]) == place).sum()) for split in SPLITS}
 
 
 def test_check_finds_duplicates_across_splits(tmp_path):
@@ -543,7 +657,7 @@ def test_check_agrees_with_training_on_cut_files(tmp_path, kind):
     for cut in range(0, len(data), 7):
         (tmp_path / "train" / "cat" / f"cut{cut:04d}.png").write_bytes(data[: len(data) - cut])
     reported = {os.path.relpath(path, tmp_path) for path in check(tmp_path).unreadable}
-    prepared = pipeline.prepare(load(tmp_path), (8, 8, 3), skip_bad=True)
+    prepared = prepare(load(tmp_path), skip_bad=True)
     assert reported == {line.split(": ")[0] for line in prepared.skipped}
     assert "train/cat/cut0000.png" not in reported and len(reported) > 10
 
@@ -557,7 +671,9 @@ def test_check_prints_tables(tmp_path):
     assert f"unreadable: {tmp_path / 'train' / 'dog' / '0.png'}: the file is empty" in result.stdout
 
 
-@pytest.mark.parametrize("counts, message", [({}, "is empty"), ({"val_cat": 1}, "has val but no train/")])
+@pytest.mark.parametrize(
+    "counts, message", [({}, "has no classes with images"), ({"val_cat": 1}, "has val but no train/")]
+)
 def test_check_of_no_data(tmp_path, counts, message):
     result = CliRunner().invoke(cli, ["data", "check", str(tree(tmp_path, **counts))])
     assert result.exit_code == 1 and message in result.stderr and "Traceback" not in result.output
@@ -599,10 +715,10 @@ def test_operations_of_randaugment_are_pillows(name, theirs):
 
 
 def test_randaugment_changes_each_image_by_its_seed_alone():
-    images = tf.constant(noise((24, 20, 28, 3)))
-    first, again, other = (augment.augmented(images, (1, k), ("randaugment",)).numpy() for k in (2, 2, 3))
+    whole = tf.constant(noise((24, 20, 28, 3)))
+    first, again, other = (augment.augmented(whole, (1, k), ("randaugment",)).numpy() for k in (2, 2, 3))
     np.testing.assert_array_equal(first, again)
-    changed = (first != images.numpy()).any((1, 2, 3))
+    changed = (first != whole.numpy()).any((1, 2, 3))
     assert changed.sum() >= 18 and (first != other).any((1, 2, 3)).sum() >= 18 and first.dtype == np.uint8
 
 
@@ -611,9 +727,9 @@ def test_mixed_images_and_labels_by_hand(kinds):
     """Images of constant value: what an image shows is what its label says."""
     number = 64
     values = np.arange(number) * 3
-    images = np.broadcast_to(values[:, None, None, None], (number, 16, 16, 1)).astype(np.uint8)
+    whole = np.broadcast_to(values[:, None, None, None], (number, 16, 16, 1)).astype(np.uint8)
     labels = tf.one_hot(np.arange(number), number)
-    mixed, shares = augment.mixed(tf.constant(images), labels, (0, 1), kinds)
+    mixed, shares = augment.mixed(tf.constant(whole), labels, (0, 1), kinds)
     mixed, shares = mixed.numpy(), shares.numpy()
     np.testing.assert_allclose(shares.sum(1), 1, atol=1e-5)
     np.testing.assert_allclose(mixed.mean((1, 2, 3)), shares @ values, atol=0.51)
@@ -624,4 +740,4 @@ def test_mixed_images_and_labels_by_hand(kinds):
         assert plain.all() and 0.05 < np.minimum(own, 1 - own).mean() < 0.25  # Beta(0.2, 0.2) keeps near 0 and 1
     else:
         assert 8 < (~plain).sum() and set(np.unique(mixed[~plain][0])) <= set(values)
-    np.testing.assert_array_equal(augment.mixed(tf.constant(images), labels, (0, 1), kinds)[0], mixed)
+    np.testing.assert_array_equal(augment.mixed(tf.constant(whole), labels, (0, 1), kinds)[0], mixed)

@@ -17,6 +17,7 @@ from cnn_app.cli.main import cli
 from cnn_app.errors import ExportError
 from cnn_app.export import onnx
 from cnn_app.export.targets import TARGETS
+from cnn_app.jobs.evaluate import task_of
 
 NAMES = ("libcuda.so.1", "libcublas.so.12", "libcudnn.so.9")
 
@@ -75,7 +76,7 @@ def test_every_target_works_here():
 
 
 def test_a_target_that_cannot_be_written(monkeypatch):
-    def write(model, path, target, calibration):
+    def write(task, model, path, target, calibration):
         raise RuntimeError("[/opset] 17 is not there\nand more")
 
     monkeypatch.setattr(onnx, "write", write)
@@ -108,17 +109,18 @@ def test_tables(monkeypatch):
 
 def test_wrong_answers_are_refused():
     model = cnn_app.create_model("lenet5")
-    pixels = np.zeros((1, *model.input_shape[1:]), np.uint8)
+    records = {"image": np.zeros((1, *model.input_shape[1:]), np.uint8)}
     for expected, words in ((1.0, "it differs from Keras by 0.9"), (np.nan, "it differs from Keras by nan")):
-        check = doctor.check_target("onnx", model, pixels, np.full((1, 10), expected, np.float32))
+        wanted = {"probabilities": np.full((1, 10), expected, np.float32)}
+        check = doctor.check_target("onnx", task_of(model), model, records, wanted)
         assert not check["ok"] and check["reason"].startswith(words)
 
 
 def test_a_keras_that_does_not_run(monkeypatch):
-    def broken(self, pixels):
+    def broken(self, records):
         raise RuntimeError("DNN library initialization failed")
 
-    monkeypatch.setattr(doctor.KerasRuntime, "predict", broken)
+    monkeypatch.setattr(doctor.KerasRuntime, "run", broken)
     checks = doctor.check_targets()
     assert [check["target"] for check in checks] == list(TARGETS)
     assert {check["reason"] for check in checks} == {"RuntimeError: DNN library initialization failed"}

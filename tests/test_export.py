@@ -10,24 +10,27 @@ import keras
 import numpy as np
 import onnx
 import pytest
+import tensorflow as tf
 from click.testing import CliRunner
+from scores import keras_scores, scores, write
 
 import cnn_app
-from cnn_app import data as sources
 from cnn_app import registry
 from cnn_app.architectures import googlenet
 from cnn_app.artifacts import Card, ModelDir
 from cnn_app.cli.main import cli
 from cnn_app.data import pipeline
 from cnn_app.errors import ArtifactError, ExportError, UnknownName
-from cnn_app.evaluation import data_for
 from cnn_app.export import golden, graph, tflite, verification
 from cnn_app.export import run as exporting
 from cnn_app.export.targets import TARGETS, place, target
-from cnn_app.recipe import Data, Export, Schedule
-from cnn_app.runtimes import latency, open_model
-from cnn_app.runtimes.keras_model import KerasRuntime
-from cnn_app.training.run import plan, run
+from cnn_app.inputs.image import Image
+from cnn_app.jobs import sources, train
+from cnn_app.jobs.export import export
+from cnn_app.recipe import Export, Schedule
+from cnn_app.runtimes import open_model
+from cnn_app.tasks.classification import Classification
+from cnn_app.tensors import Spec
 
 NETWORKS = {
     "lenet5": {},
@@ -58,12 +61,6 @@ def images():
     return np.random.default_rng(0).integers(0, 256, (12, 64, 64, 3)).astype(np.uint8)
 
 
-def write(name, model, path, calibration):
-    from importlib import import_module
-
-    import_module(f"cnn_app.export.{target(name).module}").write(model, path, target(name), calibration)
-
-
 def lively(name, columns):
     """A network whose batch normalization has seen images, so that its answers differ from each other."""
     keras.utils.set_random_seed(0)
@@ -74,6 +71,7 @@ def lively(name, columns):
     return model
 
 
+SHAPES = ("circle", "cross", "square", "star", "triangle")
 CORE = ("saved_model", "tflite-float32", "tflite-int8", "onnx")
 EVERY_TARGET = ("lenet5", "resnet20", "mobilenet_v1")  # the last two in the slow tests
 SIBLINGS = (
@@ -95,15 +93,15 @@ def test_every_target_answers_as_keras_does(name, tmp_path, images):
     model = lively(name, NETWORKS[name])
     height, width, channels = model.input_shape[1:]
     pixels = images[:, :height, :width, :channels]
-    expected = KerasRuntime(model).predict(pixels)
-    copy = graph.deployable(model)
+    expected, copy = keras_scores(model, pixels), graph.deployable(model)
     for kind in TARGETS if name in EVERY_TARGET else CORE:
         path = place(ModelDir(tmp_path), kind)
         path.parent.mkdir(parents=True, exist_ok=True)
-        write(kind, copy, path, pixels)
-        runtime = open_model(path)
-        assert runtime.image == (height, width, channels)
-        answers = runtime.predict(pixels)
+        runtime = write(kind, copy, path, pixels)
+        taken = "float32" if kind == "tflite-int16x8" else "uint8"
+        assert runtime.inputs == {"image": Spec(taken, (None, height, width, channels))}
+        assert runtime.outputs["probabilities"] == Spec("float32", (None, 5))
+        answers = scores(runtime, pixels)
         assert answers.shape == (12, 5) and answers.dtype == np.float32
         np.testing.assert_allclose(answers.sum(1), 1, atol=1e-3)
         np.testing.assert_allclose(answers, expected, atol=MAX_DIFFERENCE[kind], err_msg=kind)
@@ -115,13 +113,12 @@ def test_every_target_answers_as_keras_does(name, tmp_path, images):
 
 def test_dilated_and_grouped_windows_export_like_others(tmp_path, images):
     model = lively("resnext50_32x4d", {"image": (64, 64, 3), "depths": (1, 1, 2, 1), "output_stride": 8})
-    expected, copy = KerasRuntime(model).predict(images), graph.deployable(model)
+    expected, copy = keras_scores(model, images), graph.deployable(model)
     for kind in ("tflite-int8", "onnx"):
         path = place(ModelDir(tmp_path), kind)
         path.parent.mkdir()
-        write(kind, copy, path, images)
-        runtime = open_model(path)
-        np.testing.assert_allclose(runtime.predict(images), expected, atol=MAX_DIFFERENCE[kind])
+        runtime = write(kind, copy, path, images)
+        np.testing.assert_allclose(scores(runtime, images), expected, atol=MAX_DIFFERENCE[kind])
         assert kind == "onnx" or runtime.coverage() == (1, {"QUANTIZE": 1})
 
 
@@ -138,22 +135,21 @@ def test_deployable_is_the_same_function_in_other_layers():
 
 def test_the_input_scale_is_one_whatever_the_contrast():
     grey = np.full((2, 4, 4, 3), 100, np.uint8)
-    whole = tflite.whole_range(grey)
+    whole = Image((4, 4, 3)).calibration({"image": grey})["image"]
     assert whole.min() == 0 and whole.max() == 255 and (whole[0] != 100).sum() == 6 and (grey == 100).all()
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     directory = ModelDir(tmp_path_factory.mktemp("store") / "digits")
-    run(plan("lenet5", {}, Data(source="digits"), Schedule(epochs=4, batch=32, lr=0.003)), directory)
-    return directory, data_for(directory, None)
+    train.train("lenet5", "digits", directory.path, schedule=Schedule(epochs=4, batch=32, lr=0.003))
+    return directory
 
 
 def test_export_publishes_verified_files_and_records_them(trained):
-    directory, dataset = trained
-    results = exporting.export(directory, Export(targets=("saved_model", "tflite-int8", "onnx")), dataset)
+    results = export(trained.path, ("saved_model", "tflite-int8", "onnx"))
     assert [result.target for result in results] == ["saved_model", "tflite-int8", "onnx"]
-    lines = {line["target"]: line for line in directory.read_exports()}
+    lines = {line["target"]: line for line in trained.read_exports()}
     assert lines["tflite-int8"]["min_runtime"] == "1.14.0" and "min_runtime" not in lines["onnx"]
     assert lines["saved_model"]["path"] == "serving/1" and lines["tflite-int8"]["path"] == "mobile/digits-int8.tflite"
     for line in lines.values():
@@ -161,24 +157,23 @@ def test_export_publishes_verified_files_and_records_them(trained):
         assert (
             line["n"] == 276
             and line["latency_ms"] > 0
-            and line["keras_top1"] == directory.read_card().metrics["test"]["top1"]
+            and line["keras_top1"] == trained.read_card().metrics["test"]["top1"]
         )
-    exporting.export(directory, Export(targets=("saved_model",)), dataset)
-    assert {line["path"] for line in directory.read_exports()} >= {"serving/1", "serving/2"}
+    export(trained.path, ["saved_model"])
+    assert {line["path"] for line in trained.read_exports()} >= {"serving/1", "serving/2"}
 
 
 def test_a_drop_beyond_the_budget_is_refused_and_nothing_is_left(trained, tmp_path, monkeypatch):
     """A file whose weights were destroyed: it is measured, refused, and leaves no trace; its neighbour is published."""
-    copy, dataset = copied(trained, tmp_path)
+    copy = copied(trained, tmp_path)
     real = tflite.write
 
-    def ruin(model, path, target, calibration):
-        model = keras.models.clone_model(model)
-        real(model, path, target, calibration)
+    def ruin(task, model, path, target, calibration):
+        real(task, keras.models.clone_model(model), path, target, calibration)
 
     monkeypatch.setattr(tflite, "write", ruin)
     with pytest.raises(ExportError, match=r"tflite-float32 loses \d+\.\d+ points .* more than --max-drop 1"):
-        exporting.export(copy, Export(targets=("tflite-float32", "onnx")), dataset)
+        export(copy.path, ("tflite-float32", "onnx"))
     assert sorted(path.name for path in copy.path.rglob("*") if path.is_file()) == [
         "card.json", "copy.golden.npz", "copy.onnx", "exports.json", "model.keras"
     ]  # fmt: skip
@@ -187,21 +182,22 @@ def test_a_drop_beyond_the_budget_is_refused_and_nothing_is_left(trained, tmp_pa
 
 def test_golden_answers_travel_with_every_file(trained, tmp_path):
     """Eight images, what the file said, and what Keras said; a file that was changed or stands alone is told."""
-    directory, dataset = trained
-    for line in directory.read_exports():
-        path = directory.path / line["path"]
+    for line in trained.read_exports():
+        path = trained.path / line["path"]
         check = golden.check(path)
         assert check.passed and check.n == 8 and check.agreement == 1 and check.untouched
         stored = golden.read(golden.place(path))
-        assert stored["images"].dtype == np.uint8 and stored["images"].shape == (8, 32, 32, 1)
-        np.testing.assert_allclose(stored["scores"], stored["reference"], atol=0.15 if "int8" in line["path"] else 1e-4)
-        expected = KerasRuntime(cnn_app.load_model(directory.path)).predict(stored["images"])
-        np.testing.assert_allclose(stored["reference"], expected, atol=1e-6)
+        pixels, answers, reference = (
+            stored[name] for name in ("input/image", "output/probabilities", "reference/probabilities")
+        )
+        assert pixels.dtype == np.uint8 and pixels.shape == (8, 32, 32, 1)
+        np.testing.assert_allclose(answers, reference, atol=0.15 if "int8" in line["path"] else 1e-4)
+        np.testing.assert_allclose(reference, keras_scores(cnn_app.load_model(trained.path), pixels), atol=1e-6)
     file = tmp_path / "digits-int8.tflite"
-    file.write_bytes((directory.mobile / file.name).read_bytes())
+    file.write_bytes((trained.mobile / file.name).read_bytes())
     with pytest.raises(ArtifactError, match="no golden answers at .*; export writes them"):
         golden.check(file)
-    answers = golden.place(directory.mobile / file.name).read_bytes()
+    answers = golden.place(trained.mobile / file.name).read_bytes()
     golden.place(file).write_bytes(answers)
     assert golden.check(file).passed
     data = bytearray(file.read_bytes())
@@ -214,9 +210,8 @@ def test_golden_answers_travel_with_every_file(trained, tmp_path):
 
 
 def test_verify_says_what_passed_and_fails_with_one_line(trained, tmp_path):
-    directory, _ = trained
-    file = directory.mobile / "digits-int8.tflite"
-    result = CliRunner().invoke(cli, ["verify", str(file), str(directory.path / "serving" / "1"), "--json"])
+    file = trained.mobile / "digits-int8.tflite"
+    result = CliRunner().invoke(cli, ["verify", str(file), str(trained.path / "serving" / "1"), "--json"])
     assert [check["passed"] for check in json.loads(result.stdout)] == [True, True] and result.exit_code == 0
     copy = tmp_path / file.name
     copy.write_bytes(file.read_bytes() + b"\0")
@@ -227,18 +222,48 @@ def test_verify_says_what_passed_and_fails_with_one_line(trained, tmp_path):
 
 def test_the_self_test_needs_numpy_and_an_interpreter_only(trained):
     """As a phone's developer runs it: the script beside the file, in a process that knows nothing of this package."""
-    directory, _ = trained
-    script, file = directory.mobile / "selftest.py", directory.mobile / "digits-int8.tflite"
+    script, file = trained.mobile / "selftest.py", trained.mobile / "digits-int8.tflite"
     blocked = "import sys; sys.modules |= dict.fromkeys(('tensorflow', 'keras', 'cnn_app')); import runpy; "
     blocked += f"sys.argv = ['selftest.py', {str(file)!r}]; runpy.run_path({str(script)!r}, run_name='__main__')"
     done = subprocess.run([sys.executable, "-c", blocked], capture_output=True, text=True)
-    assert done.returncode == 0 and "8 images, largest difference 0.0e+00, same answers, passed" in done.stdout
+    assert done.returncode == 0 and "8 records, largest difference 0.0e+00, passed" in done.stdout
     assert len(script.read_text().splitlines()) < 45
 
 
+def test_the_self_test_compares_every_named_tensor(tmp_path):
+    """Two in and two out, of other sizes each, so that none can stand for another."""
+
+    @tf.function(input_signature=[tf.TensorSpec((1, 4), name="long"), tf.TensorSpec((1, 3), name="short")])
+    def both(long, short):
+        return {"sums": tf.reduce_sum(long, 1, True) + tf.reduce_sum(short, 1, True), "products": 2 * short}
+
+    tf.saved_model.save(tf.Module(), str(tmp_path / "saved"), {"serving_default": both})
+    file, random = tmp_path / "both.tflite", np.random.default_rng(0)
+    with tflite.silence():
+        file.write_bytes(tf.lite.TFLiteConverter.from_saved_model(str(tmp_path / "saved")).convert())
+    given = {"long": random.normal(size=(8, 4)).astype("f"), "short": random.normal(size=(8, 3)).astype("f")}
+    wanted = {"sums": given["long"].sum(1, keepdims=True) + given["short"].sum(1, keepdims=True),
+              "products": 2 * given["short"]}  # fmt: skip
+    golden.write(file, target("tflite-float32"), given, wanted)
+    stored = golden.read(golden.place(file))
+    for name, array in wanted.items():
+        np.testing.assert_allclose(stored[f"output/{name}"], array, atol=1e-6)
+
+    def tested():
+        return subprocess.run([sys.executable, tmp_path / "selftest.py", file], capture_output=True, text=True)
+
+    done = tested()
+    assert done.returncode == 0 and done.stdout.endswith("8 records, largest difference 0.0e+00, passed\n"), done.stderr
+    for name in wanted:
+        wrong = stored[f"output/{name}"].copy()
+        wrong[-1, -1] += 1
+        np.savez(golden.place(file), **stored | {f"output/{name}": wrong})
+        done = tested()
+        assert done.returncode == 1 and done.stdout.endswith("largest difference 1.0e+00, FAILED\n")
+
+
 def test_benchmark_takes_turns_and_tells_of_threads_memory_and_delegates(trained):
-    directory, _ = trained
-    files = [directory.mobile / "digits-int8.tflite", directory.onnx / "digits.onnx"]
+    files = [trained.mobile / "digits-int8.tflite", trained.onnx / "digits.onnx"]
     result = CliRunner().invoke(cli, ["benchmark", *map(str, files), "--threads", "1,2", "--json"])
     found = json.loads(result.stdout)
     assert [(row["path"], row["threads"]) for row in found] == [(str(file), n) for file in files for n in (1, 2)]
@@ -247,40 +272,48 @@ def test_benchmark_takes_turns_and_tells_of_threads_memory_and_delegates(trained
         assert row["bytes"] == Path(row["path"]).stat().st_size
     assert found[0]["delegates"] == 1 and found[2]["delegates"] is None
     assert "median ms" in CliRunner().invoke(cli, ["benchmark", str(files[0])]).stdout
-    broken = directory.path / "broken.tflite"
+    broken = trained.path / "broken.tflite"
     broken.write_bytes(b"nothing")
     refused = CliRunner().invoke(cli, ["benchmark", str(files[0]), str(broken)])
     broken.unlink()
-    assert refused.exit_code == 1 and "cannot run" in refused.stderr and len(refused.stderr.splitlines()) == 1
+    assert refused.exit_code == 1 and refused.stderr.startswith(f"Error: cannot load {broken}: ")
+    assert len(refused.stderr.splitlines()) == 1 and "cnn_app.errors" not in refused.stderr
     assert CliRunner().invoke(cli, ["benchmark", str(files[0]), "--threads", "none"]).exit_code == 2
 
 
 def test_agreement_and_drop_by_hand(tmp_path, monkeypatch):
     class Fixed:
-        def predict(self, pixels):
-            return np.array([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4], [0.3, 0.7]])
+        def run(self, arrays):
+            return {"probabilities": np.array([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4], [0.3, 0.7]])}
 
     (tmp_path / "x.onnx").write_bytes(b"12345")
     monkeypatch.setattr(verification, "open_model", lambda path: Fixed())
-    monkeypatch.setattr(verification.latency, "measure", lambda paths: [latency.Speed(paths[0], 1, 1.0, 1.0, 1.0)])
-    reference = np.array([[0.8, 0.2], [0.1, 0.9], [0.4, 0.6], [0.3, 0.7]])
-    result = verification.compare("onnx", tmp_path / "x.onnx", np.zeros(4), np.array([0, 1, 1, 0]), reference)
-    assert (result.top1, result.keras_top1, result.drop, result.agreement, result.bytes) == (0.5, 0.75, 25.0, 0.75, 5)
-    assert result.max_difference == pytest.approx(0.2)
+    task = Classification(input=Image((4, 4, 3)), labels=("a", "b"))
+    targets = {"class": np.array([0, 1, 1, 0])}
+    outputs = {"probabilities": np.array([[0.8, 0.2], [0.1, 0.9], [0.4, 0.6], [0.3, 0.7]])}
+    metrics = task.measure([(outputs, targets)]).metrics
+    reference = verification.Reference(task, {"image": np.zeros(4)}, targets, outputs, metrics)
+    result = verification.compare("onnx", tmp_path / "x.onnx", reference)
+    assert (result.metric, result.title, result.value, result.keras_value) == ("top1", "top-1", 0.5, 0.75)
+    assert (result.n, result.drop, result.agreement, result.bytes) == (4, 25.0, 0.75, 5)
+    assert result.max_difference == pytest.approx(0.2) and result.speed is None
+    assert (result.as_json()["top1"], result.as_json()["keras_top1"], result.as_json()["latency_ms"]) == (
+        0.5, 0.75, None
+    )  # fmt: skip
 
 
 def test_a_file_that_its_runtime_refuses_is_not_published(trained, tmp_path, monkeypatch):
-    copy, dataset = copied(trained, tmp_path)
-    monkeypatch.setattr(tflite, "write", lambda model, path, target, calibration: path.write_bytes(b"TFL3"))
+    copy = copied(trained, tmp_path)
+    monkeypatch.setattr(tflite, "write", lambda task, model, path, target, calibration: path.write_bytes(b"TFL3"))
     monkeypatch.setattr(exporting.metadata, "attach", lambda path, about: True)
     with pytest.raises(ExportError, match="tflite-float32 was written, but its runtime refuses it: cannot load"):
-        exporting.export(copy, Export(targets=("tflite-float32", "onnx")), dataset)
+        export(copy.path, ("tflite-float32", "onnx"))
     assert [line["target"] for line in copy.read_exports()] == ["onnx"] and not list(copy.mobile.glob("*"))
 
 
 def test_what_exists_is_replaced_only_by_force(trained, tmp_path):
-    directory, dataset = copied(trained, tmp_path)
-    exporting.export(directory, Export(targets=("onnx",)), dataset)
+    directory = copied(trained, tmp_path)
+    export(directory.path, ["onnx"])
     file, lines = directory.onnx / "copy.onnx", directory.exports.read_bytes()
     file.write_bytes(b"somebody's own")
     arguments = ["export", str(directory.path), "--to", "tflite-float32,onnx"]
@@ -297,38 +330,35 @@ def test_what_a_target_has_no_kernel_for_is_told_before_any_work(tmp_path):
     model = cnn_app.create_model("alexnet", classes=5, **columns)
     directory.path.mkdir()
     model.save(directory.model)
-    card = Card(architecture="alexnet", columns=columns, labels=tuple("abcde"), image=(67, 67, 3))
+    card = Card(architecture="alexnet", columns=columns, labels=SHAPES, input=Image((67, 67, 3)).facts())
     directory.write_card(card)
-    options = Export(targets=("onnx", "tflite-int16x8"))
     with pytest.raises(ExportError, match=r"int16x8 has no kernel for norm1 \(Local.*; take tflite-int8"):
-        exporting.export(directory, options, sources.load(Data(source="shapes")))
+        export(directory.path, ("onnx", "tflite-int16x8"), "shapes")
     with pytest.raises(ExportError, match=r"norm1 \(Local.*\) cannot learn to round; leave out --qat-epochs"):
-        exporting.export(directory, Export(targets=("onnx",), qat_epochs=1), sources.load(Data(source="shapes")))
+        export(directory.path, Export(targets=("onnx",), qat_epochs=1), "shapes")
     assert sorted(path.name for path in directory.path.iterdir()) == ["card.json", "model.keras"]
 
 
 def copied(trained, folder):
     """A model directory of its own, with nothing exported."""
-    directory, dataset = trained
     copy = ModelDir(folder / "copy")
     copy.path.mkdir()
-    for file in (directory.model, directory.card):
+    for file in (trained.model, trained.card):
         (copy.path / file.name).write_bytes(file.read_bytes())
-    return copy, dataset
+    return copy
 
 
 def test_errors(trained, tmp_path):
-    directory, dataset = trained
     with pytest.raises(ExportError, match="no export target named 'tflite'; known: onnx, onnx-int8, saved_model"):
-        exporting.export(directory, Export(targets=("tflite",)), dataset)
+        export(trained.path, ["tflite"])
     for kind in ("tflite-int8", "onnx-int8"):
         for images, text in (
             (None, "calibration images; give --data"),
-            (np.zeros((2, 28, 28, 1), np.uint8), "uint8 of 32x32x1; received uint8 of 28x28x1"),
-            (np.zeros((2, 32, 32, 1), np.float32), "uint8 of 32x32x1; received float32 of 32x32x1"),
+            (np.zeros((2, 28, 28, 1), np.uint8), r"uint8 \(n, 32, 32, 1\); received uint8 \(n, 28, 28, 1\)"),
+            (np.zeros((2, 32, 32, 1), np.float32), r"uint8 \(n, 32, 32, 1\); received float32 \(n, 32, 32, 1\)"),
         ):
             with pytest.raises(ExportError, match=text):
-                write(kind, cnn_app.load_model(directory.path), tmp_path / "x", images)
+                write(kind, cnn_app.load_model(trained.path), tmp_path / "x", images)
             assert not (tmp_path / "x").exists()
     for name, text in (
         ("x.tflite", "cannot load"),
@@ -361,9 +391,10 @@ def test_keras_files_with_code_or_cut_off_are_refused(tmp_path):
 
 
 def test_calibration_is_stratified(trained):
-    _, dataset = trained
-    chosen = pipeline.stratified(dataset.splits["train"], 50)
-    counts = Counter(dataset.splits["train"].labels[chosen])
+    task, dataset = sources.for_model(trained, None)
+    strata = task.strata(dataset.splits["train"])
+    chosen = pipeline.stratified(strata, 50)
+    counts = Counter(strata[chosen])
     assert len(set(chosen)) == 50 and set(counts.values()) == {5}
 
 

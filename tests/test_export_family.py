@@ -1,17 +1,14 @@
 """Every mobile variant in the phone's fast path, and every family that sees images in every target."""
 
-from importlib import import_module
-
 import keras
 import numpy as np
 import onnx
 import pytest
+from scores import keras_scores, scores, write
 
 import cnn_app
 from cnn_app.export import graph, tflite
 from cnn_app.export.targets import TARGETS, target
-from cnn_app.runtimes import open_model
-from cnn_app.runtimes.keras_model import KerasRuntime
 
 MOBILE = [
     *(("mobilenet_v1", {"width": width}) for width in (0.25, 0.5, 0.75, 1.0)),
@@ -25,6 +22,8 @@ MOBILE = [
     ("mobilenet_v1", {"image": (160, 128, 1)}),
     ("resnet20", {}),
     *(("unet", {"image": (128, 128, 3), "width": 8, "padding": "same", "up": up}) for up in ("deconv", "upconv")),
+    ("resnet18", {}),
+    *(("googlenet", {"torchvision": True, "image": (side, side, 3)}) for side in (97, 224)),
 ]
 QUICK = (("mobilenet_v2", {"width": 1.0}), ("shufflenet_v1", {"groups": 3}), ("resnet20", {}))
 FAMILIES = {
@@ -43,8 +42,7 @@ def written(kind, model, folder, pixels):
     """The runtime of the file or directory of a target."""
     suffix = {"saved_model": "", "onnx": ".onnx", "tflite": ".tflite"}[target(kind).module]
     path = folder / f"{kind}{suffix}"
-    import_module(f"cnn_app.export.{target(kind).module}").write(model, path, target(kind), pixels)
-    return path, open_model(path)
+    return path, write(kind, model, path, pixels)
 
 
 @pytest.mark.parametrize(
@@ -57,8 +55,9 @@ def test_int8_runs_in_one_delegate(name, columns, tmp_path):
     pixels = np.random.default_rng(0).integers(0, 256, (2, *model.input_shape[1:])).astype(np.uint8)
     path, runtime = written("tflite-int8", graph.deployable(model), tmp_path, pixels)
     assert runtime.coverage() == (1, {"QUANTIZE": 1})
-    assert runtime.input["dtype"] == np.uint8 and runtime.input["quantization"] == (1.0, 0)
-    assert runtime.output["dtype"] == np.float32 and path.stat().st_size < 1.2 * model.count_params() + 2**16
+    (taken,), (given,) = (list(details.values()) for details in runtime.details)
+    assert taken["dtype"] == np.uint8 and taken["quantization"] == (1.0, 0)
+    assert given["dtype"] == np.float32 and path.stat().st_size < 1.2 * model.count_params() + 2**16
 
 
 @pytest.mark.slow
@@ -69,14 +68,14 @@ def test_every_family_goes_to_every_target(name, tmp_path):
     pixels = np.random.default_rng(1).integers(0, 256, (8, *model.input_shape[1:])).astype(np.uint8)
     for _ in range(10):
         model(pixels, training=True)
-    expected, copy = KerasRuntime(model).predict(pixels), graph.deployable(model)
+    expected, copy = keras_scores(model, pixels), graph.deployable(model)
     for kind, row in TARGETS.items():
         if obstacle := tflite.obstacle(copy, row):
             assert name in ("alexnet", "zfnet", "googlenet") and kind == "tflite-int16x8" and "Local" in obstacle
             continue
         path, runtime = written(kind, copy, tmp_path, pixels)
         worst = MAX_DIFFERENCE[min(row.weights, row.activations, key=lambda kind: int(kind.strip("floatin")))]
-        np.testing.assert_allclose(runtime.predict(pixels), expected, atol=worst, err_msg=kind)
+        np.testing.assert_allclose(scores(runtime, pixels), expected, atol=worst, err_msg=kind)
         if path.suffix == ".onnx":
             proto = onnx.load(path)
             assert {node.domain for node in proto.graph.node} == {""}

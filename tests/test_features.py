@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,18 +11,18 @@ from click.testing import CliRunner
 from PIL import Image
 
 import cnn_app
-from cnn_app import evaluation
 from cnn_app.artifacts import ModelDir
 from cnn_app.cli.main import cli
 from cnn_app.data import pipeline
-from cnn_app.data.digits import load as digits
 from cnn_app.errors import DataError, ModelError, UnknownName
+from cnn_app.inputs.image import Image as Pixels
+from cnn_app.inputs.views import views_of
+from cnn_app.jobs import sources
+from cnn_app.jobs.evaluate import evaluate
 from cnn_app.recipe import Data, Schedule
-from cnn_app.runtimes import answers, open_model
-from cnn_app.training.run import plan, run
+from cnn_app.runtimes import open_model
+from cnn_app.tasks.classification import Classification
 from cnn_app.transfer import averaging, features, linear
-
-DIGITS = Data(source="digits", image=(16, 16, 3))
 
 
 @pytest.fixture(scope="module")
@@ -29,8 +30,9 @@ def models(tmp_path_factory):
     """Two runs of one network that differ by their seeds, and one of another network."""
     root = tmp_path_factory.mktemp("store")
     for name, depths, seed in (("one", (1, 1, 1), 0), ("two", (1, 1, 1), 1), ("other", (1, 1), 0)):
-        run(
-            plan("resnet20", {"depths": depths}, DIGITS, Schedule(epochs=1, batch=64, seed=seed)), ModelDir(root / name)
+        columns = {"depths": depths, "image": (16, 16, 3)}
+        cnn_app.train(
+            "resnet20", "digits", root / name, columns=columns, schedule=Schedule(epochs=1, batch=64, seed=seed)
         )
     return root
 
@@ -38,13 +40,14 @@ def models(tmp_path_factory):
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """The digits as PNG files in class folders, with train/ and val/ above them."""
-    root, dataset = tmp_path_factory.mktemp("digits"), digits(DIGITS)
+    root = tmp_path_factory.mktemp("digits")
+    dataset = Classification(input=Pixels((16, 16, 3))).load(Data(source="digits"))
     for name in ("train", "val"):
         split = dataset.splits[name]
         for i in range(60 if name == "val" else 200):
-            place = root / name / f"d{split.labels[i]}"
+            place = root / name / f"d{split.targets['class'].array[i]}"
             place.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(split.read(i).numpy()[..., 0]).save(place / f"{i:03d}.png")
+            Image.fromarray(split.inputs["image"].array[i, ..., 0]).save(place / f"{i:03d}.png")
     return root
 
 
@@ -103,7 +106,7 @@ def test_a_softmax_with_the_linear_classifier_decides_alike():
         weights, bias = linear.as_head(found)
         assert weights.shape == (6, classes) and (found.predict(vectors) == labels).mean() > 0.9
         np.testing.assert_array_equal((vectors @ weights + bias).argmax(1), found.predict(vectors))
-    with pytest.raises(DataError, match="two training images of every class, received 1 of class 1"):
+    with pytest.raises(DataError, match="two training records of every class, received 1 of class 1"):
         linear.fit(vectors[:9], np.array([0] * 8 + [1]), 2)
 
 
@@ -112,38 +115,61 @@ def test_features_of_an_unknown_layer_name_near_ones(models):
         features.tapped(cnn_app.load_model(models / "one"), "stage9")
 
 
+def held_out(path):
+    """Inputs and places of the test split, as the model in `path` takes them."""
+    inputs, targets = pipeline.gathered(sources.for_model(ModelDir(path), "digits")[1].splits["test"])
+    return inputs, targets["class"]
+
+
 def test_an_ensemble_is_the_mean_of_its_members(models):
     """Also where the members have other orders of the labels."""
     paths = [models / "one", models / "two"]
-    measured = evaluation.evaluate(paths, DIGITS)
-    dataset = evaluation.data_for(ModelDir(paths[0]), DIGITS)
-    split = dataset.splits["test"]
-    found = [answers(open_model(path), split) for path in paths]
+    measured = evaluate(paths, "digits")
+    inputs, classes = held_out(paths[0])
+    found = [open_model(path).run(inputs)["probabilities"] for path in paths]
     for path, probabilities in zip(paths, found, strict=True):
-        assert measured.reports[str(path)].top1 == (probabilities.argmax(1) == split.labels).mean()
-    assert measured.ensemble.top1 == (np.mean(found, 0).argmax(1) == split.labels).mean()
+        assert measured.reports[str(path)].top1 == (probabilities.argmax(1) == classes).mean()
+    assert measured.ensemble.top1 == (np.mean(found, 0).argmax(1) == classes).mean() == measured.report.top1
     card = ModelDir(paths[1]).read_card()
     turned = models / "turned"
     model = cnn_app.load_model(paths[1])
     head = model.get_layer("logits")
     head.set_weights([weights[..., ::-1] for weights in head.get_weights()])
-    ModelDir(turned).write_card(type(card)(**card.__dict__ | {"labels": card.labels[::-1]}))
+    ModelDir(turned).write_card(replace(card, labels=card.labels[::-1], digests={}))
     model.save(turned / "model.keras")
-    again = evaluation.evaluate([paths[0], turned], DIGITS)
+    again = evaluate([paths[0], turned], "digits")
     assert again.ensemble.top1 == measured.ensemble.top1
     np.testing.assert_array_equal(again.ensemble.confusion, measured.ensemble.confusion)
 
 
 def test_views_are_the_ten_of_alexnet():
-    views = evaluation.views_of((224, 224, 3), ("flip", "crop"))
+    views = views_of((224, 224, 3), ("flip", "crop"))
     assert views.size == (256, 256) and views.corners == ((0, 0), (0, 32), (32, 0), (32, 32), (16, 16)) and views.flip
     pixels = np.random.default_rng(0).integers(0, 256, (2, 256, 256, 1)).astype(np.uint8)
-    seen = []
-    mean = views.mean(lambda x: seen.append(x) or x[:, 0, 0].astype(float), pixels)
+    seen = list(views.of(pixels))
     assert len(seen) == 10 and all(window.shape == (2, 224, 224, 1) for window in seen)
     np.testing.assert_array_equal(seen[5], seen[0][:, :, ::-1])
     corners = [pixels[:, y, x] for y, x in views.corners] + [pixels[:, y, x + 223] for y, x in views.corners]
-    np.testing.assert_allclose(mean, np.mean(corners, 0))
+    for window, corner in zip(seen, corners, strict=True):
+        np.testing.assert_array_equal(window[:, 0, 0], corner)
+
+
+def test_answers_are_averaged_over_views(models):
+    """The image and its mirror image; for windows the records are read larger."""
+    inputs, classes = held_out(models / "one")
+    runtime = open_model(models / "one")
+    both = [
+        runtime.run({"image": pixels})["probabilities"] for pixels in (inputs["image"], inputs["image"][:, :, ::-1])
+    ]
+    found = evaluate(models / "one", "digits", tta=("flip",)).report
+    expected = np.mean(both, 0)
+    assert found.top1 == (expected.argmax(1) == classes).mean()
+    assert found.loss == pytest.approx(-np.log(expected[np.arange(len(classes)), classes]).mean(), rel=1e-4)
+    assert (
+        evaluate(models / "one", "digits", tta=("crop",)).report.loss != evaluate(models / "one", "digits").report.loss
+    )
+    with pytest.raises(DataError, match="images for classification have no views by turn"):
+        evaluate(models / "one", "digits", tta=("turn",))
 
 
 def test_an_average_is_the_mean_of_the_weights(models, tmp_path):
@@ -164,10 +190,10 @@ def test_an_average_is_the_mean_of_the_weights(models, tmp_path):
 def test_features_of_images_that_are_not_held_in_memory(models, monkeypatch):
     """Read again from their source, they give the same vectors."""
     tap = features.tapped(cnn_app.load_model(models / "one"))
-    held = evaluation.data_for(ModelDir(models / "one"), DIGITS)
+    (task, held), (_, read) = (sources.for_model(ModelDir(models / "one"), None) for _ in "ab")
+    assert all(split.inputs["image"].array is not None for split in held.splits.values())
     monkeypatch.setattr(pipeline, "MEMORY_SHARE", 0)
-    read = evaluation.data_for(ModelDir(models / "one"), Data(source="digits"))
-    assert held.splits["train"].array is not None and read.splits["train"].array is None
-    ours, theirs = (features.extract(tap, dataset) for dataset in (held, read))
+    assert all(split.inputs["image"].array is None for split in read.splits.values())
+    ours, theirs = (features.extract(tap, task, dataset) for dataset in (held, read))
     np.testing.assert_array_equal(ours.names, theirs.names)
     np.testing.assert_allclose(ours.vectors, theirs.vectors, atol=1e-5)

@@ -7,26 +7,25 @@ import pytest
 import cnn_app
 from cnn_app.artifacts import ModelDir
 from cnn_app.errors import CnnAppError, ModelError, TrainingError, UnknownName
-from cnn_app.recipe import Data, Schedule, Transfer
-from cnn_app.runtimes import answers
+from cnn_app.jobs import finetune
+from cnn_app.jobs.train import memorise, plan, run
+from cnn_app.recipe import Schedule, Transfer
 from cnn_app.runtimes.keras_model import KerasRuntime
 from cnn_app.training import engine
-from cnn_app.training.run import plan, run
-from cnn_app.transfer import copy_weights, features, finetune, freezing, linear
+from cnn_app.transfer import copy_weights, features, freezing, linear
 
 SCHEDULE = Schedule(epochs=1, batch=64)
-FEW = {"depths": (1, 1, 1)}
-SHAPES = Data(source="shapes")
+FEW = {"depths": (1, 1, 1), "image": (16, 16, 3)}
 
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory):
     directory = ModelDir(tmp_path_factory.mktemp("store") / "digits")
-    run(plan("resnet20", FEW, Data(source="digits", image=(16, 16, 3)), SCHEDULE), directory)
+    run(plan("resnet20", FEW, "digits", SCHEDULE), directory)
     return directory
 
 
-def prepared(source, schedule=SCHEDULE, data=SHAPES, **transfer):
+def prepared(source, schedule=SCHEDULE, data="shapes", **transfer):
     return finetune.prepare(str(source.path), {}, data, schedule, Transfer(**transfer))
 
 
@@ -115,7 +114,8 @@ def test_a_run_in_phases_resumes_to_the_same_result(source, tmp_path, stop_at):
 
 
 def test_the_same_classes_keep_the_head(source):
-    planned = prepared(source, data=Data(source="digits"))
+    planned = prepared(source, data="digits")
+    assert planned.learned
     head = cnn_app.load_model(source.path).get_layer("logits").get_weights()
     for ours, theirs in zip(planned.model.get_layer("logits").get_weights(), head, strict=True):
         np.testing.assert_array_equal(ours, theirs)
@@ -125,12 +125,24 @@ def test_a_new_head_starts_as_the_linear_classifier(source):
     """Its top-1 on train is that of logistic regression on the same features, and far above a random head's."""
     probe, random = prepared(source), prepared(source, recipe="tune")
     train = probe.dataset.splits["train"]
-    scores = [(answers(KerasRuntime(job.model), train).argmax(1) == train.labels).mean() for job in (probe, random)]
-    found = features.extract(features.tapped(probe.model), probe.dataset)
+    scores = [
+        engine.measure(job.task, KerasRuntime(job.task.deployed(job.model)), train).top1 for job in (probe, random)
+    ]
+    found = features.extract(features.tapped(probe.model), probe.task, probe.dataset)
     rows = found.split == "train"
-    classifier = linear.fit(found.vectors[rows], found.labels[rows], 5)
-    expected = (classifier.predict(found.vectors[rows]) == found.labels[rows]).mean()
+    classifier = linear.fit(found.vectors[rows], found.targets[rows], 5)
+    expected = (classifier.predict(found.vectors[rows]) == found.targets[rows]).mean()
+    assert (probe.learned, random.learned) == (True, False)
     assert scores[0] == pytest.approx(expected) and scores[0] > scores[1] + 0.1
+
+
+def test_a_memorised_batch_leaves_frozen_layers_alone(source):
+    """Batch statistics included; only the head learns."""
+    job = prepared(source, Schedule(epochs=3, batch=4, lr=0.01), recipe="tune", freeze="backbone", unfreeze_at=("2",))
+    head = job.model.get_layer("logits").get_weights()
+    assert memorise(job)["top1"] == 1.0
+    assert all(kept(source, job.model).values())
+    assert not np.array_equal(head[0], job.model.get_layer("logits").get_weights()[0])
 
 
 def test_layer_decay_by_hand(source):

@@ -7,8 +7,8 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from cnn_app.data import images
 from cnn_app.errors import DataError
+from cnn_app.inputs import pixels as images
 
 COLOUR = (200, 100, 50)
 

@@ -209,9 +209,38 @@ def test_a_segmentation_network_and_one_for_sentences_are_shown():
         *(f"down{k}" for k in (1, 2, 3, 4)), "bottom", *(f"up{k}" for k in (4, 3, 2, 1))
     ]  # fmt: skip
     assert rows["up1"].shape == (388, 388, 2) and (rows["up1"].stride, rows["logits"].receptive_field) == (1, 204)
-    rows = {row.name: row for row in inspection.stages(inspection.rows(cnn_app.create_model("text_cnn")))}
+    layers = inspection.rows(cnn_app.create_model("text_cnn"))
+    assert [row.name for row in inspection.stages(layers)][1:6] == ["words", "window3", "window4", "window5", "sentence"]
+    rows = {row.name: row for row in layers}
     assert rows["words_learned"].parameters == 18_766 * 300 and rows["window4_conv"].receptive_field == 4
     assert rows["sentence"].receptive_field is None
+
+
+@pytest.mark.parametrize("columns", [{}, {"torchvision": True}], ids=["paper", "torchvision"])
+def test_auxiliary_classifiers_are_in_the_costs_of_training_only(columns):
+    family = json.loads((Path(__file__).parent / "golden" / "family.json").read_text())
+    rows = {row["id"]: row for row in family}
+    plain, aux = (
+        ("googlenet_torchvision_noaux", "googlenet_torchvision_aux") if columns else ("googlenet", "googlenet_aux")
+    )
+    arguments = ["inspect", "googlenet", "-c", "aux=true", *(f"-c{name}=true" for name in columns)]
+    report = json.loads(CliRunner().invoke(cli, [*arguments, "--json"], catch_exceptions=False).stdout)
+    for count in ("trainable", "moving_statistics"):
+        assert (report["total"][count], report["training"][count]) == (rows[plain][count], rows[aux][count])
+    classifiers = sum(row["macs"] for row in report["layers"] if row["name"].startswith("aux"))
+    assert report["total"]["macs"] == rows[plain]["macs"] and classifiers == 8_372_224
+    training = 1_506_748_416 if columns else rows[aux]["macs"]  # torchvision's row was measured in inference
+    assert report["training"]["macs"] == training == report["total"]["macs"] + classifiers
+    assert rows[aux]["macs"] in (training, report["total"]["macs"])
+    assert report["total"]["activation_bytes"] < report["training"]["activation_bytes"]
+    *_, deployed, trained = CliRunner().invoke(cli, arguments, catch_exceptions=False).stdout.splitlines()
+    assert f"{rows[plain]['trainable']:,} trainable" in deployed and f"{rows[plain]['macs']:,} mult" in deployed
+    assert trained.startswith("in training, with aux") and f"{training:,} mult" in trained
+
+
+def test_networks_without_auxiliary_classifiers_have_one_total():
+    report = json.loads(CliRunner().invoke(cli, ["inspect", "lenet5", "--json"], catch_exceptions=False).stdout)
+    assert set(report) == {"layers", "stages", "total"}
 
 
 def test_the_command_takes_names_and_files(tmp_path):

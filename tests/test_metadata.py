@@ -2,22 +2,26 @@
 
 import json
 import zipfile
-from importlib import import_module
+from dataclasses import replace
 
+import keras
 import numpy as np
 import onnxruntime
 import pytest
+from scores import scores, write
 
 import cnn_app
-from cnn_app.errors import ExportError
+from cnn_app.errors import ArtifactError, ExportError
 from cnn_app.export import graph, metadata
-from cnn_app.export.metadata import About
 from cnn_app.export.targets import TARGETS, target
-from cnn_app.runtimes import open_model
+from cnn_app.inputs.image import Image
+from cnn_app.runtimes import keras_model, open_model
+from cnn_app.runtimes.about import About
 
 ABOUT = About(
-    name="flowers", description="mobilenet_v2", labels=("daisy", "Löwenzahn", "rose", "sunflower", "tulip"),
-    image=(64, 64, 3), author="The gardeners", license="Apache-2.0", version="3", data_sha256="d", model_sha256="m",
+    task="classification", input=Image((64, 64, 3)).facts(), name="flowers", description="mobilenet_v2",
+    labels=("daisy", "Löwenzahn", "rose", "sunflower", "tulip"),
+    author="The gardeners", license="Apache-2.0", version="3", data_sha256="d", model_sha256="m",
 )  # fmt: skip
 
 
@@ -33,8 +37,7 @@ def network():
 
 def written(network, kind, path):
     model, pixels = network
-    import_module(f"cnn_app.export.{target(kind).module}").write(model, path, target(kind), pixels)
-    return open_model(path).predict(pixels)
+    return scores(write(kind, model, path, pixels), pixels)
 
 
 @pytest.mark.parametrize(
@@ -51,7 +54,7 @@ def test_mediapipe_shows_the_labels_and_gives_the_same_scores(network, tmp_path,
     path, pixels = tmp_path / "flowers.tflite", network[1]
     before = written(network, kind, path)
     assert metadata.attach(path, ABOUT)
-    np.testing.assert_array_equal(open_model(path).predict(pixels), before)
+    np.testing.assert_array_equal(scores(open_model(path), pixels), before)
     base = mediapipe.tasks.BaseOptions(model_asset_path=str(path))
     vision = mediapipe.tasks.vision
     options = vision.ImageClassifierOptions(base_options=base, max_results=5)
@@ -74,19 +77,56 @@ def test_onnx_and_saved_models_say_the_same(network, tmp_path):
         onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"]).get_modelmeta().custom_metadata_map
     )
     assert json.loads(properties["labels"]) == list(ABOUT.labels) and properties["author"] == "The gardeners"
-    np.testing.assert_array_equal(open_model(path).predict(pixels), before)
+    np.testing.assert_array_equal(scores(open_model(path), pixels), before)
     directory = tmp_path / "1"
     before = written(network, "saved_model", directory)
     assert metadata.attach(directory, ABOUT)
     assert (directory / "assets" / "labels.txt").read_text(encoding="utf-8").splitlines() == list(ABOUT.labels)
     assert json.loads((directory / "assets" / "model.json").read_text())["model_sha256"] == "m"
-    np.testing.assert_array_equal(open_model(directory).predict(pixels), before)
+    np.testing.assert_array_equal(scores(open_model(directory), pixels), before)
 
 
-def test_what_cannot_be_said(network, tmp_path, monkeypatch):
-    with pytest.raises(ExportError, match="line break"):
-        metadata.attach(tmp_path, About(name="x", description="", labels=("a\nb",), image=(1, 1, 3)))
-    path = tmp_path / "flowers.tflite"
-    path.write_bytes(b"TFL3")
+@pytest.mark.parametrize("kind", ["tflite-int8", "onnx", "saved_model"])
+def test_every_format_says_all_of_it_without_mediapipe(network, tmp_path, monkeypatch, kind):
+    """Its own readers need no schema: labels are there, whatever is installed, and phones' libraries are told of."""
+    path = tmp_path / {"tflite-int8": "flowers.tflite", "onnx": "flowers.onnx", "saved_model": "1"}[kind]
+    before = written(network, kind, path)
+    assert open_model(path).about is None
     monkeypatch.setattr(metadata, "_schema", lambda: None)
-    assert not metadata.attach(path, ABOUT) and path.read_bytes() == b"TFL3"
+    assert metadata.attach(path, ABOUT) == (kind != "tflite-int8")
+    assert open_model(path).about == ABOUT
+    np.testing.assert_array_equal(scores(open_model(path), network[1]), before)
+    if kind == "tflite-int8":
+        with zipfile.ZipFile(path) as archive:
+            assert archive.read("labels.txt").decode().splitlines() == list(ABOUT.labels)
+
+
+def test_a_keras_file_says_it_in_the_metadata_that_keras_writes(network, tmp_path):
+    """Keras unpacks an archive onto the disk if there are more files in it than its three."""
+    path = tmp_path / "flowers.keras"
+    keras_model.save(network[0], path, ABOUT)
+    with zipfile.ZipFile(path) as archive:
+        assert set(archive.namelist()) == {"metadata.json", "config.json", "model.weights.h5"}
+        metadata_json = json.loads(archive.read("metadata.json"))
+    assert set(metadata_json) == {"keras_version", "date_saved", "cnn_app"}
+    assert open_model(path).about == ABOUT == cnn_app.load_model(path).about
+    found = keras.saving.load_model(path).predict_on_batch(network[1])
+    np.testing.assert_allclose(found, network[0].predict_on_batch(network[1]), atol=1e-6)
+    keras_model.save(network[0], path)
+    assert open_model(path).about is None
+
+
+def test_what_is_said_in_a_damaged_way_is_one_line(network, tmp_path):
+    path = tmp_path / "flowers.tflite"
+    written(network, "tflite-int8", path)
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("model.json", '{"task": 3}')
+    with pytest.raises(ArtifactError, match="says of itself is damaged: .*; export it again") as caught:
+        open_model(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_what_cannot_be_said(tmp_path):
+    with pytest.raises(ExportError, match="line break"):
+        metadata.attach(tmp_path, replace(ABOUT, labels=("a\nb",)))
+    assert not list(tmp_path.iterdir())

@@ -3,15 +3,14 @@
 import subprocess
 import sys
 import venv
-from importlib import import_module
 
 import numpy as np
 import pytest
+from scores import keras_scores, write
 
 import cnn_app
 from cnn_app.export import golden, graph
 from cnn_app.export.targets import TARGETS
-from cnn_app.runtimes.keras_model import KerasRuntime
 
 pytestmark = pytest.mark.slow
 PHONES = {
@@ -46,12 +45,12 @@ def test_the_old_interpreter_gives_the_golden_answers(bare, tmp_path, name):
     pixels = np.random.default_rng(1).integers(0, 256, (16, size, size, 3)).astype(np.uint8)
     for _ in range(20):  # batch normalization that has seen images
         model(pixels, training=True)
-    copy, reference, files = graph.deployable(model), KerasRuntime(model).predict(pixels), []
+    copy, reference, files = graph.deployable(model), keras_scores(model, pixels), []
     for kind, target in TARGETS.items():
         if target.module == "tflite":
             files.append(tmp_path / f"{kind}.tflite")
-            import_module("cnn_app.export.tflite").write(copy, files[-1], target, pixels)
-            golden.write(files[-1], target, pixels, reference)
+            write(kind, copy, files[-1], pixels)
+            golden.write(files[-1], target, {"image": pixels}, {"probabilities": reference})
     done = subprocess.run([bare, tmp_path / "selftest.py", *files], capture_output=True, text=True)
     lines = done.stdout.splitlines()
     assert len(lines) == len(files) == 5 and all(line.endswith("passed") for line in lines), done.stdout + done.stderr

@@ -6,12 +6,15 @@ import keras
 import numpy as np
 import pytest
 from keras import ops
+from scores import scores
 
 import cnn_app
 from cnn_app.artifacts import Card, ModelDir
 from cnn_app.export import tflite
 from cnn_app.export.graph import deployable
 from cnn_app.export.quantization import correction, qat, simulation
+from cnn_app.inputs.image import Image
+from cnn_app.jobs.evaluate import task_of
 from cnn_app.layers import FakeQuant, FakeQuantKernel
 from cnn_app.recipe import Schedule
 from cnn_app.runtimes.tflite import open_model
@@ -107,17 +110,17 @@ def test_folding_changes_nothing_and_the_file_computes_as_the_simulation(name, t
     assert not any(isinstance(layer, keras.layers.BatchNormalization) for layer in plain.layers)
     np.testing.assert_allclose(plain.predict_on_batch(pixels), wanted, atol=2e-5 * np.abs(wanted).max())
 
-    rounding = simulation.simulated(plain, pixels)
+    rounding = simulation.simulated(plain, {"image": pixels})
     simulated = rounding.predict_on_batch(pixels)
     final = simulation.rangeful(plain, rounding)
     step = float(final.layers[-1].step())
     assert np.median(np.abs(final.predict_on_batch(pixels) - simulated)) < step / 10  # a rare tie may fall differently
 
     file = tmp_path / "x.tflite"
-    tflite.write_trained(final, file)
+    tflite.write_trained(task_of(model), final, file)
     runtime = open_model(file)
-    assert runtime.coverage() == (1, {"QUANTIZE": 1}) and runtime.input["dtype"] == np.uint8
-    found = np.log(np.maximum(runtime.predict(pixels).astype(np.float64), 1e-38))
+    assert runtime.coverage() == (1, {"QUANTIZE": 1}) and runtime.inputs["image"].dtype == "uint8"
+    found = np.log(np.maximum(scores(runtime, pixels).astype(np.float64), 1e-38))
     apart = steps_apart(found, simulated, step)
     assert np.median(apart) < 1 and (found.argmax(1) == simulated.argmax(1)).mean() > 0.95
 
@@ -138,7 +141,7 @@ def test_what_has_no_simulation_is_named():
 def test_corrected_biases_bring_every_layers_mean_back(name):
     model, pixels = lively(name)
     plain = simulation.folded(model)
-    rounding = simulation.simulated(plain, pixels)
+    rounding = simulation.simulated(plain, {"image": pixels})
     layers = [layer.name for layer in plain.layers if isinstance(layer, simulation.KERNELS)]
     outputs = [rounding.get_layer(f"{layer}_int8").output for layer in layers]
     twins = keras.Model(rounding.input, outputs), keras.Model(plain.input, [plain.get_layer(n).output for n in layers])
@@ -149,7 +152,7 @@ def test_corrected_biases_bring_every_layers_mean_back(name):
         return np.array(means)
 
     before = apart()
-    correction.correct(plain, rounding, pixels)
+    correction.correct(plain, rounding, {"image": pixels})
     after = apart()
     assert np.median(after / before) < 0.2 and after.max() < before.max()
 
@@ -158,6 +161,7 @@ def test_the_schedule_goes_on_where_training_ended(tmp_path):
     directory = ModelDir(tmp_path / "digits")
     directory.path.mkdir()
     own = Schedule(epochs=6, batch=16, lr=0.01, augment=("flip", "crop"), label_smoothing=0.1, warmup=2.0, patience=3)
-    directory.write_card(Card(architecture="lenet5", columns={}, labels=("a",), image=(32, 32, 1), recipe=asdict(own)))
+    facts = Image((32, 32, 1)).facts()
+    directory.write_card(Card(architecture="lenet5", columns={}, labels=("a",), input=facts, recipe=asdict(own)))
     found = qat.schedule(directory.read_card(), 2)
     assert found == replace(own, epochs=2, lr=0.0005, warmup=0.0, patience=0)

@@ -5,26 +5,26 @@ from pathlib import Path
 
 import keras
 import numpy as np
+import PIL.Image
 import pytest
+import scores
 import tensorflow as tf
 from c_session import Session
 from click.testing import CliRunner
-from PIL import Image
 
 import cnn_app
 from cnn_app.architectures import googlenet
 from cnn_app.artifacts import ModelDir
 from cnn_app.cli.main import cli
-from cnn_app.data import images
-from cnn_app.evaluation import data_for, predict
-from cnn_app.export import graph, metadata, saved_model
+from cnn_app.export import graph, metadata
 from cnn_app.export import run as exporting
-from cnn_app.export.targets import target
-from cnn_app.recipe import Data, Export, Schedule
+from cnn_app.inputs import pixels as reading
+from cnn_app.inputs.image import Image
+from cnn_app.jobs import sources
+from cnn_app.recipe import Schedule
 from cnn_app.runtimes import open_model
-from cnn_app.runtimes.keras_model import KerasRuntime
+from cnn_app.runtimes.about import About
 from cnn_app.serving import store
-from cnn_app.training.run import plan, run
 from cnn_app.transfer.features import averaged, tapped
 
 SMALL = {"image": (64, 64, 3)}
@@ -45,7 +45,6 @@ NETWORKS = {  # one with each kind of layer, then their siblings
 }
 FAST = ("shufflenet_v1", "seresnext50_32x4d", "googlenet", "lenet5")
 LABELS = ("Gänseblümchen", "daisy", "rose", "tulip", "two words", "x", "y")
-ABOUT = dict(name="flowers", description="", labels=LABELS)
 
 
 def lively(name):
@@ -59,9 +58,9 @@ def lively(name):
 
 
 def written(model, path):
-    saved_model.write(graph.deployable(model), path, target("saved_model"), None)
+    scores.write("saved_model", graph.deployable(model), path, None)
     image = model.input_shape[1:]
-    metadata.attach(path, metadata.About(image=image, **ABOUT))
+    metadata.attach(path, About(task="classification", input=Image(image).facts(), labels=LABELS))
     return np.random.default_rng(0).integers(0, 256, (3, *image)).astype(np.uint8)
 
 
@@ -75,7 +74,7 @@ def test_the_loader_of_tf_serving_answers_as_keras_does(name, tmp_path):
     model = lively(name)
     pixels = written(model, tmp_path / "1")
     assert b"_XlaMustCompile" not in (tmp_path / "1" / "saved_model.pb").read_bytes()
-    expected = KerasRuntime(model).predict(pixels)
+    expected = scores.keras_scores(model, pixels)
     session = Session(tmp_path / "1")
     for count in (3, 1):
         inputs = {
@@ -98,7 +97,7 @@ def test_the_loader_of_tf_serving_answers_as_keras_does(name, tmp_path):
 def test_two_classes_have_two_scores(tmp_path):
     """And labels that nobody wrote are numbers."""
     model = cnn_app.create_model("perceptron")
-    saved_model.write(graph.deployable(model), tmp_path / "1", target("saved_model"), None)
+    scores.write("saved_model", graph.deployable(model), tmp_path / "1", None)
     session = Session(tmp_path / "1")
     answer = session.run("serving_default", image=np.zeros((2, 32, 32, 1), np.uint8))
     assert answer["scores"].shape == (2, 2) and set(answer["classes"].ravel()) == {b"0", b"1"}
@@ -117,17 +116,20 @@ def test_encoded_images_are_seen_as_predict_sees_them(name, tmp_path):
     ):  # fmt: skip
         files.append(tmp_path / f"{mode}.{suffix}")
         pixels = random.integers(0, 256, (*size[::-1], len(mode)), dtype=np.uint8)
-        Image.fromarray(pixels.squeeze(-1) if len(mode) == 1 else pixels, None if mode == "P" else mode).save(files[-1])
+        PIL.Image.fromarray(pixels.squeeze(-1) if len(mode) == 1 else pixels, None if mode == "P" else mode).save(
+            files[-1]
+        )
     named = [(str(file), file.read_bytes()) for file in files]
     served = open_model(tmp_path / "1")._keep.signatures["image_bytes"]
     answer = served(image_bytes=tf.constant([data for _, data in named]))
     runtime = open_model(tmp_path / "1")
-    expected = np.concatenate([runtime.predict(images.load(data, name, runtime.image)[None]) for name, data in named])
+    size = runtime.inputs["image"].shape[1:]
+    expected = [scores.scores(runtime, reading.load(data, name, size)[None])[0] for name, data in named]
     np.testing.assert_allclose(answer["probabilities"], expected, atol=1e-6)
     answers = zip(answer["classes"].numpy(), answer["scores"].numpy(), strict=True)
-    for (labels, scores), found in zip(answers, predict(tmp_path / "1", named), strict=True):
-        assert [label.decode() for label in labels] == [best["label"] for best in found["top"]]
-        np.testing.assert_allclose(scores, [best["probability"] for best in found["top"]], atol=1e-6)
+    for (labels, best), found in zip(answers, cnn_app.predict(tmp_path / "1", map(str, files)), strict=True):
+        assert [label.decode() for label in labels] == [row["label"] for row in found.answer["top"]]
+        np.testing.assert_allclose(best, [row["probability"] for row in found.answer["top"]], atol=1e-6)
     with pytest.raises(tf.errors.InvalidArgumentError):
         served(image_bytes=tf.constant([named[0][1], b"nothing"]))
 
@@ -135,7 +137,7 @@ def test_encoded_images_are_seen_as_predict_sees_them(name, tmp_path):
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     directory = ModelDir(tmp_path_factory.mktemp("store") / "digits")
-    run(plan("lenet5", {}, Data(source="digits"), Schedule(epochs=1, batch=32, lr=0.003)), directory)
+    cnn_app.train("lenet5", "digits", directory.path, schedule=Schedule(epochs=1, batch=32, lr=0.003, augment=()))
     return directory
 
 
@@ -149,9 +151,10 @@ def records(path):
 def test_warm_up_requests_are_real_and_run(trained):
     """Each as a server replays it; the images are held-out ones."""
     pytest.importorskip("tensorflow_serving")
-    dataset = data_for(trained, None)
-    exporting.export(trained, Export(targets=("saved_model",)), dataset)
-    session, held_out, seen = Session(trained.serving / "1"), exporting.pixels_of(dataset.splits["test"]), []
+    task, dataset = sources.for_model(trained, None)
+    cnn_app.export(trained.path, ("saved_model",))
+    session, seen = Session(trained.serving / "1"), []
+    held_out = exporting.sample(task, dataset.splits["test"], 1000)[0]["image"]
     for record in records(trained.serving / "1"):
         assert record.WhichOneof("log_type") == "predict_log"
         request = record.predict_log.request

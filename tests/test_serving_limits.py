@@ -7,9 +7,8 @@ import served
 import urllib3
 
 from cnn_app.cli.serve import serve
-from cnn_app.data import images
+from cnn_app.inputs import by_encoded, pixels
 from cnn_app.names import IMAGE_BYTES
-from cnn_app.serving.server import adapter
 from cnn_app.serving.server.batching import Batching
 from cnn_app.serving.server.service import Limits
 
@@ -19,11 +18,11 @@ COLOURS = "/v1/models/colours"
 
 def test_an_image_may_be_as_large_as_without_a_server():
     most = Limits().pixels
-    assert most == images.MAX_PIXELS
+    assert most == pixels.MAX_PIXELS
     assert {option.name: option.default for option in serve.params}["max_pixels"] * 10**6 == most
-    kind = adapter.by_encoded(IMAGE_BYTES)
+    kind = by_encoded(IMAGE_BYTES)
     for side, message in ((7900, None), (8100, "it has 8100x8100 pixels; more than 64,000,000 are refused")):
-        assert kind.problem(served.bomb(side), most) == images.problem(served.bomb(side)) == message
+        assert kind.problem(served.bomb(side), most) == pixels.problem(served.bomb(side)) == message
 
 
 def test_limits_of_body_and_time(colours):

@@ -10,17 +10,16 @@ import numpy as np
 import pytest
 
 import cnn_app
-from cnn_app.artifacts import ModelDir
+from cnn_app.artifacts import ModelDir, sha256
+from cnn_app.data import pipeline
 from cnn_app.errors import ExportError
-from cnn_app.evaluation import data_for
 from cnn_app.export import graph
 from cnn_app.export import run as exporting
 from cnn_app.export.quantization import sensitivity, strategies
-from cnn_app.export.run import pixels_of
-from cnn_app.recipe import Data, Export, Schedule
-from cnn_app.runtimes import open_model
+from cnn_app.jobs import sources, train
+from cnn_app.recipe import Export, Schedule
+from cnn_app.runtimes import latency, open_model
 from cnn_app.training.engine import Watch
-from cnn_app.training.run import plan, run
 
 RUINED = "stage2_unit1"
 
@@ -29,8 +28,13 @@ RUINED = "stage2_unit1"
 def trained(tmp_path_factory):
     directory = ModelDir(tmp_path_factory.mktemp("store") / "even")
     columns = {"depths": (1, 1, 1), "image": (16, 16, 1)}
-    run(plan("resnet20", columns, Data(source="digits"), Schedule(epochs=6, batch=32, lr=0.003)), directory)
-    return directory, data_for(directory, None)
+    schedule = Schedule(epochs=6, batch=32, lr=0.003)
+    train.train("resnet20", "digits", directory.path, columns=columns, schedule=schedule)
+    return directory, *sources.for_model(directory, None)
+
+
+def images_of(dataset, split):
+    return pipeline.gathered(dataset.splits[split])[0]["image"]
 
 
 def uneven_copy(trained, path, factor):
@@ -38,11 +42,10 @@ def uneven_copy(trained, path, factor):
 
     ReLU is homogeneous, so in float the function is the same; in int8 all other channels round to few values or zero.
     """
-    directory, dataset = trained
+    directory, task, dataset = trained
     copy = ModelDir(path)
     copy.path.mkdir(parents=True)
-    copy.card.write_bytes(directory.card.read_bytes())
-    model, pixels = cnn_app.load_model(directory.path), pixels_of(dataset.splits["test"])
+    model, pixels = cnn_app.load_model(directory.path), images_of(dataset, "test")
     before = model.predict_on_batch(pixels)
     norm, reader = model.get_layer(f"{RUINED}_a_bn"), model.get_layer(f"{RUINED}_b_conv")
     gamma, beta, *statistics = norm.get_weights()
@@ -53,7 +56,8 @@ def uneven_copy(trained, path, factor):
     reader.set_weights([kernel])
     np.testing.assert_allclose(model.predict_on_batch(pixels), before, atol=1e-3)
     model.save(copy.model)
-    return copy, dataset
+    copy.write_card(replace(directory.read_card(), digests={"model.keras": sha256(copy.model)}))
+    return copy, task, dataset
 
 
 @pytest.fixture(scope="module")
@@ -61,18 +65,22 @@ def uneven(trained, tmp_path_factory):
     return uneven_copy(trained, tmp_path_factory.mktemp("store") / "uneven", 3000)
 
 
-def test_the_ladder_is_climbed_until_the_drop_fits(uneven):
-    directory, dataset = uneven
+def test_the_ladder_is_climbed_until_the_drop_fits(uneven, monkeypatch):
+    """And only the file that is published is timed, which takes longer than writing it."""
+    directory, task, dataset = uneven
+    timed, measure = [], latency.measure
+    monkeypatch.setattr(latency, "measure", lambda paths: timed.append(paths) or measure(paths))
     told = []
-    results = exporting.export(directory, Export(targets=("tflite-int8",), max_drop=0.5), dataset, told.append)
+    results = exporting.export(directory, Export(targets=("tflite-int8",), max_drop=0.5), task, dataset, told.append)
     strategies = [result.strategy for result in told]
     assert strategies == ["200 images", "1000 images", "biases corrected", "1 in float", "2 in float"]
     assert all(result.drop > 5 for result in told[:4]) and [result.strategy for result in results] == ["2 in float"]
-    assert results[0].drop <= 0.5 and results[0].outside == {"QUANTIZE": 1}
+    assert results[0].drop <= 0.5 and results[0].speed.ops_outside == {"QUANTIZE": 1}
+    assert len(timed) == 1 and [result.speed is None for result in told] == [True, True, True, True, False]
     line = next(line for line in directory.read_exports() if line["target"] == "tflite-int8")
     assert set(line["float_layers"]) == {f"{RUINED}_a_relu", f"{RUINED}_b_bn"} and line["strategy"] == "2 in float"
     file = directory.path / line["path"]
-    assert open_model(file).input["dtype"] == np.uint8 and zipfile.is_zipfile(file) == line["metadata"]
+    assert open_model(file).inputs["image"].dtype == "uint8" and zipfile.is_zipfile(file) == line["metadata"]
     with file.with_suffix(".layers.csv").open() as table:
         rows = list(csv.DictReader(table))
     assert {row["layer"] for row in rows[:2]} == set(line["float_layers"])
@@ -82,12 +90,12 @@ def test_the_ladder_is_climbed_until_the_drop_fits(uneven):
 
 def test_harm_and_noise_are_measured_operator_by_operator(uneven):
     """With everything in float nothing moves; an even network has no operator that ruins it."""
-    directory, dataset = uneven
+    directory, task, dataset = uneven
     model = cnn_app.create_model("resnet20", depths=(1, 1, 1), image=(16, 16, 1))
-    images = pixels_of(dataset.splits["train"])[:60]
+    images = images_of(dataset, "train")[:60]
     for _ in range(20):
         model(images, training=True)
-    calibrated = sensitivity.Calibrated(graph.deployable(model), images)
+    calibrated = sensitivity.Calibrated(task, graph.deployable(model), {"image": images})
     errors = calibrated.errors()
     assert [error.sensitivity for error in errors] == sorted((error.sensitivity for error in errors), reverse=True)
     assert errors[0].sensitivity < 0.1 and min(error.snr_db for error in errors) > 10
@@ -95,35 +103,35 @@ def test_harm_and_noise_are_measured_operator_by_operator(uneven):
 
 
 def test_training_with_rounding_brings_an_int8_file_into_the_budget(trained, tmp_path, monkeypatch):
-    directory, dataset = uneven_copy(trained, tmp_path / "uneven", 300)
+    directory, task, dataset = uneven_copy(trained, tmp_path / "uneven", 300)
     monkeypatch.setattr(strategies, "KEPT", ())
-    options, told = Export(targets=("tflite-int8",), max_drop=1.5, qat_epochs=4), []
+    options, told, before = Export(targets=("tflite-int8",), max_drop=1.5, qat_epochs=4), [], sha256(directory.model)
     with pytest.raises(ExportError, match="--qat-epochs"):
         monkeypatch.setattr(strategies, "INT16", "tflite-int8")  # which is no way out here
-        exporting.export(directory, replace(options, qat_epochs=0), dataset)
-    results = exporting.export(directory, options, dataset, told.append)
+        exporting.export(directory, replace(options, qat_epochs=0), task, dataset)
+    results = exporting.export(directory, options, task, dataset, told.append)
     assert [result.strategy for result in told] == ["200 images", "1000 images", "biases corrected", "4 epochs of QAT"]
     assert min(result.drop for result in told[:3]) > 1.5 and results[0].drop <= 1.5
-    assert (results[0].delegates, results[0].outside, results[0].target) == (1, {"QUANTIZE": 1}, "tflite-int8")
+    assert (results[0].speed.delegates, results[0].speed.ops_outside) == (1, {"QUANTIZE": 1})
+    assert results[0].target == "tflite-int8"
     line = directory.read_exports()[0]
     assert line["simulation"]["agreement"] >= 0.995 and line["float_layers"] == []
-    card = directory.read_card()
-    assert cnn_app.load_model(directory.path).get_layer("logits") and card.digests == trained[0].read_card().digests
+    assert cnn_app.load_model(directory.path).get_layer("logits") and sha256(directory.model) == before
 
 
 @pytest.mark.slow
 def test_a_signal_ends_training_and_nothing_is_written(trained, tmp_path, monkeypatch):
-    directory, dataset = uneven_copy(trained, tmp_path / "uneven", 300)
+    directory, task, dataset = uneven_copy(trained, tmp_path / "uneven", 300)
     monkeypatch.setattr(strategies, "KEPT", ())
     stop = Watch(step=lambda epoch, step, steps, logs: signal.raise_signal(signal.SIGINT))
     with pytest.raises(KeyboardInterrupt):
-        exporting.export(directory, Export(targets=("tflite-int8",), qat_epochs=3), dataset, watch=stop)
+        exporting.export(directory, Export(targets=("tflite-int8",), qat_epochs=3), task, dataset, watch=stop)
     assert sorted(path.name for path in directory.path.rglob("*")) == ["card.json", "model.keras"]
 
 
 @pytest.mark.slow
 def test_where_no_rung_fits_nothing_is_written_and_the_best_is_told(uneven, tmp_path, monkeypatch):
-    directory, dataset = uneven
+    directory, task, dataset = uneven
     copy = ModelDir(tmp_path / "copy")
     copy.path.mkdir()
     for file in (directory.model, directory.card):
@@ -131,7 +139,7 @@ def test_where_no_rung_fits_nothing_is_written_and_the_best_is_told(uneven, tmp_
     monkeypatch.setattr(strategies, "KEPT", (1,))
     monkeypatch.setattr(strategies, "INT16", "tflite-int8")
     with pytest.raises(ExportError, match=r"tflite-int8 loses \d+.\d+ points .* at best, in 5 ways, .*tflite-float16"):
-        exporting.export(copy, Export(targets=("tflite-int8", "onnx"), max_drop=0.5), dataset)
+        exporting.export(copy, Export(targets=("tflite-int8", "onnx"), max_drop=0.5), task, dataset)
     assert sorted(path.name for path in copy.path.rglob("*.*") if path.is_file() and path.suffix != ".json") == [
         "copy.golden.npz", "copy.onnx", "model.keras"
     ]  # fmt: skip

@@ -12,19 +12,21 @@ import numpy as np
 import pytest
 
 import cnn_app
-from cnn_app.artifacts import ModelDir
-from cnn_app.errors import CnnAppError, TrainingError
-from cnn_app.recipe import Data, Schedule
+from cnn_app import tasks
+from cnn_app.artifacts import ModelDir, write_text
+from cnn_app.data.dataset import Split, in_memory
+from cnn_app.errors import ArtifactError, CnnAppError, TrainingError
+from cnn_app.jobs.train import dry_run, memorise, plan, run
+from cnn_app.recipe import Schedule
 from cnn_app.tasks import classification
 from cnn_app.training import engine, optimizers
-from cnn_app.training.run import dry_run, overfit, plan, run
 
 SCHEDULE = Schedule(epochs=3, batch=128, lr=0.003, augment=("flip", "crop"), seed=5)
 COLUMNS = {"dropout": 0.2}
 
 
 def job(schedule=SCHEDULE, name="lenet5", columns=None, source="digits"):
-    return plan(name, COLUMNS if columns is None else columns, Data(source=source), schedule)
+    return plan(name, COLUMNS if columns is None else columns, source, schedule)
 
 
 @pytest.fixture(scope="module")
@@ -42,6 +44,7 @@ def test_a_run_leaves_model_card_history_and_curves(finished):
     card = finished.read_card()
     assert card.architecture == "lenet5" and card.columns["dropout"] == 0.2 and card.labels == tuple("0123456789")
     assert card.metrics["test"]["top1"] > 0.5 and card.data["counts"]["train"] == 1250
+    assert (card.task, card.input, card.options) == ("classification", {"kind": "image", "image": [32, 32, 1]}, {})
     rows = list(csv.DictReader(finished.history.read_text().splitlines()))
     assert [row["epoch"] for row in rows] == ["1", "2", "3"]
     assert float(rows[-1]["loss"]) < float(rows[0]["loss"])
@@ -97,8 +100,46 @@ def test_resume_refuses_other_settings_and_missing_runs(tmp_path):
 
 
 def test_a_model_is_not_replaced_by_accident(finished):
-    with pytest.raises(TrainingError, match="holds a model already"):
-        run(job(), finished)
+    before = finished.model.read_bytes()
+    for start in (cnn_app.train, cnn_app.finetune):
+        with pytest.raises(
+            TrainingError, match="holds a model already; --resume goes on with it, --overwrite replaces"
+        ):
+            start("lenet5", "digits", finished.path)
+    assert finished.model.read_bytes() == before
+
+
+def test_exports_of_the_old_model_go_when_the_new_one_is_there(tmp_path, monkeypatch):
+    """Not before: they are good for the old model as long as that is there."""
+    directory, schedule = ModelDir(tmp_path / "digits"), Schedule(epochs=1, batch=128)
+    run(job(schedule), directory)
+    exported = directory.mobile / "digits-int8.tflite"
+    write_text(exported, "")
+    directory.add_exports([{"path": "mobile/digits-int8.tflite"}])
+
+    def there():
+        return exported.is_file() and directory.exports.is_file()
+
+    seen = []
+    watch = engine.Watch(step=lambda *step: seen.append(there()), epoch=lambda row: seen.append(there()))
+    with monkeypatch.context() as patch:
+        patch.setattr(ModelDir, "write_card", lambda *arguments: pytest.fail("the disk is full"))
+        with pytest.raises(pytest.fail.Exception):
+            cnn_app.train("lenet5", "digits", directory.path, schedule=schedule, overwrite=True)
+    assert there()
+    cnn_app.train("lenet5", "digits", directory.path, schedule=schedule, overwrite=True, watch=watch)
+    assert seen == [True] * 9 + [False] and not there() and directory.read_exports() == []
+
+
+def test_a_model_without_its_card_is_refused(tmp_path):
+    """As a run leaves it that is killed after its model was written."""
+    directory = ModelDir(tmp_path / "digits")
+    run(job(Schedule(epochs=1, batch=128)), directory)
+    model = cnn_app.load_model(directory.path)
+    model.save(directory.model)
+    with pytest.raises(ArtifactError, match="are of two runs, .*--resume, or train again with --overwrite") as caught:
+        cnn_app.load_model(directory.path)
+    assert "\n" not in str(caught.value)
 
 
 def test_nan_loss_stops_and_keeps_the_last_good_checkpoint(tmp_path):
@@ -116,13 +157,15 @@ def test_nan_loss_stops_and_keeps_the_last_good_checkpoint(tmp_path):
     assert directory.read_card().metrics["epoch"] == 1
 
 
-def test_dry_run_and_overfit_batch(tmp_path):
+def test_dry_run_and_memorised_batch(tmp_path):
     planned = job()
     looked = dry_run(planned)
     assert looked["steps_per_epoch"] == 9 and looked["steps"] == 27 and np.isfinite(looked["first_loss"])
-    assert overfit(job(Schedule(batch=16, lr=0.003)))["top1"] == 1.0
-    with pytest.raises(TrainingError, match="at once"):
-        overfit(job(Schedule(batch=64, lr=0.0)))
+    assert looked["input"] == {"kind": "image", "image": [32, 32, 1]} and looked["records"]["train"] == 1250
+    learned = memorise(job(Schedule(batch=16, lr=0.003)))
+    assert learned["top1"] == 1.0 and learned["n"] == 16 and learned["steps"] == engine.OVERFIT_STEPS
+    with pytest.raises(TrainingError, match="lenet5 did not memorise 64 images in 200 steps: top-1 0"):
+        memorise(job(Schedule(batch=64, lr=0.0)))
 
 
 def test_decay_leaves_biases_and_normalization_alone():
@@ -163,15 +206,18 @@ def test_rates_by_layer_by_hand():
 def test_class_weights_by_hand():
     """Six images of one class and two of another count alike in sum."""
     labels = np.array([0] * 6 + [1] * 2)
-    weights = classification.class_weights(labels, "ab", "balanced")
+    weights = classification.class_weights(np.array([6, 2]), "balanced")
     np.testing.assert_allclose(weights, [8 / 12, 8 / 4])
-    assert classification.class_weights(labels, "ab", "none") is None
+    assert classification.class_weights(np.array([6, 2]), "none") is None
     model = cnn_app.create_model("lenet5", classes=2)
-    engine.compile_model(model, Schedule())
     pixels, one_hot = np.random.default_rng(0).uniform(0, 255, (8, 32, 32, 1)), np.eye(2, dtype="float32")[labels]
     losses = -np.log(np.asarray(keras.ops.softmax(model.predict_on_batch(pixels)))[np.arange(8), labels])
-    logged = engine.train_step(model, pixels, one_hot, 0.0, weights)["loss"]
-    assert logged == pytest.approx((losses * weights[labels]).mean(), rel=1e-4)
+    task = tasks.of_facts({"input": {"image": [32, 32, 1]}, "labels": ["a", "b"]})
+    split = Split([""] * 8, {"image": in_memory(pixels)}, {"class": in_memory(labels)})
+    for kind, factors in (("balanced", weights[labels]), ("none", 1)):
+        stepper = engine.stepper(model, task, split, Schedule(class_weights=kind))
+        logged = stepper.train({"image": pixels}, {"class": one_hot}, 0.0)["loss"]
+        assert logged == pytest.approx((losses * factors).mean(), rel=1e-4)
 
 
 def test_patience_ends_a_run(tmp_path):
@@ -212,6 +258,6 @@ def test_a_signal_from_outside_saves_and_says_how_to_go_on(tmp_path, number):
                 process.send_signal(number)
                 break
         message = process.stderr.read()
-        assert process.wait() == 1
+        assert process.wait() == 128 + number
     assert "the run is saved" in message and "--resume" in message and "Traceback" not in message
     assert (out / "training" / "state.npz").is_file() and json.loads((out / "card.json").read_text())

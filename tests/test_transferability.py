@@ -12,16 +12,19 @@ from click.testing import CliRunner
 from PIL import Image
 
 import cnn_app
-from cnn_app import data as sources
+from cnn_app import tasks
 from cnn_app.cli.main import cli
 from cnn_app.data import pipeline
 from cnn_app.errors import CnnAppError, RecipeError
+from cnn_app.inputs.image import Image as Pixels
 from cnn_app.recipe import Data, Recipe, Schedule, Transferability
+from cnn_app.tasks.classification import Classification
 from cnn_app.transfer import transferability
 
 STUDY = Transferability(first=("0", "2", "4", "6", "8"), pictures=100, held_out=50, seeds=2)
 RECIPE = Recipe(
-    name="study", model={"name": "resnet20", "depths": (1, 1)}, data=Data(source="digits", image=(16, 16, 1)),
+    name="study", kind="study", data=Data(source="digits"),
+    model={"name": "resnet20", "depths": (1, 1), "image": (16, 16, 1)},
     schedule=Schedule(epochs=2, batch=50, lr=0.003), transferability=STUDY,
 )  # fmt: skip
 
@@ -80,23 +83,32 @@ def test_transplanted_stages_are_copied_and_kept():
     assert not np.array_equal(target.get_layer("stage2_unit1_a_conv").get_weights()[0], random)
 
 
-def halves():
-    dataset = pipeline.prepare(sources.load(Data(source="digits")), (8, 8, 1))
-    return transferability.tasks(dataset, STUDY.first, 100, 50)
+def digits():
+    task = Classification(input=Pixels((8, 8, 1)))
+    dataset = task.load(Data(source="digits"))
+    return tasks.fitted(task, dataset, {}), pipeline.prepare(dataset, task.converters())
+
+
+def halves(first=STUDY.first):
+    return transferability.halves(*digits(), first, 100, 50)
 
 
 def test_the_halves_share_no_class_and_are_even():
     first, second = halves()
-    assert first.classes == ("0", "2", "4", "6", "8") and second.classes == ("1", "3", "5", "7", "9")
-    for task in (first, second):
-        assert (
-            np.bincount(task.train.labels).tolist() == [20] * 5 and np.bincount(task.test.labels).tolist() == [10] * 5
-        )
-    dataset = sources.load(Data(source="digits"))
-    names = {name: dataset.classes[label] for split in dataset.splits.values()
-             for name, label in zip(split.names, split.labels, strict=True)}  # fmt: skip
-    assert all(names[name] == second.classes[label]
-               for name, label in zip(second.train.names, second.train.labels, strict=True))  # fmt: skip
+    assert first.task.labels == ("0", "2", "4", "6", "8") and second.task.labels == ("1", "3", "5", "7", "9")
+    for half in (first, second):
+        assert np.bincount(places(half.train)).tolist() == [20] * 5
+        assert np.bincount(places(half.test)).tolist() == [10] * 5
+    whole, dataset = digits()
+    names = {name: whole.labels[place] for split in dataset.splits.values()
+             for name, place in zip(split.names, places(split), strict=True)}  # fmt: skip
+    assert all(names[name] == second.task.labels[place]
+               for name, place in zip(second.train.names, places(second.train), strict=True))  # fmt: skip
+    assert transferability.halves(whole, dataset, (), 100, 50)[0].task.labels == first.task.labels
+
+
+def places(split):
+    return split.targets["class"].array
 
 
 def test_intervals_by_hand():
@@ -126,6 +138,6 @@ transferability = {{first = {list(STUDY.first)}, pictures = 100, held_out = 50, 
     refused = CliRunner().invoke(cli, ["run", str(tmp_path / "both.toml"), "--store", os.devnull])
     assert refused.exit_code == 1 and "has no [transfer], [export] or [acceptance]" in refused.stderr
     with pytest.raises(CnnAppError, match="no class named 'ten'"):
-        transferability.tasks(sources.load(Data(source="digits")), ("ten",), 100, 50)
+        halves(("ten",))
     with pytest.raises(RecipeError, match="two classes on either side, received 1 and 9"):
-        transferability.tasks(sources.load(Data(source="digits")), ("1",), 100, 50)
+        halves(("1",))

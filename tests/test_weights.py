@@ -2,6 +2,7 @@
 
 import http.server
 import io
+import json
 import pickle
 import threading
 from contextlib import contextmanager
@@ -13,9 +14,11 @@ import pytest
 from safetensors.numpy import save_file
 
 import cnn_app
+from cnn_app import registry
 from cnn_app.analysis.complexity import complexity
 from cnn_app.errors import CnnAppError, ModelError
 from cnn_app.export import graph
+from cnn_app.layers import GroupedConv2D
 from cnn_app.transfer import copy_weights, load_weights
 from cnn_app.transfer.pretrained import conventions, naming, published
 from cnn_app.transfer.pretrained.naming import Conventions
@@ -156,6 +159,107 @@ def legacy(model, path):
                 file[f"{layer.name}/{layer.name}/{variable}:0"] = keras.ops.convert_to_numpy(weight)
 
 
+CEIL = json.loads((parity.FOLDER.parent / "ceil_pools.json").read_text())
+ROUND_UP = {
+    "torchvision googlenet": ("googlenet", {"torchvision": True}, "torchvision googlenet"),
+    "timm legacy_seresnet18": ("seresnet18", {"depths": (1, 1, 1, 1)}, "timm legacy_seresnet"),
+    "timm legacy_seresnet50": ("seresnet50", {"depths": (1, 1, 1, 1)}, "timm legacy_seresnet"),
+    "timm legacy_seresnext50": ("seresnext50_32x4d", {"depths": (1, 1, 1, 1)}, "timm legacy_seresnet"),
+    "pytorchcv shufflenetv2_wd2": ("shufflenet_v2", {"scale": 0.5}, "pytorchcv shufflenetv2"),
+    "pytorchcv bninception": ("inception_bn", {"conv_bias": True}, "pytorchcv bninception"),
+}
+QUICK = ("googlenet-97", "seresnet18-97", "seresnet18-100", "shufflenetv2_wd2-97")
+
+
+def regenerated_state(model, source):
+    """The tensors that `source` would have for `model`, as the peer in PyTorch had them."""
+    network = naming.Network(
+        registry.family(model.name).__name__.rpartition(".")[2],
+        tuple(layer.name for layer in model.layers if layer.weights),
+        tuple(layer.name for layer in model.layers),
+        frozenset(layer.name for layer in model.layers if isinstance(layer, GroupedConv2D)),
+    )
+    names, state = next(found for found in naming.candidates(network) if found.source == source), {}
+    for layer in model.layers:
+        for weight in layer.weights:
+            key, shape = names.key(layer.name, weight.name), tuple(weight.shape)
+            if weight.name == "kernel":
+                depthwise = isinstance(layer, keras.layers.DepthwiseConv2D)
+                *sides, width, filters = shape[:-2] + shape[:-3:-1] if depthwise else shape
+                shape = (filters, width, *sides)
+            state[key] = parity.regenerated(key, CEIL["seed"], shape).astype(np.float32)
+    return state
+
+
+@pytest.mark.parametrize(
+    ("peer", "size"),
+    [
+        pytest.param(peer, size, marks=() if f"{peer}-{size}".endswith(QUICK) else pytest.mark.slow)
+        for peer in ROUND_UP
+        for size in (97, 100, 224)
+    ],
+)
+def test_pools_that_round_up(peer, size, tmp_path):
+    """Logits of PyTorch at sizes where maps are odd, and where they are even."""
+    name, columns, source = ROUND_UP[peer]
+    expected = np.array(CEIL["logits"][peer][str(size)])
+    model = cnn_app.create_model(name, image=(size, size, 3), classes=len(expected), **columns)
+    path = write(tmp_path / "weights.npz", regenerated_state(model, source))
+    assert load_weights(model, path).source == source
+    inputs = parity.image(CEIL["seed"], 1, 3, size, size)
+    scale = model.get_layer("rescale")
+    pixels = (inputs - np.array(scale.offset)) / np.array(scale.scale)
+    near = {"atol": 1e-5 * np.abs(expected).max(), "rtol": 0}
+    np.testing.assert_allclose(model.predict_on_batch(pixels)[0], expected, **near)
+
+
+def test_pools_that_round_up_stay_so_in_files_and_exports(tmp_path):
+    """Shapes change in place, on a model that has run, too."""
+    model = cnn_app.create_model("seresnet18", image=(97, 97, 3), classes=3, depths=(1, 1, 1, 1))
+    pixels = RNG.integers(0, 256, (1, 97, 97, 3)).astype(np.float32)
+    model.predict(pixels, verbose=0)
+    conventions.apply(model, Conventions(padding="symmetric", pool_padding="ceil"))
+    logits = model.predict(pixels, verbose=0)
+    model.save(tmp_path / "model.keras")
+    loaded = cnn_app.load_model(tmp_path / "model.keras")
+    assert [x.output.shape for x in loaded.layers] == [x.output.shape for x in model.layers]
+    assert model.get_layer("stem_pool").output.shape == (None, 24, 24, 64)
+    np.testing.assert_array_equal(loaded.predict(pixels, verbose=0), logits)
+    np.testing.assert_allclose(graph.deployable(loaded).predict_on_batch(pixels), logits, rtol=1e-4)
+
+
+def test_a_copy_rounds_as_its_source_also_at_another_size():
+    columns = {"depths": (1, 1, 1, 1), "stem": 8, "group_width": 8, "classes": 3}
+    for padding, at_97, at_96 in (("ceil", (0, 0), (0, 1)), (None, (1, 1), (1, 1))):
+        for size, other in ((97, 96), (96, 97)):
+            source, target = (cnn_app.create_model("seresnet18", image=(n, n, 3), **columns) for n in (size, other))
+            conventions.apply(source, Conventions(padding="symmetric", pool_padding=padding))
+            copy_weights(source, target)
+            expected = {97: at_97, 96: at_96}  # the stem leaves 49 and 48 positions
+            for model in (source, target):
+                assert model.get_layer("stem_pool_pad").padding == (expected[model.input_shape[1]],) * 2
+
+
+def test_a_network_of_before_pools_had_layers_of_zeros_copies_as_it_was():
+    """Its pools pad inside, as TensorFlow does; the copy's do the same in front."""
+    columns = {"torchvision": True, "image": (97, 97, 3), "classes": 3}
+    target = cnn_app.create_model("googlenet", **columns)
+
+    def inside(layer):
+        config = layer.get_config()
+        if layer.name.startswith("pool"):
+            if isinstance(layer, keras.layers.ZeroPadding2D):
+                return keras.layers.Activation("linear", name=f"no_{layer.name}")
+            config |= {"padding": "same"} if "pool_size" in config else {}
+        return layer.__class__.from_config(config)
+
+    source = keras.models.clone_model(target, clone_function=inside)
+    copy_weights(source, target)
+    pixels = RNG.integers(0, 256, (1, 97, 97, 3)).astype(np.float32)
+    assert target.get_layer("pool").input.shape == (None, 4, 4, 1024)
+    np.testing.assert_allclose(target.predict_on_batch(pixels), source.predict_on_batch(pixels), atol=1e-5)
+
+
 def test_strides_and_padding_move_on_a_model_that_has_run(tmp_path):
     """v1 -> v1.5 in place: compiled functions, shapes, saved files and the deployment copy follow."""
     columns = {"image": (64, 64, 3), "classes": 3, "depths": (1, 1, 1, 1)}
@@ -185,6 +289,24 @@ def test_padding_that_is_tensorflows_goes_back_into_the_convolution():
         copy = graph.deployable(model)
         assert sum(isinstance(layer, keras.layers.ZeroPadding2D) for layer in copy.layers) == layers
         np.testing.assert_allclose(copy.predict_on_batch(pixels), model.predict_on_batch(pixels), atol=1e-5)
+
+
+def test_zeros_go_back_into_a_pool_behind_a_relu_only():
+    """A pool that pads inside has no zeros, which only differs where everything is negative."""
+    inputs = keras.Input((8, 8, 2))
+    for first, layers in ((keras.layers.ReLU(), 0), (keras.layers.Rescaling(1.0), 1)):
+        y = keras.layers.ZeroPadding2D(((0, 1), (0, 1)))(first(inputs))
+        model = keras.Model(inputs, keras.layers.MaxPooling2D(3, 2)(y))
+        copy = graph.deployable(model)
+        assert sum(isinstance(layer, keras.layers.ZeroPadding2D) for layer in copy.layers) == layers
+        maps = RNG.normal(-2, 1, (2, 8, 8, 2)).astype(np.float32)
+        np.testing.assert_array_equal(copy.predict_on_batch(maps), model.predict_on_batch(maps))
+    for name, columns in (("googlenet", {"torchvision": True}), ("seresnet18", {"depths": (1, 1, 1, 1)})):
+        for size in (96, 97):  # one zero behind even maps, none around odd ones
+            model = cnn_app.create_model(name, image=(size, size, 3), classes=2, **columns)
+            conventions.apply(model, Conventions(pool_padding="ceil"))
+            kept = [x.name for x in graph.deployable(model).layers if isinstance(x, keras.layers.ZeroPadding2D)]
+            assert not [layer for layer in kept if "pool" in layer]
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 A multiply-add is one kernel tap for one output element: convolutions (zero padding counted), transposed
 convolutions and fully connected layers, without biases, for one image. Scaling and normalization do not count.
+Auxiliary classifiers count if they are outputs of the model: `heads.plain` leaves them out.
 """
 
 import math

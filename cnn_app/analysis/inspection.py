@@ -10,6 +10,7 @@ import keras
 
 from cnn_app.analysis.complexity import complexity, multiply_adds
 from cnn_app.analysis.receptive_field import views
+from cnn_app.heads import plain
 
 FLOAT_BYTES = 4
 GROUP = re.compile(r"(stage\d+|inception\d\w|down\d+|bottom|up\d+|words|window\d+)_")
@@ -41,6 +42,13 @@ def stages(layers: list[Row]) -> list[Row]:
     for row in layers:
         groups.setdefault(_stage(row), []).append(row)
     return [_merged(name, group) for name, group in groups.items()]
+
+
+def costs(model: keras.Model) -> dict[str, dict[str, int]]:
+    """`totals` of what is deployed as "total"; those of all that trains as "training", if there is more of it."""
+    deployed = plain(model)
+    found = {"total": totals(deployed)}
+    return found if deployed is model else found | {"training": totals(model)}
 
 
 def totals(model: keras.Model) -> dict[str, int]:

@@ -1,6 +1,13 @@
-"""The networks there are, what they cost and what was published of them: `cnn-app models` and the README's table."""
+"""The networks there are, what they cost and what was published of them: `cnn-app models` and docs/networks.md."""
 
 from __future__ import annotations
+
+import inspect
+import re
+import textwrap
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import MISSING, fields
+from importlib import import_module
 
 from cnn_app import registry
 from cnn_app.architectures.reference import REFERENCE
@@ -11,9 +18,11 @@ def summary(
     pattern: str = "*", task: str | None = None, max_parameters: float | None = None, max_macs: float | None = None
 ) -> list[dict]:
     """A dict for each network whose name matches; the limits are in millions."""
+    if task is not None and task not in registry.tasks():
+        raise unknown("task", task, registry.tasks())
     names = registry.names(pattern, task)
     if not names:
-        raise unknown("model", pattern, registry.names())
+        raise unknown("model" if task is None else f"model for {task}", pattern, registry.names(task=task))
     rows = [_row(name) for name in names]
     limits = {"parameters": max_parameters, "macs": max_macs}
     kept = [row for row in rows if all(limit is None or row[count] <= limit * 1e6 for count, limit in limits.items())]
@@ -27,25 +36,90 @@ def summary(
 
 
 def markdown() -> str:
-    """All networks as the README's table."""
-    lines = [
-        "| name | year | paper | input | parameters | multiply-adds | top-1 (source) |",
-        "|---|---|---|---|---:|---:|---|",
-    ]
-    for row in summary():
-        paper = row["paper"] if row["paper"][0].isalpha() else f"[{row['paper']}](https://arxiv.org/abs/{row['paper']})"
-        costs = f"{row['parameters']:,} | {row['macs']:,}"
-        top1 = "" if row["top1"] is None else f"{row['top1']} ({row['source']})"
-        lines.append(f"| `{row['name']}` | {row['year']} | {paper} | {row['shape']} | {costs} | {top1} |")
-    return "\n".join(lines)
+    """The page of all networks, docs/networks.md: a table of them, and for each family one of its columns."""
+    parts = [INTRODUCTION, _table(HEADER, map(_cells, summary())), COLUMNS]
+    parts.append(_table(COLUMN_HEADER, [*_columns(registry.Variant, ()), *_columns(registry.ImageVariant, ())]))
+    for name in registry.FAMILIES:
+        module = import_module(f"cnn_app.architectures.{name}")
+        rows = list(module.VARIANTS.values())
+        title = module.__doc__.strip().split("\n")[0].removesuffix(".")
+        names = ", ".join(f"`{variant}`" for variant in module.VARIANTS)
+        parts.append(
+            f"### {title}\n\n{textwrap.fill(names, 140)}\n\n{_table(COLUMN_HEADER, _columns(type(rows[0]), rows))}"
+        )
+    return "\n\n".join(parts)
+
+
+INTRODUCTION = """\
+# Networks
+
+Parameters and multiply-adds are those of the default row, for one record; both are tested. Top-1 in percent is what the source
+published for its own weights. This page is printed by `cnn-app models --markdown`."""
+COLUMNS = """\
+## Columns
+
+A network is a row of its family's table. `-c NAME=VALUE` changes a column in `train`, `finetune` and `inspect`, a key of `[model]` in a
+recipe, an argument of `create_model` in Python: `cnn-app inspect mobilenet_v2 -c width=0.5`. "By row" is a column in which the rows of a
+family differ. All families have `classes` and `dropout`, those that see images the rest of this table:"""
+HEADER = ("name", "year", "paper", "task", "input", ">parameters", ">multiply-adds", "top-1 (source)")
+COLUMN_HEADER = ("column", "default", "what it is")
+FIELD = re.compile(r"^    (\w+): [^#\n]*# (.*)$", re.MULTILINE)  # a column with its comment
+MEANINGS = {  # of columns that have no comment, for they are the same in several families
+    "aux": 'two auxiliary classifiers while training; outputs are {"logits", "aux1", "aux2"}',
+    "batch_norm": "batch normalization behind each convolution",
+    "bn_epsilon": "of batch normalization",
+    "channels": "of each convolution or stage",
+    "classes": "outputs of the last layer",
+    "dropout": "in front of the last layer",
+    "embedding": "which tables of words: rand, static, nonstatic, multichannel",
+    "factorized": "two 3x3 in the place of a 5x5",
+    "groups": "of the grouped convolutions",
+    "image": "height, width, channels",
+    "modules": "channels of the branches of each module",
+    "padding": "of windows; unet: valid or same, others: same or symmetric",
+    "pixel_std": "see pixel_mean",
+    "scale": "multiplies all channels",
+    "se_reduction": "adds squeeze-and-excitation with this reduction, such as 16",
+    "shortcut": "projection (option B), pad (option A) or none (a plain network)",
+    "stages": "expansion, channels, units and stride of each stage",
+    "torchvision": "as torchvision has it: a 3x3 in the place of the 5x5, and its batch normalization",
+    "units": "channels and stride of each unit",
+    "up": "deconv or upconv",
+    "width": "multiplies all channels",
+}
+
+
+def _columns(kind: type, rows: Sequence) -> Iterator[tuple[str, str, str]]:
+    """Name, default and meaning of the columns that a class of rows adds to its base."""
+    comments = dict(FIELD.findall(inspect.getsource(kind)))
+    own = set(kind.__annotations__) - registry.FIXED - {"min_size"}
+    for item in fields(kind):
+        if item.name in own:
+            several = len({repr(getattr(row, item.name)) for row in rows}) > 1 or item.default is MISSING
+            default = "by row" if several else f"`{item.default}`" if len(str(item.default)) < 50 else "the paper's"
+            yield f"`{item.name}`", default, comments.get(item.name) or MEANINGS.get(item.name, "")
+
+
+def _cells(row: dict) -> tuple[str, ...]:
+    paper = row["paper"] if row["paper"][0].isalpha() else f"[{row['paper']}](https://arxiv.org/abs/{row['paper']})"
+    top1 = "" if row["top1"] is None else f"{row['top1']} ({row['source']})"
+    return (f"`{row['name']}`", str(row["year"]), paper, row["task"], f"{row['input']}, {row['shape']}",
+            f"{row['parameters']:,}", f"{row['macs']:,}", top1)  # fmt: skip
+
+
+def _table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """In Markdown; a column that starts with > is right-aligned."""
+    lines = [[column.removeprefix(">") for column in columns], ["---:" if c[0] == ">" else "---" for c in columns]]
+    lines += [[cell.replace("|", "\\|") for cell in row] for row in rows]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
 def _row(name: str) -> dict:
-    spec, figures = registry.spec(name), REFERENCE[name]
+    spec, counts = registry.spec(name), REFERENCE[name]
     return {
         "name": name, "year": spec.year, "paper": spec.paper, "task": spec.task, "input": spec.input,
-        "shape": _shape(spec), "classes": spec.classes, "parameters": figures.parameters, "macs": figures.macs,
-        "top1": figures.top1, "source": figures.source,
+        "shape": _shape(spec), "classes": spec.classes, "parameters": counts.parameters, "macs": counts.macs,
+        "top1": counts.top1, "source": counts.source,
     }  # fmt: skip
 
 

@@ -66,8 +66,9 @@ def pad(x, kernel, stride, padding, *, name, movable=False):
     """What a strided window needs in front, and the Keras padding to give it.
 
     "symmetric" is Caffe's and PyTorch's kernel // 2 on every side; "same" is TensorFlow's, which puts the
-    odd one at the bottom right. They differ only where stride > 1; there, and where a stride is `movable` to, the
-    zeros are a layer of their own, so that weights learned with the other kind can have theirs.
+    odd one at the bottom right; "ceil" is a pool's that rounds its size up instead of padding. They differ only where
+    stride > 1; there, and where a stride is `movable` to, the zeros are a layer of their own, so that weights learned
+    with another kind can have theirs. In front of a maximum zeros are exact behind a ReLU only.
     """
     if kernel == 1 or (stride == 1 and not movable):
         return x, "same"
@@ -76,9 +77,17 @@ def pad(x, kernel, stride, padding, *, name, movable=False):
 
 
 def window_padding(size: int, kernel: int, stride: int, padding: str) -> tuple[int, int]:
-    """Zeros before and behind `size` positions; either kind leaves ceil(size / stride) of them."""
+    """Zeros before and behind `size` positions.
+
+    "same" and "symmetric" leave ceil(size / stride) of them; "ceil" only has a last window that begins inside reach
+    over the end, as Caffe's and PyTorch's pools do in their ceil mode.
+    """
     if padding == "symmetric":
         return kernel // 2, kernel // 2
+    if padding == "ceil":
+        windows = math.ceil((size - kernel) / stride) + 1
+        windows -= (windows - 1) * stride >= size
+        return 0, max((windows - 1) * stride + kernel - size, 0)
     total = max((math.ceil(size / stride) - 1) * stride + kernel - size, 0)
     return total // 2, total - total // 2
 

@@ -6,8 +6,8 @@ Ioffe and Szegedy, arXiv:1502.03167, Figure 5: two 3x3 for a 5x5, modules of str
 Hu et al.,         arXiv:1709.01507: squeeze-and-excitation behind each concatenation.
 
 The papers leave open: local response normalization has the numbers of Caffe's GoogLeNet, LRN below. Pools of stride 2
-are padded behind, which on even maps (images of a multiple of 32) is Caffe's rounding up; on odd ones they keep the
-size of a convolution beside them. Average pools count the zeros around the map.
+round up as Caffe's do; those beside a convolution keep its size, which differs on odd maps (no image of a multiple of
+32 has any). Average pools count the zeros around the map.
 The pool projections of BN-Inception's 4c and 4d have 128 channels as in the Caffe models; Figure 5 prints 96.
 
 `torchvision=True` is the network of that library: batch normalization, 3x3 for 5x5, a 2x2 pool in front of 5a, and
@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import keras
 from keras import layers
 
-from cnn_app.architectures.blocks import classifier, conv, conv_bn, image_input, squeeze_excite
+from cnn_app.architectures.blocks import classifier, conv, conv_bn, image_input, pad, squeeze_excite
 from cnn_app.errors import ModelError
 from cnn_app.layers import LocalResponseNormalization
 from cnn_app.registry import ImageVariant
@@ -96,18 +96,24 @@ def features(spec: GoogLeNet, x) -> dict:
     """Maps by name: `conv1` (stride 2), `conv2` (4), `inception3a` (8), ... to `inception5b` (32)."""
     x = unit(x, 64, 7, spec, stride=2, name="conv1")
     taps = {"conv1": x}
-    x = layers.MaxPooling2D(3, 2, padding="same", name="pool1")(x)
+    x = pool(x, name="pool1")
     x = x if spec.normalized else LocalResponseNormalization(name="norm1", **LRN)(x)
     x = unit(x, 64, 1, spec, name="conv2_reduce")
     taps["conv2"] = x = unit(x, 192, 3, spec, name="conv2")
     x = x if spec.normalized else LocalResponseNormalization(name="norm2", **LRN)(x)
-    x = layers.MaxPooling2D(3, 2, padding="same", name="pool2")(x)
+    x = pool(x, name="pool2")
     for module, *row in spec.modules:
         taps[f"inception{module}"] = x = inception(x, row, spec, name=f"inception{module}")
         if module in spec.pooled:
             kernel = 2 if spec.torchvision and module == "4e" else 3
-            x = layers.MaxPooling2D(kernel, 2, padding="same", name=f"pool{module[0]}")(x)
+            x = pool(x, kernel, name=f"pool{module[0]}")
     return taps
+
+
+def pool(x, kernel=3, *, name):
+    """The maximum at every other position, in front of the modules or between them; x is not negative."""
+    x, padding = pad(x, kernel, 2, "ceil", name=name)
+    return layers.MaxPooling2D(kernel, 2, padding=padding, name=name)(x)
 
 
 def inception(x, row, spec: GoogLeNet, *, name):
@@ -137,7 +143,7 @@ def auxiliary(x, spec: GoogLeNet, *, name):
     if spec.torchvision:
         x = layers.AdaptiveAveragePooling2D(4, name=f"{name}_pool")(x)
     elif min(x.shape[1:3]) < 5:
-        raise ModelError(f"auxiliary classifiers need images of at least 65x65, received "
+        raise ModelError(f"auxiliary classifiers need images of at least 79x79, received "
                          f"{spec.image[0]}x{spec.image[1]}; use aux=False or larger ones")  # fmt: skip
     else:
         x = layers.AveragePooling2D(5, 3, name=f"{name}_pool")(x)

@@ -1,6 +1,7 @@
 """What `predict` shows: answers one by one, what went wrong at the end."""
 
 import json
+import re
 from pathlib import Path
 
 import click
@@ -24,8 +25,13 @@ def computed(artifact, places, stdin, top, draw):
             yield task.input.kind, found.name, None, found.error
             continue
         if draw:
-            task.draw(found.outputs, found.record, Path(draw) / f"{Path(found.name).stem}.png")
+            task.draw(found.outputs, found.record, found.name, Path(draw) / f"{file_name(found.name)}.png")
         yield task.input.kind, found.name, found.answer, task.text(found.answer)
+
+
+def file_name(name):
+    """A record's name as that of a file."""
+    return re.sub(r"[^\w.-]+", "-", Path(name).stem)[:80] or "record"
 
 
 def asked(endpoint, key, timeout, ca_file, places, stdin, top):
@@ -42,12 +48,12 @@ def asked(endpoint, key, timeout, ca_file, places, stdin, top):
             found = iter(count(client.each(good, client.encoded)))
             for name, data in records:
                 result = data if isinstance(data, CnnAppError) else next(found)
-                if isinstance(result, CnnAppError):
-                    yield taken.kind, name, None, result
+                if result is data:
+                    yield taken.kind, name, None, data
+                elif isinstance(result, CnnAppError):
+                    yield taken.kind, name, None, f"{name}: {result}"
                 else:
-                    answer = {"top": result.top(top)}
-                    best = (f"{row['label']} {row['probability']:.3f}" for row in answer["top"])
-                    yield taken.kind, name, answer, "  ".join(best)
+                    yield taken.kind, name, result.told(top), result.text(top)
 
 
 def show(found, out, as_json):
@@ -75,7 +81,11 @@ def write(path, answers):
     if path.suffix == ".jsonl":
         write_text(path, "".join(json.dumps(answer, ensure_ascii=False) + "\n" for answer in answers))
     else:
-        write_csv(path, [_flat(answer) for answer in answers] or [{"record": ""}])
+        rows = list(map(_flat, answers))
+        columns = dict.fromkeys(name for row in rows for name in row)  # not every mask has every class
+        write_csv(path, [{name: row.get(name, "") for name in columns} for row in rows]) if rows else write_text(
+            path, ""
+        )
 
 
 def _flat(answer):

@@ -14,7 +14,7 @@ from cnn_app.recipe import TTA
 @click.option("--tta", type=Words(TTA), default="none", show_default=True,
               help=f"Average over views of each image: {', '.join(TTA)}.")  # fmt: skip
 @click.option("--labels", type=Place(exists=True, dir_okay=False),
-              help="Names of the classes, a line each in the order of the outputs, for a file without labels inside.")  # fmt: skip
+              help="Names of classes, a line each in the order of the outputs, for a file without labels.")  # fmt: skip
 @click.option("--confusion", type=Place(dir_okay=False), help="Draw the confusion matrix into this PNG.")
 @json_option
 def evaluate(artifacts, data, split, tta, labels, confusion, as_json):
@@ -32,7 +32,7 @@ def evaluate(artifacts, data, split, tta, labels, confusion, as_json):
 
     if confusion:
         check_place(Path(confusion))
-    known = Path(labels).read_text(encoding="utf-8").splitlines() if labels else None
+    known = _lines(Path(labels)) if labels else None
     with view.reading() as progress:
         found = measure(artifacts, data, split, tta=tta, labels=known, progress=progress)
     report = found.report
@@ -45,3 +45,12 @@ def evaluate(artifacts, data, split, tta, labels, confusion, as_json):
         view.measured(found)
     if confusion:
         report.draw(Path(confusion))
+
+
+def _lines(path):
+    from cnn_app.errors import DataError
+
+    try:
+        return path.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is not UTF-8; save it as that") from error

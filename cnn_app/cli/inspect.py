@@ -13,6 +13,7 @@ def inspect(model, columns, image, by_layer, as_json):
     """Show what a network costs and sees: a listed NAME, a model directory or a .keras file.
 
     Multiply-adds are those of convolutions and fully connected layers for one image; memory is of float32 outputs.
+    Totals are of the deployed network; auxiliary classifiers, which only training needs, are in a line of their own.
 
     \b
     cnn-app inspect resnet50
@@ -27,18 +28,22 @@ def inspect(model, columns, image, by_layer, as_json):
 
     columns = with_image(columns, image)
     network = cnn_app.load_model(model) if is_model(model) else cnn_app.create_model(model, **columns)
-    layers, totals = inspection.rows(network), inspection.totals(network)
+    layers, costs = inspection.rows(network), inspection.costs(network)
     stages = inspection.stages(layers)
     if as_json:
-        return view.echo_json(
-            {"layers": [asdict(r) for r in layers], "stages": [asdict(r) for r in stages], "total": totals}
-        )
+        return view.echo_json({"layers": [asdict(r) for r in layers], "stages": [asdict(r) for r in stages]} | costs)
     cells = map(_cells, layers if by_layer else stages)
     view.table(["layer", "kind", ">output", ">parameters", ">multiply-adds", ">MiB", ">field", ">stride"], cells)
-    click.echo(
-        f"{totals['trainable']:,} trainable parameters, {totals['moving_statistics']:,} moving statistics, "
-        f"{totals['macs']:,} multiply-adds; activations {totals['activation_bytes'] / 2**20:.2f} MiB, "
-        f"{totals['peak_activation_bytes'] / 2**20:.2f} MiB at once"
+    click.echo(_totals(costs["total"]))
+    if "training" in costs:
+        click.echo(f"in training, with auxiliary classifiers: {_totals(costs['training'])}")
+
+
+def _totals(costs):
+    return (
+        f"{costs['trainable']:,} trainable parameters, {costs['moving_statistics']:,} moving statistics, "
+        f"{costs['macs']:,} multiply-adds; activations {costs['activation_bytes'] / 2**20:.2f} MiB, "
+        f"{costs['peak_activation_bytes'] / 2**20:.2f} MiB at once"
     )
 
 

@@ -30,7 +30,14 @@ COMMANDS = (
     "quickstart",
     "doctor",
 )
-LIGHT = ("deliver", "fetch", "predict", "serving")  # they do without TensorFlow, or import it when they need it
+LIGHT = (
+    "deliver",
+    "fetch",
+    "predict",
+    "quickstart",
+    "run",
+    "serving",
+)  # they do without TensorFlow, or import it when they need it
 
 
 class Cli(click.Group):

@@ -31,10 +31,15 @@ def predict(ctx, places, endpoint, api_key_file, ca_file, timeout, top, draw, ou
     cnn-app predict saved_models/photos/mobile/photos-int8.tflite holiday.jpg
     cnn-app predict --endpoint http://127.0.0.1:8501/photos holiday.jpg
     """
+    from cnn_app.artifacts import check_place
     from cnn_app.cli import answers, options
 
     if out and Path(out).suffix not in answers.FORMATS:
         raise click.UsageError(f"--out ends in {' or '.join(answers.FORMATS)}, received {out}", ctx)
+    if endpoint and draw:
+        raise click.UsageError("--draw needs an ARTIFACT: a server does not send what was drawn upon", ctx)
+    if out:
+        check_place(Path(out))
     if endpoint:
         found = answers.asked(endpoint, options.api_key(api_key_file), timeout, ca_file, places, sys.stdin.buffer, top)
     else:

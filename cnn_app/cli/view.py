@@ -1,10 +1,12 @@
 """What people see: progress on stderr, tables and JSON on stdout."""
 
 import json
+import os
 from contextlib import contextmanager
 
 import click
 
+WIDTH = 160  # of tables, where neither a terminal nor COLUMNS says it
 OPERATORS = 3  # kinds that are shown of those outside of delegates
 
 
@@ -19,8 +21,10 @@ def table(columns, rows, title=None):
         grid.add_column(Text(column.lstrip(">")), justify="right" if column.startswith(">") else "left")
     for row in rows:
         grid.add_row(*(Text(str(cell)) for cell in row))
-    console = Console()
-    console.print(grid) if console.is_terminal else Console(width=160).print(grid)
+    columns = os.environ.get("COLUMNS", "")
+    console = Console()  # which reads COLUMNS, too
+    told = console.is_terminal or (columns.isdecimal() and int(columns) > 0)
+    console.print(grid) if told else Console(width=WIDTH).print(grid)
 
 
 def measured(found):
@@ -124,13 +128,13 @@ def comparisons(as_json):
             first = results[0]
             metric = first.title
             title = f"{first.n} held-out records; Keras {metric} {first.keras_value:.4f}; one record on one thread"
-            numbers = [f">{metric}", ">drop", ">agreement", ">max |Δ|", ">MB", ">ms", ">delegates", "outside"]
+            numbers = [f">{metric}", ">drop", ">agreement", ">max |Δ|", ">MB", ">ms", ">delegates", "ops outside"]
             table(["target", "strategy", *numbers], map(_comparison, results), title)
 
 
 def coverage(speed):
     """How much of a TFLite file runs in XNNPACK; empty cells for other runtimes."""
-    kinds = sorted((speed.outside or {}).items(), key=lambda item: -item[1])
+    kinds = sorted((speed.ops_outside or {}).items(), key=lambda item: -item[1])
     shown = [f"{count} {name}" for name, count in kinds[:OPERATORS]]
     more = sum(count for _, count in kinds[OPERATORS:])
     return "" if speed.delegates is None else speed.delegates, ", ".join(shown + [f"{more} more"] * bool(more))

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from cnn_app.errors import DataError
+
 if TYPE_CHECKING:
     import numpy as np
 
@@ -30,7 +32,15 @@ class Records:
 
 def arrays(splits: Mapping[str, tuple[np.ndarray, np.ndarray]], labels: Sequence[str], input: str = "image",
            target: str = "class") -> Records:  # fmt: skip
-    """Records that are in memory: {"train": (inputs, targets), ...}; val and test are divided off where they lack."""
+    """Records that are in memory, for wherever data are asked for.
+
+    splits: {"train": (inputs, targets), ...}; val and test are divided off train where they are missing. Inputs are pixels in [0, 255],
+        uint8 (n, h, w, 1 or 3), or sentences, an array of UTF-8 bytes (n,). Targets are places in `labels`, (n,) integers, or masks of
+        them, uint8 (n, h, w), in which 255 does not count.
+    labels: names of the classes.
+    input: "image", or "tokens" for sentences.
+    target: "class", or "mask" for segmentation.
+    """
     from cnn_app.data.dataset import Split, in_memory
 
     def split(name: str, inputs, targets) -> Split:
@@ -44,6 +54,8 @@ def named(data: Data | Records) -> Records | None:
     """The records of `digits`, `shapes` or `tfds:NAME`; None for a folder."""
     if isinstance(data, Records):
         return data
+    if not data.source:  # which as a path would be the folder that we are in
+        raise DataError("no data at ''; give digits, shapes, tfds:NAME or a folder")
     kind, colon, _ = data.source.partition(":")
     if kind not in SOURCES or bool(colon) != (kind == "tfds"):
         return None

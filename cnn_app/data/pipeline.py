@@ -1,4 +1,4 @@
-"""From a raw split to batches: read, convert, keep in memory where it fits, shuffle, augment. tf.data from end to end."""
+"""From a raw split to batches: read, convert, keep in memory where it fits, shuffle, augment. All of it is tf.data."""
 
 from __future__ import annotations
 

@@ -42,9 +42,14 @@ class Fetched:
 
 
 def fetch(source: str, wanted: Wanted, *, root: str | os.PathLike[str], out: str | os.PathLike[str]) -> Fetched:
-    """Bring what is `wanted` from the catalogue at `source`, an http(s) address or a folder, to the file `out`.
+    """Bring what is `wanted` from a catalogue to a file, verified. What fails leaves the old file.
 
+    source: an http(s) address, or a folder.
+    wanted: `delivery.entry.Wanted`: name, channel, device class, versions of app and runtime.
     root: the root metadata that the app ships; all trust starts there.
+    out: a .tflite file. Its client state is a folder beside it.
+
+    Raises DeliveryError for what is not signed, old, expired, incomplete, or not there.
     """
     base, out = location(source), Path(out)
     if out.suffix != SUFFIX:

@@ -10,6 +10,7 @@ from cnn_app.artifacts import ModelDir, model_dir_of
 from cnn_app.delivery.entry import SUFFIX
 from cnn_app.errors import DeliveryError
 from cnn_app.export import golden
+from cnn_app.runtimes.tflite import about_of
 
 IDENTIFIER = b"TFL3"  # of a TFLite flatbuffer, behind four bytes
 
@@ -36,8 +37,8 @@ def read(path: Path) -> Exported:
     digest, answers = hashlib.sha256(data).hexdigest(), golden.place(path)
     digests = {str(golden.read(answers)["sha256"])} if answers.exists() else set()
     directory = model_dir_of(path)
-    line = _line(directory, path) if directory else {}
-    if directory and directory.is_stale(line):
+    line, said = _line(directory, path) if directory else {}, about_of(path)
+    if directory and directory.is_stale(said.model_sha256 if said else line.get("model", "")):
         raise DeliveryError(f"{path} is stale: {directory.model} was replaced since; export it again")
     if {digest} != {digest} | digests | {line.get("sha256", digest)}:
         raise DeliveryError(f"{path} was changed since it was exported; export it again")

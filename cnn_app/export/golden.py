@@ -85,6 +85,7 @@ def check(artifact: str | os.PathLike[str]) -> Check:
         if name not in expected or array.shape != expected[name].shape:
             raise ArtifactError(f"{path} gives {name} {array.shape}, its golden answers do not; export again")
     known, directory = str(found["sha256"]), model_dir_of(path)
+    exported_of = runtime.about.model_sha256 if runtime.about else ""
     return Check(
         artifact=str(path),
         n=len(next(iter(answers.values()))),
@@ -92,15 +93,13 @@ def check(artifact: str | os.PathLike[str]) -> Check:
         max_difference=max_difference(answers, expected),
         tolerance=float(found["tolerance"]),
         untouched=not known or known == digest(path),
-        stale=directory is not None
-        and bool(runtime.about)
-        and directory.is_stale({"model": runtime.about.model_sha256}),
+        stale=directory is not None and directory.is_stale(exported_of),
     )
 
 
 def max_difference(found: Arrays, wanted: Arrays) -> float:
-    """Of any number of any output."""
-    return max(float(np.abs(array.astype(np.float64) - wanted[name]).max()) for name, array in found.items())
+    """Of any number of any output that is wanted."""
+    return max(float(np.abs(found[name].astype(np.float64) - array).max()) for name, array in wanted.items())
 
 
 def read(path: Path, runtime: Runtime | None = None) -> dict[str, np.ndarray]:

@@ -10,15 +10,19 @@ from keras import layers
 
 from cnn_app.architectures.blocks import window_padding
 from cnn_app.errors import ExportError
-from cnn_app.heads.classification import plain
-from cnn_app.layers import ChannelShuffle, GroupedConv2D, PadShortcut
+from cnn_app.heads import plain
+from cnn_app.layers import ChannelShuffle, GroupedConv2D, LocalResponseNormalization, PadShortcut
 from cnn_app.names import DEFAULT
 from cnn_app.runtimes.keras_model import fed
 from cnn_app.tasks import Task
 from cnn_app.tensors import Arrays, Spec
 
 CONVOLUTIONS = (layers.Conv2D, layers.DepthwiseConv2D, GroupedConv2D)
+WINDOWS = (*CONVOLUTIONS, layers.MaxPooling2D)  # that may pad inside
 CHANNELWISE = (layers.DepthwiseConv2D, layers.BatchNormalization)
+RECTIFIED = ("relu", "relu6", "sigmoid")
+KEEP_SIGN = (layers.MaxPooling2D, layers.ZeroPadding2D, layers.Dropout, layers.Concatenate, layers.Add, layers.Multiply,
+             LocalResponseNormalization, ChannelShuffle)  # fmt: skip
 
 
 def deployable(model: keras.Model) -> keras.Model:
@@ -109,9 +113,9 @@ def check_calibration(task: Task, records: Arrays | None) -> None:
 
 def _swap(layer: keras.Layer) -> keras.Layer:
     config = layer.get_config() | {"dtype": "float32"}
-    if isinstance(layer, layers.ZeroPadding2D) and _is_same(layer):
+    if isinstance(layer, layers.ZeroPadding2D) and (_is_same(layer) or not np.any(layer.padding)):
         return layers.Activation("linear", name=layer.name)
-    if isinstance(layer, CONVOLUTIONS) and isinstance(before := producer(layer), layers.ZeroPadding2D):
+    if isinstance(layer, WINDOWS) and isinstance(before := producer(layer), layers.ZeroPadding2D):
         config["padding"] = "same" if _is_same(before) else config["padding"]
     if isinstance(layer, GroupedConv2D):
         config["lowering"] = "native"
@@ -170,14 +174,31 @@ def producer(layer: keras.Layer):
 
 
 def _is_same(pad: keras.Layer) -> bool:
-    """Whether `pad` and the convolution behind it are one with TensorFlow's `same` padding."""
+    """Whether `pad` and the window behind it are one with TensorFlow's `same` padding.
+
+    A pool's padding is never the maximum: zeros are like it where nothing is negative.
+    """
     behind = {node.operation for node in pad._outbound_nodes}
     window = behind.pop()
-    if behind or not isinstance(window, CONVOLUTIONS) or window.padding != "valid":
+    if behind or not isinstance(window, WINDOWS) or window.padding != "valid":
         return False
-    kernels, strides = (np.broadcast_to(value, 2) for value in (window.kernel_size, window.strides))
+    pool = isinstance(window, layers.MaxPooling2D)
+    if pool and not _is_rectified(producer(pad)):
+        return False
+    kernels, strides = (
+        np.broadcast_to(value, 2) for value in (window.pool_size if pool else window.kernel_size, window.strides)
+    )
     same = [window_padding(*axis, "same") for axis in zip(pad.input.shape[1:3], kernels, strides, strict=True)]
     return [tuple(sides) for sides in pad.padding] == same
+
+
+def _is_rectified(layer: keras.Layer) -> bool:
+    """Whether no value of its output can be negative."""
+    if isinstance(layer, layers.ReLU):
+        return not layer.negative_slope
+    if isinstance(layer, KEEP_SIGN):
+        return all(map(_is_rectified, producers(layer)))
+    return hasattr(layer, "activation") and keras.activations.serialize(layer.activation) in RECTIFIED
 
 
 @keras.saving.register_keras_serializable("cnn_app")

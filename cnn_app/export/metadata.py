@@ -1,7 +1,7 @@
 """What a file says of itself, written into it: see `runtimes.about`, which also reads it.
 
-Into a TFLite file by TFLite Model Metadata, which MediaPipe Tasks and the Task Library read on phones, and as files in a
-zip behind it; in ONNX as metadata_props; in a SavedModel as assets.
+Into a TFLite file by TFLite Model Metadata, which MediaPipe Tasks and the Task Library read on phones, and as files in
+a zip behind it; in ONNX as metadata_props; in a SavedModel as assets.
 """
 
 from __future__ import annotations

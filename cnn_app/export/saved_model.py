@@ -1,7 +1,7 @@
 """A TF Serving version directory. Its signatures, by named inputs and outputs, for any batch:
 
 An input tells the signatures that take records, such as `serving_default` of bytes, `float_pixels` and `image_bytes` of
-images; each gives what the task deploys and what it says beside that, such as the labels and scores of the best classes.
+images; each gives what the task deploys and what it says beside that, such as labels and scores of the best classes.
 `features` takes what `serving_default` does and gives features (n, d), what the head sees.
 
 Labels are what assets/labels.txt says, a line each; until somebody writes it, they are numbers.

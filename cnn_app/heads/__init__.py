@@ -1,7 +1,7 @@
 """What is put on a backbone's features: "a block of compute, then the thing", one file a head.
 
-A head is a module here with `build(family, row) -> keras.Model`, the network that is trained, and `deployed(model)`, the
-same with named outputs as every exported file has them. A task has a head of its own name. To add one: write the
+A head is a module here with `build(family, row) -> keras.Model`, the network that is trained, and `deployed(model)`,
+the same with named outputs as every exported file has them. A task has a head of its own name. To add one: write the
 module, add its name to HEADS.
 """
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import keras
 
 HEADS = ("classification", "segmentation")
+MAIN = "logits"  # the output that counts, where others help while training
 
 
 def build(name: str, columns: dict, head: str | None = None) -> keras.Model:
@@ -31,6 +32,13 @@ def named(head: str):
     if head not in HEADS:
         raise unknown("head", head, HEADS)
     return import_module(f"cnn_app.heads.{head}")
+
+
+def plain(model: keras.Model) -> keras.Model:
+    """`model` without the auxiliary outputs that only help while training."""
+    import keras
+
+    return keras.Model(model.input, model.output[MAIN], name=model.name) if isinstance(model.output, dict) else model
 
 
 def of_family(family, row, head: str) -> keras.Model:

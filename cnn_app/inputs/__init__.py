@@ -1,8 +1,8 @@
 """What a network takes, one file each: how it is read, decoded, checked, augmented, calibrated and deployed.
 
-An input is a module here with a frozen dataclass of the module's name in capitals, such as `Image`; see `Input` for what
-the chain asks of it. To add one: write the module, add its name to INPUTS. A value of it holds all that is needed to
-prepare a record for one network: an image's size, a text's vocabulary.
+An input is a module here with a frozen dataclass of the module's name in capitals, such as `Image`; see `Input` for
+what the chain asks of it. To add one: write the module, add its name to INPUTS. A value of it holds all that is needed
+to prepare a record for one network: an image's size, a text's vocabulary.
 """
 
 from __future__ import annotations

@@ -65,9 +65,7 @@ class Image:
         return split_folders(root)
 
     def by_class(self, folder: Path, root: Path, encoding: str) -> dict[str, tuple[list[str], list]]:
-        """A folder for each class; files in folders below it count, too."""
-        labels = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir() and not entry.name.startswith("."))
-        found = {label: image_files(folder / label) for label in labels}
+        found = class_files(folder)
         for label, paths in found.items():
             if not paths:
                 raise DataError(f"{root}: the class folder {label!r} has no images; add some ({KINDS}) or remove it")
@@ -82,8 +80,11 @@ class Image:
         from cnn_app.inputs import pixels
 
         places = tf.constant(records, tf.string)
-        read = Column(lambda i: pixels.decode(tf.io.read_file(places[i])), lambda i: file_problem(records[i]))
-        return {"image": read}
+
+        def read(place):
+            return pixels.decode(tf.io.read_file(places[place]))
+
+        return {"image": Column(read, lambda place: file_problem(records[place]))}
 
     @staticmethod
     def records(places: Iterable[str], stdin: BinaryIO) -> Iterator[tuple[str, bytes | DataError]]:
@@ -183,6 +184,12 @@ class Image:
 
 PIXELS = "0 to 255, red, green, blue or grey; nothing is to be scaled"
 KINDS = ", ".join(files.SUFFIXES)
+
+
+def class_files(folder: Path) -> dict[str, list[Path]]:
+    """Class -> its images: a folder for each; files in folders below it count, too."""
+    labels = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir() and not entry.name.startswith("."))
+    return {label: image_files(folder / label) for label in labels}
 
 
 def image_files(folder: Path) -> list[Path]:

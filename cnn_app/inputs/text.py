@@ -1,8 +1,9 @@
 """Sentences: ids of their words, int32 (N, length), or UTF-8.
 
-A sentence is lower-cased and cut into words and marks, contractions apart as in the Penn treebank; each word is a row of
-the vocabulary, which is learned from the training sentences and belongs to the model. The words stand behind MARGIN
-places of padding, as in Kim's code (arXiv:1408.5882), so that a window sees the first and the last at each of its places.
+A sentence is lower-cased and cut into words and marks, contractions apart as in the Penn treebank; each word is a row
+of the vocabulary, which is learned from the training sentences and belongs to the model. The words stand behind MARGIN
+places of padding, as in Kim's code (arXiv:1408.5882), so that a window sees the first and the last word at each of its
+own places.
 """
 
 from __future__ import annotations
@@ -98,7 +99,7 @@ class Text:
         return tables or split_folders(root)
 
     def by_class(self, place: Path, root: Path, encoding: str) -> dict[str, tuple[list[str], list]]:
-        """A file for each class with a sentence a line, named by the class; or a CSV with the columns text and label."""
+        """A file for each class, named by it, with a sentence a line; or a CSV with the columns text and label."""
         if place.is_file():
             return _of_csv(place, root, encoding)
         found = {}
@@ -119,7 +120,7 @@ class Text:
 
     @staticmethod
     def records(places: Iterable[str], stdin: BinaryIO) -> Iterator[tuple[str, bytes | DataError]]:
-        """The lines of files, of those under folders and of standard input (`-`); anything else is a sentence itself."""
+        """The lines of files, of those under folders, of standard input (`-`); anything else is a sentence itself."""
         for place in places:
             path = Path(place)
             if place == "-":

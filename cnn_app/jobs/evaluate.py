@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain, count
 
 import keras
 import numpy as np
@@ -42,11 +43,17 @@ def evaluate(
     artifacts: Artifact | Iterable[Artifact], data: str | Data | Records, split: str = "test", *,
     tta: tuple[str, ...] = (), labels: Sequence[str] | None = None, progress: pipeline.Progress | None = None,
 ) -> Measured:  # fmt: skip
-    """Measure artifacts, and their ensemble, on one split of `data`; `tta` averages over views of each record.
+    """Measure artifacts on records whose targets are known; several also together, as the mean of their answers.
 
-    artifacts: model directories, .keras, .tflite, .onnx, SavedModel directories, or Keras models.
+    artifacts: one or several of: model directories, .keras, .tflite, .onnx, SavedModel directories, Keras models.
+    data: as in `train`.
+    split: "train", "val" or "test"; a folder without test/ has val/ stand in for it.
+    tta: views of each image that are averaged over, of "flip" and "crop".
     labels: names of classes in the order of the outputs, for artifacts that have none inside.
-    Raises DataError for data that does not fit, ModelError for outputs that cannot be told.
+    progress: told of records that are read.
+
+    Raises DataError for data that do not fit, ModelError for models that do not say what their outputs are, or that
+    are for different classes.
     """
     data = sources.data_of(data)
     if isinstance(artifacts, str | os.PathLike | keras.Model):
@@ -65,14 +72,14 @@ def evaluate(
         key = str(task.input.facts())
         if key not in read:
             read[key] = prepared(replace(task, labels=first.labels), raw, data, tta, progress)
-        outputs = [task.reordered(found, places) for found in answers(runtime, task, read[key].splits[split], tta)]
-        targets = [targets for _, targets in pipeline.arrays(read[key].splits[split], BATCH)]
-        reports[str(runtime.path)] = first.measure(zip(outputs, targets, strict=True))
-        kept.append(outputs)
-    if len(kept) == 1:
+        found = answers(runtime, task, read[key].splits[split], tta, places)
+        if len(opened) > 1:  # the mean needs them again
+            kept.append(found := list(found))
+        reports[unused(str(runtime.path), reports)] = first.measure(found)
+    if not kept:
         return Measured(first, reports, None)
-    means = (first.averaged(list(parts)) for parts in zip(*kept, strict=True))
-    return Measured(first, reports, first.measure(zip(means, targets, strict=True)))
+    means = ((first.averaged([outputs for outputs, _ in parts]), parts[0][1]) for parts in zip(*kept, strict=True))
+    return Measured(first, reports, first.measure(means))
 
 
 def opened_with(artifact: Artifact, labels: Sequence[str] | None = None) -> tuple[Runtime, Task]:
@@ -80,12 +87,14 @@ def opened_with(artifact: Artifact, labels: Sequence[str] | None = None) -> tupl
     runtime, task = opened_as(artifact)
     if labels is not None and not task.labels:
         task = replace(task, labels=tuple(labels))
+        if twice := [label for place, label in enumerate(labels) if label in labels[:place]]:
+            raise ModelError(f"{twice[0]!r} stands twice among the labels; give each class a name of its own")
     if not task.labels:
         raise ModelError(f"{runtime.path} has no labels inside, so its outputs are numbers alone; --labels FILE names "
                          "them, a line each, in their order")  # fmt: skip
-    count = next(iter(runtime.outputs.values())).shape[-1]
-    if count is not None and count != len(task.labels):
-        raise ModelError(f"{runtime.path} has {count} outputs and {len(task.labels)} labels; give the labels of these "
+    given = next(iter(runtime.outputs.values())).shape[-1]
+    if given is not None and given != len(task.labels):
+        raise ModelError(f"{runtime.path} has {given} outputs and {len(task.labels)} labels; give the labels of these "
                          "outputs")  # fmt: skip
     return runtime, task
 
@@ -95,8 +104,7 @@ def opened_as(artifact: Artifact) -> tuple[Runtime, Task]:
     if isinstance(artifact, keras.Model):
         task = task_of(artifact)
         return KerasRuntime(task.deployed(artifact), getattr(artifact, "about", None)), task
-    runtime = open_model(artifact)
-    return runtime, tasks.of(runtime)
+    return tasks.opened(open_model(artifact))
 
 
 def task_of(model: keras.Model) -> Task:
@@ -113,13 +121,19 @@ def task_of(model: keras.Model) -> Task:
     raise ModelError(f"{model.name} does not say what it is for; load it with cnn_app.load_model")
 
 
+def unused(name: str, others: Container[str]) -> str:
+    """`name`, or it with a number: networks that were never saved may share one."""
+    numbered = (f"{name} ({number})" for number in count(2))
+    return next(one for one in chain([name], numbered) if one not in others)
+
+
 def check_alike(runtime: Runtime, task: Task, first: Task) -> None:
     if (task.name, task.input.kind) != (first.name, first.input.kind):
         raise ModelError(f"{runtime.path} is for {task.name} of {task.input.plural}, the first for {first.name} of "
                          f"{first.input.plural}; evaluate them apart")  # fmt: skip
     if set(task.labels) != set(first.labels):
-        raise ModelError(f"{runtime.path} has other classes than the first: {', '.join(task.labels[:5])}; evaluate them "
-                         "apart")  # fmt: skip
+        raise ModelError(f"{runtime.path} has other classes than the first: {', '.join(task.labels[:5])}; evaluate "
+                         "them apart")  # fmt: skip
 
 
 def prepared(task: Task, raw: Dataset, data: Data | Records, tta: tuple[str, ...], progress) -> Dataset:
@@ -132,10 +146,12 @@ def prepared(task: Task, raw: Dataset, data: Data | Records, tta: tuple[str, ...
     return sources.prepared(task, raw, data, progress)
 
 
-def answers(runtime: Runtime, task: Task, split: Split, tta: tuple[str, ...] = ()) -> Iterator[Arrays]:
-    """Outputs for a prepared split, batch by batch."""
-    for inputs, _ in pipeline.arrays(split, BATCH):
-        yield seen(runtime, task, inputs, tta)
+def answers(
+    runtime: Runtime, task: Task, split: Split, tta: tuple[str, ...], places: list[int]
+) -> Iterator[tuple[Arrays, Arrays]]:
+    """Outputs, with the classes in the order of `places`, and targets of a prepared split, batch by batch."""
+    for inputs, targets in pipeline.arrays(split, BATCH):
+        yield task.reordered(seen(runtime, task, inputs, tta), places), targets
 
 
 def seen(runtime: Runtime, task: Task, inputs: Arrays, tta: tuple[str, ...]) -> Arrays:

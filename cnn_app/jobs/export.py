@@ -16,19 +16,27 @@ from cnn_app.training.engine import Watch
 
 
 def export(
-    directory: str | os.PathLike[str], options: Export | tuple[str, ...] | list[str], data: str | Data | Records | None = None,
-    *, tell: Callable[[Comparison], None] = lambda result: None, watch: Watch | None = None, force: bool = False,
-    progress: pipeline.Progress | None = None,
+    directory: str | os.PathLike[str], options: Export | tuple[str, ...] | list[str],
+    data: str | Data | Records | None = None, *, tell: Callable[[Comparison], None] = lambda result: None,
+    watch: Watch | None = None, force: bool = False, progress: pipeline.Progress | None = None,
 ) -> list[Comparison]:  # fmt: skip
     """Write the model in `directory` for other runtimes and return how far each file is from the Keras model.
 
-    options: `recipe.Export`, or the names of targets. data: by default what the model was trained on: train for
-    calibration, test for the proof. Raises ExportError for a file that loses more than `options.max_drop`.
+    directory: a model directory, as `train` writes it.
+    options: `recipe.Export`, or the names of targets, such as ["tflite-int8", "onnx"].
+    data: as in `train`; by default what the model was trained on. train is for calibration, test for the proof.
+    tell: told of each comparison.
+    watch: told of quantization-aware training.
+    force: replace files that exist.
+    progress: told of records that are read.
+
+    Raises ExportError for a target that cannot be written, before any work, and for files that lose more than
+    `options.max_drop` points, which are not published; the others are.
     """
     options = options if isinstance(options, Export) else Export(targets=tuple(options))
     model = ModelDir(directory)
     if not model.card.is_file():
-        raise ExportError(f"{directory} is no model directory: it has no card.json that names labels and training data; "
-                          "export takes what train or finetune wrote")  # fmt: skip
+        raise ExportError(f"{directory} is no model directory: it has no card.json that names labels and training "
+                          "data; export takes what train or finetune wrote")  # fmt: skip
     task, dataset = sources.for_model(model, data, progress)
     return run.export(model, options, task, dataset, tell, watch, force=force)

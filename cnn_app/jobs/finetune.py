@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 
+from cnn_app import tasks
 from cnn_app.artifacts import Card, ModelDir, is_model
 from cnn_app.data import Records, pipeline
 from cnn_app.jobs import train
@@ -28,7 +29,10 @@ def finetune(
     """Train further from learned weights into the model directory `out`; its card is returned.
 
     source: a model directory, whose network and weights these are, or a network's name; that starts from ImageNet's
-    weights where `transfer` names no others. The rest is as in `train`.
+        weights where `transfer` names no others.
+    transfer: which weights, what is frozen, and how a new head starts; by default `recipe.Transfer()`.
+
+    The rest is as in `train`. Raises its errors, and ModelError for weights that do not fit the network.
     """
     directory = ModelDir(out)
     directory.check_free(resume=resume, overwrite=overwrite)
@@ -44,8 +48,9 @@ def prepare(
     known = None
     if is_model(source):
         card = ModelDir(source).read_card()
-        name, known = card.architecture, card.input
-        row = card.columns | ({"image": tuple(known["image"])} if "image" in known else {})
+        name, known, before = card.architecture, card.input, tasks.of_facts(asdict(card))
+        row = {column: value for column, value in card.columns.items() if column not in before.columns()}
+        row |= before.input.columns()
         columns, options = row | dict(columns), card.options | dict(options or {})
     else:
         name = source
@@ -62,7 +67,7 @@ def prepare(
 
 
 def set_weights(job: Job, weights: str) -> bool:
-    """Set what was learned elsewhere; whether the head is new: it tells other classes apart, or the input alone is old."""
+    """Set what was learned elsewhere; whether the head is new: for other classes, or where the input alone is old."""
     if ModelDir(weights).card.is_file():
         new = ModelDir(weights).read_card().labels != job.task.labels
         copy_weights(load(weights), job.model, new_head=new)

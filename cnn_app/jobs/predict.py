@@ -32,9 +32,15 @@ def predict(
     artifact: Artifact, records: str | os.PathLike[str] | np.ndarray | Iterable[str], top: int = 5,
     stdin: BinaryIO | None = None,
 ) -> list[Prediction]:  # fmt: skip
-    """A prediction for each record: files, folders and what else the input reads, or an array of records.
+    """A prediction for each record.
 
-    Records that cannot be read have an `error`; nothing is raised for them.
+    artifact: a model directory, a .keras, .tflite or .onnx file, a SavedModel directory, or a Keras model.
+    records: files, folders and what else the input reads, such as sentences; or an array of what the network takes:
+        pixels in [0, 255], (n, h, w, channels) of its size, or ids of words, (n, length).
+    top: how many classes an answer names.
+    stdin: what "-" among the records reads.
+
+    A record that cannot be read has an `error`; nothing is raised for it. Raises ArtifactError for what is no model.
     """
     runtime, task = opened_as(artifact)
     return list(predictions(runtime, task, records, top, stdin))
@@ -56,8 +62,10 @@ def predictions(
 
 def read(task: Task, records, stdin: BinaryIO | None) -> Iterator[tuple[str, Arrays | DataError]]:
     if isinstance(records, np.ndarray):
-        name = next(iter(task.input.specs()))
-        yield from ((str(i), {name: record}) for i, record in enumerate(records))
+        (name, spec), *_ = task.input.specs().items()
+        for i, record in enumerate(records):
+            wrong = DataError(f"record {i} has the shape {record.shape}; the network takes {name} {spec}")
+            yield str(i), {name: record} if spec.fits((1, *record.shape)) else wrong
         return
     places = [os.fspath(records)] if isinstance(records, str | os.PathLike) else list(map(os.fspath, records))
     for name, data in task.input.records(places, stdin or sys.stdin.buffer):

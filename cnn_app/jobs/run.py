@@ -40,8 +40,15 @@ def run(
 ) -> Card | list[dict]:  # fmt: skip
     """Carry out a recipe into `store`/name: the card of its model, or the rows of its study.
 
-    recipe: a TOML file, or the name of one that comes with cnn-app. data_dir: where TFDS sets lie, if it does not say.
-    Raises TrainingError where the acceptance is not reached.
+    recipe: a TOML file, the name of one that comes with cnn-app, or a `recipe.Recipe`.
+    store: where model directories lie.
+    data_dir: where TFDS sets lie, if the recipe does not say.
+    resume: go on with a run that was stopped, to the same result.
+    overwrite: replace the model that is there.
+    telling: how its parts are shown; by default not at all.
+
+    Raises RecipeError for a recipe that cannot be carried out, before training; TrainingError where the acceptance is
+    not reached; ExportError as `export` does.
     """
     telling = telling or Telling()
     recipe = recipe if isinstance(recipe, Recipe) else recipes.find(recipe)
@@ -71,12 +78,14 @@ def check(recipe: Recipe, name: str) -> None:
     """What is misspelt must not cost a training run."""
     for wanted in recipe.export.targets if recipe.export else ():
         target(wanted)
-    if ModelDir(name).card.is_file():
-        return
-    kind = tasks.named(registry.family(name).VARIANTS[name].task)
-    for metric in recipe.acceptance:
+    known = ModelDir(name)
+    task = known.read_card().task if known.card.is_file() else registry.family(name).VARIANTS[name].task
+    kind = tasks.named(task)
+    for metric, wanted in recipe.acceptance.items():
         if metric not in kind.titles:
             raise unknown("metric of [acceptance]", metric, kind.titles, RecipeError)
+        if f"-{metric}" not in kind.monitor and not 0 <= wanted <= 1:  # a share
+            raise RecipeError(f"[acceptance] {metric} lies between 0 and 1, received {wanted}")
 
 
 def accept(recipe: Recipe, task: tasks.Task, metrics: dict) -> None:

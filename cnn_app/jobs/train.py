@@ -14,11 +14,11 @@ from cnn_app import heads, registry, tasks
 from cnn_app.artifacts import Card, ModelDir, sha256
 from cnn_app.data import Records, pipeline
 from cnn_app.data.dataset import SPLITS, Dataset
-from cnn_app.errors import TrainingError
+from cnn_app.errors import ModelError, TrainingError
 from cnn_app.jobs import sources
 from cnn_app.recipe import AUGMENT, FINETUNE_AUGMENT, Data, Schedule, Transfer
 from cnn_app.runtimes import open_model
-from cnn_app.runtimes.keras_model import card_about, save
+from cnn_app.runtimes.keras_model import KerasRuntime, card_about, save
 from cnn_app.tasks import Task
 from cnn_app.training import engine, records
 from cnn_app.training.freeze_schedule import FreezeSchedule, constant
@@ -64,10 +64,19 @@ def train(
 ) -> Card:  # fmt: skip
     """Train the network `name` from random weights into the model directory `out`; its card is returned.
 
+    name: one of `list_models()`.
     data: digits, shapes, tfds:NAME, a folder, `recipe.Data` with more to say, or arrays by `data.arrays`.
-    columns: of the network's row, such as {"width": 0.5, "image": (96, 96, 3)}. task: options of the network's task.
-    Raises TrainingError where `out` holds a model already and neither `resume` nor `overwrite` is given, DataError and
-    UnknownName for what cannot be used.
+    out: the model directory.
+    columns: of the network's row, such as {"width": 0.5, "image": (96, 96, 3)}.
+    task: options of the network's task, such as {"loss": "dice"}.
+    schedule: epochs, learning rate and the rest; by default `recipe.Schedule()`.
+    resume: go on with a run that was stopped, to the same result.
+    overwrite: replace the model that is there.
+    watch: told of each step and epoch.
+    progress: told of records that are read.
+
+    Raises TrainingError where `out` holds a model already and neither `resume` nor `overwrite` is given, DataError for
+    records that cannot be read, UnknownName for a network or column that is not there.
     """
     directory = ModelDir(out)
     directory.check_free(resume=resume, overwrite=overwrite)
@@ -98,6 +107,7 @@ def build(
     schedule = with_known_augmentations(task, schedule)
     dataset = sources.load(task, data)
     task = tasks.fitted(task, dataset, columns)
+    check_columns(columns, task)
     columns |= task.columns()
     keras.utils.set_random_seed(schedule.seed)
     model = heads.build(name, columns)
@@ -110,6 +120,13 @@ def read(job: Job, progress: pipeline.Progress | None = None) -> Job:
     for name in SPLITS:  # a bad record of test is told before hours of training, not after
         dataset.splits[name]
     return replace(job, dataset=dataset)
+
+
+def check_columns(columns: Mapping, task: Task) -> None:
+    """Raise ModelError for a number of classes that is not that of the data."""
+    found = task.columns().get("classes")
+    if found and columns.get("classes", found) != found:
+        raise ModelError(f"classes follows from the data, which give {found}; leave out classes={columns['classes']}")
 
 
 def with_known_augmentations(task: Task, schedule: Schedule) -> Schedule:
@@ -137,7 +154,7 @@ def run(job: Job, directory: ModelDir, *, resume: bool = False, watch: engine.Wa
 
 
 class _Kept:
-    """The model directory's state while a run goes on: model and card are replaced together, exports retired."""
+    """The model directory's state while a run goes on: a new model with its card, and no exports of the old one."""
 
     def __init__(self, job: Job, directory: ModelDir, resume: bool):
         self.directory = directory
@@ -158,20 +175,17 @@ class _Kept:
             recipe=job.recipe,
             versions=records.versions(),
         )
-        self.fresh = not resume
         self.monitor = [name.removeprefix("-") for name in job.task.monitor]
         if resume and directory.card.exists():
             kept = directory.read_card()
             self.card = replace(self.card, metrics=kept.metrics, digests=kept.digests, other=kept.other)
 
     def keep(self, model: keras.Model, row: dict) -> None:
-        if self.fresh:
-            self.directory.retire_exports()
-            self.fresh = False
         save(model, self.directory.model, card_about(self.card, self.directory.name))
         metrics = {"val": {name: row[f"val_{name}"] for name in self.monitor}, "epoch": row["epoch"]}
         self.card = replace(self.card, metrics=metrics, digests={"model.keras": sha256(self.directory.model)})
         self.directory.write_card(self.card)
+        self.directory.retire_exports()
 
 
 def summary(task: Task, metrics: Mapping) -> str:
@@ -186,7 +200,8 @@ def dry_run(job: Job) -> dict:
     stepper = engine.stepper(job.model, job.task, train_split, job.schedule, job.freeze)
     inputs, targets = next(engine.batches(job.task, train_split, job.schedule, epoch=0))
     logs = stepper.train(inputs, targets, job.schedule.lr)
-    job.model.predict_on_batch(next(pipeline.arrays(job.dataset.splits["val"], job.schedule.batch))[0])
+    inputs, _ = next(pipeline.arrays(job.dataset.splits["val"], job.schedule.batch))
+    KerasRuntime(job.task.deployed(job.model)).run(inputs)
     return {
         "network": job.architecture,
         "parameters": job.model.count_params(),

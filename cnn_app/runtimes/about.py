@@ -1,7 +1,7 @@
 """What a model file says of itself: its task, input and labels, and where it comes from.
 
-As JSON: model.json in the zip behind a TFLite file and in a SavedModel's assets, metadata_props of ONNX, and model.json
-in the zip that a .keras file is. A card that lies beside a file is never asked.
+As JSON: model.json in the zip behind a TFLite file and in a SavedModel's assets, metadata_props of ONNX, and a part of
+a .keras file's own metadata. A card that lies beside a file is never asked.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from cnn_app.errors import ArtifactError
 
 FILE, LABELS = "model.json", "labels.txt"
 MAX_BYTES = 64 * 2**20
+UNSAID = "classification"  # the task of files that do not say: those of 0.1.0, and others' Keras files
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,11 +49,16 @@ class About:
                 for name, value in asdict(self).items()}  # fmt: skip
 
 
-def of_json(data: bytes | str, where) -> About:
-    """What a file of ours says. Raises ArtifactError where it is not well-formed."""
+def of_json(data: bytes | str, where, key: str = "") -> About | None:
+    """What a file of ours says; with a `key`, at that of an object, and None where it has none.
+
+    Raises ArtifactError where it is not well-formed.
+    """
     try:
-        return of_values(json.loads(data))
-    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        values = json.loads(data)
+        values = values.get(key) if key else values
+        return None if key and values is None else of_values(values)
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise ArtifactError(f"what {where} says of itself is damaged: {error}; export it again") from error
 
 
@@ -60,7 +66,7 @@ def of_values(values: Mapping) -> About:
     known = {item.name for item in fields(About)}
     values = dict(values)
     if "input" not in values:  # 0.1.0 knew classified images alone
-        values |= {"task": "classification", "input": {"kind": "image", "image": values["image"]}}
+        values |= {"task": UNSAID, "input": {"kind": "image", "image": values["image"]}}
     found = About(**{name: value for name, value in values.items() if name in known} | {
         "labels": tuple(map(str, values.get("labels", ())))})  # fmt: skip
     if not (isinstance(found.input, dict) and isinstance(found.options, dict) and isinstance(found.task, str)):

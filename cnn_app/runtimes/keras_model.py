@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import zipfile
+from dataclasses import asdict
 from pathlib import Path
 
 import keras
@@ -19,8 +21,8 @@ from cnn_app.runtimes.about import About
 from cnn_app.tensors import Arrays, Spec
 
 MAX_UNPACKED_BYTES = 16 * 2**30
+METADATA, KEY = "metadata.json", "cnn_app"  # in a `.keras` file, and in that
 PIXELS = "image"  # the input of every network that takes images
-OF_OTHERS = "classification"  # the head of a file that says nothing of itself
 
 
 class KerasRuntime:
@@ -48,8 +50,11 @@ def fed(model: keras.Model, tensors: dict):
 
 
 def open_model(path: Path, threads: int | None = None) -> KerasRuntime:
-    model, about = load(path), about_of(path)
-    head = heads.named(about.task if about else OF_OTHERS)
+    model = load(path)
+    about, head = model.about, heads.named(model.about.task if model.about else facts.UNSAID)
+    if about is None and len(model.outputs) > 1 and not isinstance(model.output, dict):
+        raise ArtifactError(f"{path} says nothing of itself, and gives {len(model.outputs)} outputs, which is the "
+                            "answer to no task")  # fmt: skip
     return KerasRuntime(head.deployed(model), about, path)
 
 
@@ -58,8 +63,17 @@ def save(model: keras.Model, path: Path, about: About | None = None) -> None:
     with replacing(path) as scratch:
         keras.Model(model.input, model.output, name=model.name).save(scratch)
         if about is not None:
-            with zipfile.ZipFile(scratch, "a") as archive:
-                archive.writestr(zipfile.ZipInfo(facts.FILE), about.json())
+            _note(scratch, about)
+
+
+def _note(file: Path, about: About) -> None:
+    """Into Keras's own metadata: an archive with more than its three files would be unpacked onto a disk to be read."""
+    with zipfile.ZipFile(file) as archive:
+        parts = {name: archive.read(name) for name in archive.namelist()}
+    parts[METADATA] = json.dumps(json.loads(parts[METADATA]) | {KEY: asdict(about)}).encode()
+    with zipfile.ZipFile(file, "w") as archive:
+        for name, data in parts.items():
+            archive.writestr(zipfile.ZipInfo(name), data)
 
 
 def about_of(path: Path) -> About | None:
@@ -70,14 +84,16 @@ def about_of(path: Path) -> About | None:
             return card_about(directory.read_card(), directory.name)
         return about_of(directory.model)
     with zipfile.ZipFile(path) as archive:
-        if facts.FILE not in archive.namelist() or archive.getinfo(facts.FILE).file_size > facts.MAX_BYTES:
+        if METADATA not in archive.namelist() or archive.getinfo(METADATA).file_size > facts.MAX_BYTES:
             return None
-        return facts.of_json(archive.read(facts.FILE), path)
+        return facts.of_json(archive.read(METADATA), path, KEY)
 
 
 def card_about(card: Card, name: str) -> About:
-    return About(task=card.task, input=card.input, labels=card.labels, options=card.options, name=name,
-                 data_sha256=card.data.get("fingerprint", ""), model_sha256=card.digests.get("model.keras", ""))  # fmt: skip
+    return About(
+        task=card.task, input=card.input, labels=card.labels, options=card.options, name=name,
+        data_sha256=card.data.get("fingerprint", ""), model_sha256=card.digests.get("model.keras", ""),
+    )  # fmt: skip
 
 
 def load(path: str | os.PathLike[str]) -> keras.Model:

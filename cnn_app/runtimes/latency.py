@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cnn_app.errors import ArtifactError
+from cnn_app.errors import ArtifactError, CnnAppError
 from cnn_app.runtimes import Runtime, open_model
 from cnn_app.tensors import Arrays
 
@@ -37,7 +37,7 @@ class Speed:
     p90_ms: float
     peak_mib: float
     delegates: int | None = None  # XNNPACK's; None where the runtime has none
-    outside: dict[str, int] = field(default_factory=dict)  # operators outside them
+    ops_outside: dict[str, int] = field(default_factory=dict)  # operators outside them
 
 
 def measure(paths: Iterable[str | os.PathLike[str]], threads: Iterable[int] = (1,)) -> list[Speed]:
@@ -81,10 +81,20 @@ class _Worker:
         if not line:
             last = (self.process.stderr.read().strip().splitlines() or ["it ended without a word"])[-1]
             raise ArtifactError(f"cannot run {self.path}: {last}")
-        return json.loads(line)
+        answer = json.loads(line)
+        if isinstance(answer, dict) and "error" in answer:
+            raise ArtifactError(answer["error"])
+        return answer
 
 
 def main(path: Path, threads: int) -> None:
+    try:
+        _answer(path, threads)
+    except CnnAppError as error:
+        print(json.dumps({"error": str(error)}), flush=True)
+
+
+def _answer(path: Path, threads: int) -> None:
     runtime = open_model(path, threads)
     record = example(runtime)
     for _ in range(WARMUP):
@@ -115,7 +125,7 @@ def _end(runtime) -> dict:
     result = {"peak_mib": _peak_mib()}
     if hasattr(runtime, "coverage"):
         delegates, outside = runtime.coverage()
-        result |= {"delegates": delegates, "outside": dict(outside)}
+        result |= {"delegates": delegates, "ops_outside": dict(outside)}
     return result
 
 

@@ -89,11 +89,9 @@ def interpreter_class():
 
 
 def quantized(values: np.ndarray, details: dict) -> np.ndarray:
-    """Values as the tensor's own type wants them."""
+    """Values as the tensor's own type wants them; those that have it already are taken as they are, such as pixels."""
     scale, zero = details["quantization"]
-    if details["dtype"] == np.float32:
-        return values.astype(np.float32)
-    if not scale or (scale, zero, details["dtype"]) == (1.0, 0, np.uint8):
+    if not scale or values.dtype == details["dtype"]:
         return values.astype(details["dtype"])
     limits = np.iinfo(details["dtype"])
     return np.clip(np.round(values / scale + zero), limits.min, limits.max).astype(details["dtype"])

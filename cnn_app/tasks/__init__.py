@@ -1,8 +1,8 @@
 """What a network is for, one file each: layout of data, loss, metrics, deployed outputs, answers and their drawing.
 
-A task is a module here with a frozen dataclass of the module's name in capitals, such as `Classification`; see `Task` for
-what the chain asks of it. To add one: write the module and a head of its name, add its name to TASKS. A value of it holds
-an input, the names of classes, and the options of a recipe's [task].
+A task is a module here with a frozen dataclass of the module's name in capitals, such as `Classification`; see `Task`
+for what the chain asks of it. To add one: write the module and a head of its name, add its name to TASKS. A value of it
+holds an input, the names of classes, and the options of a recipe's [task].
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from cnn_app.data.dataset import Dataset, Split
     from cnn_app.data.pipeline import Converters
     from cnn_app.recipe import Data, Schedule
+    from cnn_app.runtimes import Runtime
     from cnn_app.tensors import Arrays, Spec
 
 TASKS = ("classification", "segmentation")
@@ -78,7 +79,7 @@ class Task(Protocol):
     def reordered(self, outputs: Arrays, places: list[int]) -> Arrays: ...  # classes from these places
     def answer(self, outputs: Arrays, top: int) -> dict: ...  # of one record, without a batch axis
     def text(self, answer: dict) -> str: ...
-    def draw(self, outputs: Arrays, record: Arrays, path: Path) -> None: ...
+    def draw(self, outputs: Arrays, record: Arrays, name: str, path: Path) -> None: ...  # as PNG
 
 
 def named(name: str):
@@ -91,10 +92,9 @@ def named(name: str):
 def of_row(row, options: Mapping, known: Mapping) -> Task:
     """The task of a network's row, with the options of [task]; `known` are facts of an input that learned before."""
     kind = named(row.task)
-    there = options_of(kind)
     for option in options:
-        if option not in there:
-            raise unknown(f"option of the task {row.task}", option, there, RecipeError)
+        if option not in options_of(kind):
+            raise unknown(f"option of the task {row.task}", option, options_of(kind), RecipeError)
     return kind(input=inputs.of_row(row, known), **options)
 
 
@@ -131,6 +131,17 @@ def of(runtime) -> Task:
         raise ArtifactError(f"{runtime.path} says nothing of itself, and gives {told}, which is the answer to no task; "
                             f"known: {', '.join(TASKS)}")  # fmt: skip
     return task
+
+
+def opened(runtime: Runtime) -> tuple[Runtime, Task]:
+    """What a runtime has open is for; its tensors under the names that the task has for them, where others made it."""
+    from cnn_app import heads
+    from cnn_app.runtimes.renamed import Renamed
+
+    task = of(runtime)
+    if runtime.about is None:
+        runtime = Renamed(runtime, next(iter(task.input.specs())), heads.named(task.name).OUTPUTS[0])
+    return runtime, task
 
 
 def fitted(task: Task, dataset: Dataset, columns: Mapping) -> Task:

@@ -13,6 +13,7 @@ from cnn_app import data as sources
 from cnn_app.data import Records
 from cnn_app.data.dataset import Column, Dataset, Split, divided, in_memory, mapped
 from cnn_app.errors import DataError
+from cnn_app.heads import MAIN
 from cnn_app.heads import classification as head
 from cnn_app.inputs import Input
 from cnn_app.names import TOP
@@ -119,10 +120,15 @@ class Classification:
         return self.input.columns() | {"classes": len(self.labels)}
 
     def objective(self, schedule: Schedule, split: Split) -> Callable:
-        """Cross-entropy of smoothed shares, times the weight of the class; auxiliary outputs count for less."""
+        """Cross-entropy of smoothed shares, times the weight of the class; auxiliary outputs count for less.
+
+        Raises DataError for a class of which no record is left.
+        """
         import keras
 
         counts = np.bincount(split.targets[TARGET].array, minlength=len(self.labels))
+        if counts.min() == 0:
+            raise DataError(f"not one record of the class {self.labels[counts.argmin()]!r} in train can be read")
         weights = class_weights(counts, schedule.class_weights)
 
         def loss(outputs, targets):
@@ -134,9 +140,9 @@ class Classification:
                 )
 
             if isinstance(outputs, dict):
-                total = of(outputs[head.MAIN])
+                total = of(outputs[MAIN])
                 for name, logits in outputs.items():
-                    total = total if name == head.MAIN else total + AUXILIARY_WEIGHT * of(logits)
+                    total = total if name == MAIN else total + AUXILIARY_WEIGHT * of(logits)
             else:
                 total = of(outputs)
             return total if weights is None else total * keras.ops.matmul(shares, weights)
@@ -146,7 +152,7 @@ class Classification:
     def step_metrics(self, outputs, targets) -> dict:
         from keras import ops
 
-        logits = outputs[head.MAIN] if isinstance(outputs, dict) else outputs
+        logits = outputs[MAIN] if isinstance(outputs, dict) else outputs
         return {"top1": ops.cast(ops.argmax(logits, -1) == ops.argmax(targets[TARGET], -1), "float32")}
 
     def measure(self, batches: Iterable[tuple[Arrays, Arrays]]) -> Report:
@@ -157,7 +163,7 @@ class Classification:
         return head.deployed(model)
 
     def served(self, outputs: dict, table, encoded: bool) -> dict:
-        """Beside the probabilities the best classes by their labels, string (n, k), and theirs (n, k), the best first."""
+        """Beside the probabilities the labels of the best classes, string (n, k), and theirs (n, k), the best first."""
         import tensorflow as tf
 
         scores, places = tf.math.top_k(outputs[OUTPUT], min(TOP, outputs[OUTPUT].shape[-1]), index_type=tf.int64)
@@ -190,6 +196,11 @@ class Classification:
 
     def text(self, answer: dict) -> str:
         return "  ".join(f"{row['label']} {row['probability']:.3f}" for row in answer["top"])
+
+    def draw(self, outputs: Arrays, record: Arrays, name: str, path: Path) -> None:
+        from cnn_app.tasks.drawing import draw_top
+
+        draw_top(self.answer(outputs)["top"], record.get("image"), name, path)
 
     def reordered(self, outputs: Arrays, places: list[int]) -> Arrays:
         return {OUTPUT: outputs[OUTPUT][..., places]}
@@ -231,10 +242,9 @@ class Report:
         return self.metrics | {"per_class": self.per_class, "confusion": self.confusion.tolist()}
 
     def draw(self, path: Path) -> None:
-        from cnn_app.tasks.confusion import draw
+        from cnn_app.tasks.drawing import draw_confusion
 
-        title = f"top-1 {self.top1:.1%} of {self.n:,}"
-        draw(self.confusion, self.labels, title, path)
+        draw_confusion(self.confusion, self.labels, f"top-1 {self.top1:.1%} of {self.n:,}", path)
 
 
 def report(probabilities: np.ndarray, places: np.ndarray, labels: Iterable[str]) -> Report:

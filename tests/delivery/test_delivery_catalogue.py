@@ -171,7 +171,9 @@ def test_what_is_no_file_of_an_export_or_was_changed_since_is_refused(tmp_path):
     file.parent.mkdir(parents=True)
     file.write_bytes(model_bytes(0))
     assert exported.read(file) == Exported(model_bytes(0), None)
-    directory.write_card(Card(architecture="a", columns={}, labels=("x", "y"), image=(8, 8, 1)))
+    directory.write_card(
+        Card(architecture="a", columns={}, labels=("x", "y"), input={"kind": "image", "image": [8, 8, 1]})
+    )
     line = {
         "path": "mobile/photos-int8.tflite",
         "sha256": sha256(file),
@@ -180,6 +182,12 @@ def test_what_is_no_file_of_an_export_or_was_changed_since_is_refused(tmp_path):
     }
     directory.add_exports([line])
     assert exported.read(file) == Exported(model_bytes(0), None, "photos", "tflite-int8", "2.3.0")
+    directory.model.write_bytes(b"another model")
+    directory.add_exports([line | {"model": sha256(file)}])
+    with refused("photos-int8.tflite is stale: .*model.keras was replaced since; export it again", tmp_path):
+        exported.read(file)
+    directory.add_exports([line | {"model": sha256(directory.model)}])
+    assert exported.read(file).kind == "tflite-int8"
     flip(file)
     with refused("was changed since it was exported; export it again", tmp_path):
         exported.read(file)

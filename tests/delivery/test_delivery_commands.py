@@ -13,6 +13,7 @@ import pytest
 from click.testing import CliRunner
 from packaging.version import Version
 from publishing import model_bytes, refused
+from scores import keras_scores, write
 
 from cnn_app.artifacts import Card, ModelDir, sha256
 from cnn_app.cli.main import cli
@@ -30,16 +31,16 @@ def real(tmp_path_factory):
     import cnn_app
     from cnn_app.export import graph, tflite
     from cnn_app.export.targets import place, target
-    from cnn_app.runtimes.keras_model import KerasRuntime
 
-    directory = ModelDir(tmp_path_factory.mktemp("store") / "digits")
-    model, kind = cnn_app.create_model("lenet5"), target("tflite-int8")
+    directory, kind = ModelDir(tmp_path_factory.mktemp("store") / "digits"), "tflite-int8"
+    model = cnn_app.create_model("lenet5")
     pixels = np.random.default_rng(0).integers(0, 256, (8, *model.input_shape[1:])).astype(np.uint8)
-    file = place(directory, "tflite-int8")
+    file = place(directory, kind)
     file.parent.mkdir(parents=True)
-    tflite.write(graph.deployable(model), file, kind, pixels)
-    golden.write(file, kind, pixels, KerasRuntime(model).predict(pixels))
-    directory.write_card(Card(architecture="lenet5", columns={}, labels=tuple("0123456789"), image=(32, 32, 1)))
+    write(kind, graph.deployable(model), file, pixels)
+    golden.write(file, target(kind), {"image": pixels}, {"probabilities": keras_scores(model, pixels)})
+    facts = {"kind": "image", "image": [32, 32, 1]}
+    directory.write_card(Card(architecture="lenet5", columns={}, labels=tuple("0123456789"), input=facts))
     directory.add_exports([{"path": "mobile/digits-int8.tflite", "sha256": sha256(file), "target": "tflite-int8",
                             "min_runtime": tflite.min_runtime(file)}])  # fmt: skip
     return file
@@ -57,7 +58,7 @@ def test_golden_answers_travel_and_are_repeated(publisher, server, real):
     with np.load(golden.place(real)) as stored:
         arrays = dict(stored)
     wrong = real.parent / "wrong.npz"
-    np.savez(wrong, **arrays | {"scores": arrays["scores"] + 0.5})
+    np.savez(wrong, **arrays | {"output/probabilities": arrays["output/probabilities"] + 0.5})
     wrong_answers = replace(model, answers=wrong.read_bytes())
     catalogue.add(publisher.path, wrong_answers, replace(entry, version="1.1.0"), publisher.keys)
     before = publisher.out.read_bytes(), golden.place(publisher.out).read_bytes()

@@ -7,7 +7,7 @@ from cnn_app.cli.options import json_option
 @click.command()
 @catalogue_argument
 @click.argument("name")
-@click.option("--version", required=True, metavar="X.Y.Z")
+@click.option("--version", required=True, metavar="X.Y.Z", help="That goes.")
 @channel_option
 @device_option
 @keys_option

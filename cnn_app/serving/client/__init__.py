@@ -25,9 +25,16 @@ __all__ = ["Answer", "Client", "Record", "RecordError"]
 
 
 class Client:
-    """endpoint: http, https, grpc or grpcs://HOST:PORT/NAME[/versions/N or /labels/L]. `ca`: a PEM file to trust.
+    """Asks a server, ours or TF Serving. `answers` and `each` take encoded images as bytes, pixels, or sentences as str.
 
-    Connections that are refused and servers that are busy are tried again after a while; nothing else is.
+    endpoint: http, https, grpc or grpcs://HOST:PORT/NAME[/versions/N or /labels/L].
+    api_key: of the server, where it has one.
+    timeout: seconds for an answer.
+    ca: a PEM file of whom to trust for TLS.
+    parallel: how many records are asked for at a time.
+
+    Connections that are refused and servers that are busy are tried again after a while; nothing else is. Raises
+    ServingError for what concerns all records, RecordError for one.
     """
 
     def __init__(
@@ -64,7 +71,8 @@ class Client:
     def each(self, records: Iterable[Record], name: str | None = None) -> Iterator[Answer | RecordError]:
         """An answer to each record, or why there is none, in their order; `parallel` of them are asked for at a time.
 
-        name: of the signature, where the kind of a record does not say it. What concerns them all, such as a server that is not there, is raised as a ServingError.
+        name: of the signature, where the kind of a record does not say it.
+        What concerns them all, such as a server that is not there, is raised as a ServingError.
         """
         running: deque[Future[Answer | RecordError]] = deque()
         try:

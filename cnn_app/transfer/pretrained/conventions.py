@@ -29,7 +29,6 @@ def apply(model: keras.Model, conventions: Conventions) -> None:
     """Make `model` compute as `conventions` say."""
     if conventions.stride_on is not None:
         move_strides(model, conventions.stride_on)
-        record_shapes(model)
     for layer in model.layers:
         if isinstance(layer, layers.Rescaling) and conventions.mean and len(conventions.mean) == model.input_shape[-1]:
             layer.scale = [1 / std for std in conventions.std]
@@ -40,18 +39,17 @@ def apply(model: keras.Model, conventions: Conventions) -> None:
             layer.activation = keras.activations.get(conventions.act_before_se or "linear")
         elif isinstance(layer, layers.Activation) and conventions.act is not None:
             layer.activation = keras.activations.get(conventions.act)
-        elif isinstance(layer, layers.ZeroPadding2D) and conventions.padding is not None:
-            window = consumer(layer)
-            pool = isinstance(window, POOLS)
-            layer.padding = sides(
-                layer, window, conventions.pool_padding if pool and conventions.pool_padding else conventions.padding
-            )
+        elif isinstance(layer, layers.ZeroPadding2D) and (window := consumer(layer)) is not None:
+            pooled = isinstance(window, POOLS) and _stride(window) > 1
+            padding = (conventions.pool_padding if pooled else None) or conventions.padding
+            layer.padding = sides(layer, window, padding) if padding else layer.padding
         elif isinstance(layer, PadShortcut) and conventions.shortcut is not None:
             layer.before = (layer.filters - layer.input.shape[-1]) // 2 if conventions.shortcut == "around" else 0
         elif isinstance(layer, LocalResponseNormalization) and conventions.lrn is not None:
             layer.alpha, layer.k = conventions.lrn
         elif isinstance(layer, JoinChannels) and conventions.branch_first is not None:
             layer.last_first = conventions.branch_first
+        record_shape(layer)  # which those behind it are padded by
     forget_compiled(model)
 
 
@@ -64,12 +62,11 @@ def copy(source: keras.Model, target: keras.Model) -> None:
         other = others.get(layer.name)
         if isinstance(layer, layers.ZeroPadding2D):
             _copy_padding(other, layer)
-            continue
         for kind, attributes in COPIED.items():
             if isinstance(layer, kind) and isinstance(other, kind):
                 for attribute in attributes:
                     setattr(layer, attribute, getattr(other, attribute))
-    record_shapes(target)
+        record_shape(layer)
     forget_compiled(target)
 
 
@@ -81,7 +78,8 @@ def _copy_padding(source: keras.Layer | None, target: keras.Layer) -> None:
     elif source is not None and source.input.shape[1:3] == target.input.shape[1:3]:
         target.padding = source.padding
     elif source is not None and window is not None:
-        kinds = [kind for kind in ("same", "symmetric") if source.padding == sides(source, window, kind)]
+        known = ("ceil" if isinstance(window, POOLS) else "same", "symmetric")
+        kinds = [kind for kind in known if source.padding == sides(source, window, kind)]
         if len(kinds) == 1:
             target.padding = sides(target, window, kinds[0])
 
@@ -140,13 +138,12 @@ def producer(layer: keras.Layer) -> keras.Layer:
     return layer.input._keras_history.operation
 
 
-def record_shapes(model: keras.Model) -> None:
-    """Write the shapes that the layers compute now where those of the building stand."""
-    for layer in model.layers:
-        if not isinstance(layer, layers.InputLayer):
-            computed = keras.tree.flatten(layer.compute_output_spec(layer.input))
-            for recorded, now in zip(keras.tree.flatten(layer.output), computed, strict=True):
-                recorded._shape = now.shape
+def record_shape(layer: keras.Layer) -> None:
+    """Write the shape that `layer` computes now where that of the building stands."""
+    if not isinstance(layer, layers.InputLayer):
+        computed = keras.tree.flatten(layer.compute_output_spec(layer.input))
+        for recorded, now in zip(keras.tree.flatten(layer.output), computed, strict=True):
+            recorded._shape = now.shape
 
 
 def forget_compiled(model: keras.Model) -> None:

@@ -37,7 +37,7 @@ class Conventions:
     bgr: bool = False  # the first convolution sees blue first
     epsilon: float | None = None  # of batch normalization
     padding: str | None = None  # of strided windows: "symmetric" or "same"
-    pool_padding: str | None = None  # of pools, where it is not `padding`
+    pool_padding: str | None = None  # of strided pools, where it is not `padding`: "ceil" pads nothing and rounds up
     stride_on: int | None = None  # the kernel of a bottleneck that strides: 1 or 3
     shortcut: str | None = None  # zeros of a shortcut without parameters: "behind", or half "around" the old channels
     act: str | None = None  # of every activation layer

@@ -2,6 +2,7 @@
 
 Bottlenecks keep the stride where the model has it: their `resnet50` strides on the 1x1, `resnet50b`, of the same
 names, on the 3x3. MobileNet has ReLU for ReLU6, and MobileNetV2 (`mobilenetv2b_*`) no bias in the classifier.
+The pools in front of the units of ShuffleNetV2 and BN-Inception round up.
 """
 
 from dataclasses import replace
@@ -59,13 +60,14 @@ def namings(network: Network) -> list[Naming]:
         case "shufflenet_v1":
             return spelled(network, "pytorchcv shufflenet", SHUFFLE, replace(TORCH_IMAGENET, branch_first=True))
         case "shufflenet_v2":
-            return spelled(network, "pytorchcv shufflenetv2", SHUFFLE_V2, replace(TORCH_IMAGENET, pool_padding="same"))
+            return spelled(network, "pytorchcv shufflenetv2", SHUFFLE_V2, replace(TORCH_IMAGENET, pool_padding="ceil"))
         case "vgg":
             return spelled(network, "pytorchcv vgg", VGG, replace(IMAGENET, epsilon=1e-5))
         case "alexnet" if _normalizes_first(network.names):
             return spelled(network, "pytorchcv alexnet", ALEXNET, replace(IMAGENET, lrn=(1e-4 / 5, 2.0)))
         case "googlenet" if "inception3c_b3_conv" in network.layers:
-            return spelled(network, "pytorchcv bninception", inception(), replace(IMAGENET, epsilon=1e-5))
+            conventions = replace(IMAGENET, epsilon=1e-5, pool_padding="ceil")
+            return spelled(network, "pytorchcv bninception", inception(), conventions)
     return []
 
 

@@ -1,7 +1,7 @@
 """timm's names, where they are not torchvision's.
 
 `legacy_seresnet` are the weights of the authors of squeeze-and-excitation: the first 1x1 strides, but not in ResNeXt,
-the first pool is padded behind, and basic units have a ReLU in front of the gate.
+the first pool rounds up, and basic units have a ReLU in front of the gate.
 """
 
 from dataclasses import replace
@@ -39,7 +39,7 @@ def namings(network: Network) -> list[Naming]:
     match network.family:
         case "resnet" if "stage1_unit1_se_reduce" in network.layers:
             grouped = "stage1_unit1_b_conv" in network.grouped
-            legacy = replace(TORCH_IMAGENET, stride_on=3 if grouped else 1, pool_padding="same", act_before_se="relu")
+            legacy = replace(TORCH_IMAGENET, stride_on=3 if grouped else 1, pool_padding="ceil", act_before_se="relu")
             return [*spelled(network, "timm seresnet", SERESNET, replace(TORCH_IMAGENET, stride_on=3)),
                     *spelled(network, "timm legacy_seresnet", LEGACY_SERESNET, legacy)]  # fmt: skip
         case "mobilenet_v2":

@@ -1,7 +1,7 @@
 """torchvision's names; timm's are the same for residual networks without squeeze-and-excitation.
 
-Bottlenecks stride on the 3x3 (v1.5). GoogLeNet's published weights are of a network that brings ImageNet's scaling
-back to [-1, 1] at its entrance.
+Bottlenecks stride on the 3x3 (v1.5). GoogLeNet's pools round up; its published weights are of a network that brings
+ImageNet's scaling back to [-1, 1] at its entrance.
 """
 
 from dataclasses import replace
@@ -58,7 +58,7 @@ def namings(network: Network) -> list[Naming]:
         case "alexnet" if "conv1_pad" in network.names and not {"norm1", "pool1_pad"} & set(network.names):
             return spelled(network, "torchvision alexnet", ALEXNET, IMAGENET)
         case "googlenet":
-            scaled = Conventions(mean=(127.5,) * 3, std=(127.5,) * 3, epsilon=1e-3)
+            scaled = Conventions(mean=(127.5,) * 3, std=(127.5,) * 3, epsilon=1e-3, pool_padding="ceil")
             ignored = () if "aux1_fc" in network.layers else ("aux1.", "aux2.")
             return [replace(naming, ignored=ignored)
                     for naming in spelled(network, "torchvision googlenet", GOOGLENET, scaled)]  # fmt: skip

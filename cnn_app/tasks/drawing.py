@@ -1,4 +1,4 @@
-"""A confusion matrix as a picture."""
+"""Answers and tables as pictures."""
 
 from __future__ import annotations
 
@@ -10,7 +10,24 @@ import numpy as np
 from cnn_app.artifacts import replacing
 
 
-def draw(confusion: np.ndarray, labels: Sequence[str], title: str, path: Path) -> None:
+def draw_top(top: Sequence[dict], image: np.ndarray | None, title: str, path: Path) -> None:
+    """The best classes as bars into a PNG, beside the image they are of, where there is one (h, w, 1 or 3)."""
+    from matplotlib.figure import Figure
+
+    figure = Figure((8.5, 3.6), layout="constrained")
+    figure.suptitle(title if len(title) < 100 else f"{title[:97]}...")
+    axes = figure.subplots(1, 2 if image is not None else 1, squeeze=False)[0]
+    if image is not None:
+        axes[0].imshow(image[..., 0] if image.shape[-1] == 1 else image, cmap="gray", vmin=0, vmax=255)
+        axes[0].set(xticks=[], yticks=[])
+    rows = list(reversed(top))
+    bars = axes[-1].barh([row["label"] for row in rows], [row["probability"] for row in rows])
+    axes[-1].bar_label(bars, fmt="{:.1%}", padding=3)
+    axes[-1].set(xlim=(0, 1.15), xlabel="probability", xticks=[0, 0.5, 1])
+    _save(figure, path)
+
+
+def draw_confusion(confusion: np.ndarray, labels: Sequence[str], title: str, path: Path) -> None:
     """(true, predicted) counts as a PNG: shares of each true class, with counts where they fit."""
     from matplotlib.figure import Figure
 
@@ -29,5 +46,9 @@ def draw(confusion: np.ndarray, labels: Sequence[str], title: str, path: Path) -
                 colour = "white" if shares[row, column] > 0.5 else "black"
                 axes.text(column, row, f"{count}", ha="center", va="center", color=colour, fontsize=8)
     figure.colorbar(image, label="share of the true class", shrink=0.8)
+    _save(figure, path)
+
+
+def _save(figure, path: Path) -> None:
     with replacing(path) as scratch:
         figure.savefig(scratch, dpi=120, format="png")

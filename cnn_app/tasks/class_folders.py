@@ -1,4 +1,4 @@
-"""What is in a folder of images, before anything is trained on it."""
+"""What is in a folder of classes with images in them, before anything is trained on it."""
 
 from __future__ import annotations
 
@@ -10,9 +10,14 @@ from pathlib import Path
 
 import numpy as np
 
-from cnn_app.data import folder, images
+from cnn_app.data.folder import split_folders
 from cnn_app.errors import DataError
+from cnn_app.inputs import pixels
+from cnn_app.inputs.image import Image, class_files, file_problem
 from cnn_app.recipe import Data
+from cnn_app.tasks.classification import TARGET, Classification
+
+TASK = Classification(input=Image((32, 32, 3)))  # files are the same whatever size is made of them
 
 
 @dataclass(frozen=True)
@@ -39,7 +44,7 @@ def check(root: Path, progress=lambda what, done, total: None) -> Finding:
         counts[label][split] += 1
     paths = sorted({path for _, _, path in entries})
     unreadable, digests, sizes, formats = {}, {}, [], Counter()
-    with images.quiet_sizes(), ThreadPoolExecutor() as pool:
+    with pixels.quiet_sizes(), ThreadPoolExecutor() as pool:
         for done, (path, looked) in enumerate(zip(paths, pool.map(_look, paths), strict=True), start=1):
             reason, digests[path], size, kind = looked
             if reason:
@@ -55,18 +60,19 @@ def check(root: Path, progress=lambda what, done, total: None) -> Finding:
 def _entries(root: Path) -> tuple[list[tuple[str, str, Path]], str | None]:
     """(split, class, path) of every image as training divides them, or as they lie where it would refuse them."""
     try:
-        dataset = folder.load(Data(source=str(root)))
+        dataset = TASK.load(Data(source=str(root)))
     except DataError as error:
-        found = folder.scan(root)
+        if isinstance(error.__cause__, OSError):
+            raise
+        found = {name: class_files(folder) for name, folder in split_folders(root).items()}
         files = [(name, label, path) for name, classes in found.items() for label in classes for path in classes[label]]
+        if not files:
+            raise
         return files, str(error)
-    splits = {
-        name: split for name, split in dataset.splits.items() if name != "test" or split is not dataset.splits["val"]
-    }
     return [
-        (name, dataset.classes[label], root / image)
-        for name, split in splits.items()
-        for image, label in zip(split.names, split.labels, strict=True)
+        (name, dataset.labels[place], root / image)
+        for name, split in dataset.distinct().items()
+        for image, place in zip(split.names, split.targets[TARGET].array, strict=True)
     ], None
 
 
@@ -89,16 +95,16 @@ def _sides(sizes: list[tuple[int, int]]) -> dict[str, int]:
 
 def _look(path: Path) -> tuple[str | None, str, tuple[int, int], str]:
     """(reason if unreadable, SHA-256, (width, height), format) of one file."""
+    import PIL.Image
     import tensorflow as tf
-    from PIL import Image
 
-    if reason := folder.header_problem(str(path)):
+    if reason := file_problem(str(path)):
         return reason, "", (0, 0), ""
     data = path.read_bytes()
     try:
-        with Image.open(path, formats=images.FORMATS) as image:
+        with PIL.Image.open(path, formats=pixels.FORMATS) as image:
             size, kind = image.size, image.format
-        images.decode(tf.constant(data))  # what training does, which is stricter than Pillow
+        pixels.decode(tf.constant(data))  # what training does, which is stricter than Pillow
         return None, hashlib.sha256(data).hexdigest(), size, kind
     except (OSError, tf.errors.InvalidArgumentError):
         return "the image is damaged or cut off", "", (0, 0), ""
