@@ -25,7 +25,7 @@ import cnn_app
 from cnn_app import layers, recipe, tasks
 from cnn_app.artifacts import ModelDir, sha256, size_bytes
 from cnn_app.cli.main import cli
-from cnn_app.export import golden
+from cnn_app.export import golden, selftest
 from cnn_app.inputs.image import Image
 from cnn_app.jobs.sources import trained_on
 from cnn_app.runtimes import open_model
@@ -203,9 +203,11 @@ def test_golden_answers_are_repeated(here, name):
     assert check.passed and check.untouched and not check.stale and check.n == 8 and check.agreement == 1.0
 
 
-def test_the_old_self_test_runs(here):
+@pytest.mark.parametrize("script", [f"{MODEL}/mobile/selftest.py", selftest.__file__], ids=["old", "new"])
+def test_a_self_test_runs(here, script):
+    """A new export puts the new one beside old files."""
     files = [name for name in EXPORTS if name.endswith(".tflite")]
-    done = subprocess.run([sys.executable, f"{MODEL}/mobile/selftest.py", *files], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, script, *files], capture_output=True, text=True)
     assert done.returncode == 0 and done.stdout.count("passed") == len(files), done.stdout + done.stderr
 
 

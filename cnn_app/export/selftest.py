@@ -14,7 +14,7 @@ except ImportError:
 
 
 def main(path):
-    golden = np.load(path.removesuffix(".tflite") + ".golden.npz")
+    golden = dict(np.load(path.removesuffix(".tflite") + ".golden.npz"))
     interpreter = Interpreter(path)
     interpreter.allocate_tensors()
     known = interpreter._get_full_signature_list()
@@ -22,6 +22,11 @@ def main(path):
     details = {tensor["index"]: tensor for tensor in interpreter.get_input_details() + interpreter.get_output_details()}
     taken = {name: details[place] for name, place in signature["inputs"].items()}
     given = {name: details[place] for name, place in signature["outputs"].items()}
+    if "pictures" in golden:  # of 0.1.0
+        golden["input/" + next(iter(taken))], golden["output/" + next(iter(given))] = (
+            golden["pictures"],
+            golden["scores"],
+        )
     count, worst = 0, 0.0
     for count in range(1, len(golden["input/" + next(iter(taken))]) + 1):
         for name, tensor in taken.items():

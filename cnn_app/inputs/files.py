@@ -1,4 +1,4 @@
-"""Encoded images from where a person points: files, folders, standard input. Nothing heavy is imported for it."""
+"""Encoded records from where a person points: files, folders, standard input. Nothing heavy is imported for it."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ def named_images(places: Iterable[str], stdin: BinaryIO) -> Iterator[tuple[str, 
             yield name, error
 
 
-def names(places: Iterable[str]) -> Iterator[str]:
+def names(places: Iterable[str], suffixes: tuple[str, ...] = SUFFIXES, what: str = "images") -> Iterator[str]:
     for place in places:
         path = Path(place)
         if place == "-" or not path.is_dir():
             yield place
             continue
-        found = sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES)
+        found = sorted(file for file in path.rglob("*") if file.suffix.lower() in suffixes)
         if not found:
-            raise DataError(f"{place} has no images in it ({', '.join(SUFFIXES)})")
+            raise DataError(f"{place} has no {what} in it ({', '.join(suffixes)})")
         yield from map(str, found)
 
 

@@ -8,6 +8,7 @@ own places.
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 from collections import Counter
@@ -20,8 +21,10 @@ from typing import TYPE_CHECKING, BinaryIO, ClassVar
 import numpy as np
 
 from cnn_app import names
+from cnn_app.data.dataset import SPLITS
 from cnn_app.data.folder import split_folders
 from cnn_app.errors import DataError
+from cnn_app.inputs import files
 from cnn_app.tensors import Spec
 
 if TYPE_CHECKING:
@@ -88,20 +91,19 @@ class Text:
 
     def places(self, root: Path) -> dict[str, Path]:
         """Folders, or a CSV for each split, or one CSV."""
-        files = {name: root / f"{name}.csv" for name in ("train", "val", "test") if (root / f"{name}.csv").is_file()}
         if root.is_file():
             return {"train": root}
-        if files and "train" not in files:
-            raise DataError(f"{root} has {', '.join(file.name for file in files.values())} but no train.csv; add it")
-        return files or split_folders(root)
+        tables = {name: root / f"{name}.csv" for name in SPLITS if (root / f"{name}.csv").is_file()}
+        if tables and "train" not in tables:
+            raise DataError(f"{root} has {', '.join(file.name for file in tables.values())} but no train.csv; add it")
+        return tables or split_folders(root)
 
     def by_class(self, place: Path, root: Path, encoding: str) -> dict[str, tuple[list[str], list]]:
         """A file for each class, named by it, with a sentence a line; or a CSV with the columns text and label."""
         if place.is_file():
             return _of_csv(place, root, encoding)
-        files = sorted(file for file in place.iterdir() if file.is_file() and not file.name.startswith("."))
         found = {}
-        for file in files:
+        for file in sorted(file for file in place.iterdir() if file.is_file() and not file.name.startswith(".")):
             lines = _decoded(file, encoding).removesuffix("\n").split("\n")
             name = file.name if root.is_file() else str(file.relative_to(root)).replace("\\", "/")
             if not any(line.strip() for line in lines):
@@ -125,11 +127,12 @@ class Text:
                 yield from _lines("standard input", stdin.read(MAX_FILE_BYTES))
             elif not place.strip():
                 yield "a sentence", DataError("cannot read a sentence: it is empty")
-            elif path.is_dir():
-                for file in sorted(file for file in path.rglob("*.txt")):
-                    yield from _lines(str(file), file.read_bytes())
-            elif len(place) < 256 and path.is_file():
-                yield from _lines(place, path.read_bytes())
+            elif len(place) < 256 and (path.exists() or path.suffix == ".txt"):
+                for name in files.names([place], (".txt",), "text files"):
+                    try:
+                        yield from _lines(name, files.content(Path(name)))
+                    except DataError as error:
+                        yield name, error
             else:
                 yield place, place.encode(errors="surrogateescape")
 
@@ -243,7 +246,8 @@ def problem(data: bytes) -> str | None:
 
 
 def _lines(name: str, data: bytes) -> Iterator[tuple[str, bytes | DataError]]:
-    for number, line in enumerate(data.removesuffix(b"\n").split(b"\n"), start=1):
+    data = data.removeprefix(codecs.BOM_UTF8).removesuffix(b"\n")
+    for number, line in enumerate(data.split(b"\n"), start=1):
         if reason := problem(line):
             yield f"{name}:{number}", DataError(f"cannot read {name}:{number}: {reason}")
         else:
@@ -269,8 +273,8 @@ def _decoded(file: Path, encoding: str) -> str:
 def _of_csv(file: Path, root: Path, encoding: str) -> dict[str, tuple[list[str], list]]:
     rows = csv.DictReader(io.StringIO(_decoded(file, encoding), newline=""))
     if not {"text", "label"} <= set(rows.fieldnames or ()):
-        has = ", ".join(rows.fieldnames or ()) or "nothing"
-        raise DataError(f"{file} has the columns {has}; text and label are needed")
+        has = f"the columns {', '.join(rows.fieldnames)}" if rows.fieldnames else "no columns"
+        raise DataError(f"{file} has {has}; text and label are needed")
     found: dict[str, tuple[list[str], list]] = {}
     try:
         for row in rows:

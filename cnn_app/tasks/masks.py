@@ -45,13 +45,22 @@ def _pairs(folder: Path, root: Path) -> tuple[list[Path], list[Path]]:
     for part in parts:
         if not part.is_dir():
             raise DataError(f"{folder} has no {part.name}/; segmentation needs images/ and masks/ with equal names")
-    images, masks = ({path.relative_to(part).with_suffix(""): path for path in image_files(part)} for part in parts)
+    images, masks = (_by_stem(part) for part in parts)
     for one, other, what in ((images, masks, "mask"), (masks, images, "image")):
         if lonely := sorted(set(one) - set(other)):
             raise DataError(f"{relative(one[lonely[0]], root)} has no {what}; add it or remove the file")
     if not images:
         raise DataError(f"{folder}/images is empty; add images, and masks of the same names beside them")
     return [images[stem] for stem in sorted(images)], [masks[stem] for stem in sorted(images)]
+
+
+def _by_stem(part: Path) -> dict[Path, Path]:
+    found: dict[Path, Path] = {}
+    for path in image_files(part):
+        other = found.setdefault(path.relative_to(part).with_suffix(""), path)
+        if other != path:
+            raise DataError(f"{other} and {path.name} have one name for two pictures; rename one of them")
+    return found
 
 
 def _check_sizes(images: list[Path], masks: list[Path]) -> None:
@@ -81,20 +90,15 @@ def _classes(root: Path, masks: list[Path], ignore: int) -> tuple[np.ndarray, tu
     table = np.full(256, UNKNOWN, np.uint8)
     table[ignore] = IGNORED
     file = root / LABELS
-    if file.is_file():
-        names = [line.strip() for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
-        if len(names) > UNKNOWN:
-            raise DataError(f"{file} has {len(names)} labels; masks of bytes hold {UNKNOWN} at most")
-    with ThreadPoolExecutor() as pool:
-        found = set() if file.is_file() else set().union(*pool.map(_values, masks))
-    if not file.is_file() and found <= {0, 255}:
-        table[[0, 255]] = 0, 1
-        return table, BINARY
-    if not file.is_file():
-        names = [str(value) for value in range(max(found - {ignore}, default=0) + 1)]
-    elif len(names) == 2 and set().union(*map(_values, masks[:8])) <= {0, 255}:  # black and white, with names
-        table[[0, 255]] = 0, 1
-        return table, tuple(names)
+    names = _names(file) if file.is_file() else []
+    found = set()
+    if len(names) in (0, 2):  # it may be black and white
+        with ThreadPoolExecutor() as pool:
+            found = set().union(*pool.map(_values, masks))
+        if found <= {0, 255}:
+            table[[0, 255]] = 0, 1
+            return table, tuple(names) or BINARY
+    names = names or [str(value) for value in range(max(found - {ignore}, default=0) + 1)]
     counted = [value for value, name in enumerate(names) if value != ignore and name.lower() not in VOID]
     table[: len(names)] = IGNORED
     table[counted] = np.arange(len(counted))
@@ -102,6 +106,20 @@ def _classes(root: Path, masks: list[Path], ignore: int) -> tuple[np.ndarray, tu
 
 
 UNKNOWN = 254
+
+
+def _names(file: Path) -> list[str]:
+    """A label a line; the first is that of value 0."""
+    try:
+        names = [line.strip() for line in file.read_text(encoding="utf-8").rstrip().splitlines()]
+    except UnicodeDecodeError as error:
+        raise DataError(f"{file} is not UTF-8; save it as that") from error
+    if not 0 < len(names) <= UNKNOWN:
+        raise DataError(f"{file} has {len(names)} labels; masks of bytes hold {UNKNOWN} at most, and one at least")
+    for line, name in enumerate(names, start=1):
+        if not name or (name in names[: line - 1] and name.lower() not in VOID):
+            raise DataError(f"{file}:{line} {'stands there twice' if name else 'is empty'}; a line is a value's label")
+    return names
 
 
 def _values(path: Path) -> set[int]:

@@ -88,6 +88,8 @@ def train(
     run = stepper(model, task, split, schedule, freeze, phase.epoch)
     if saved is not None:
         checkpoint.fill(directory, run.variables, saved)
+    elif directory.card.is_file():  # from here on --resume repairs what a kill may leave of two runs
+        checkpoint.save(directory, run.variables, position, settings)
     if learned and not position.history:
         before = measure(task, runtime, split).metrics
         start = {name: before[name] for name in ("loss", *task.batch_metrics)}

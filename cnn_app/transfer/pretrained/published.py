@@ -64,22 +64,26 @@ class Published:
 def of(name: str, columns: dict) -> Published:
     """Where the ImageNet weights of variant `name` with `columns` are published."""
     row = registry.spec(name, **columns)
-    height, width = row.image[:2]
     if name in TIMM:
         return Published(f"{HUB}/{TIMM[name]}/resolve/main/model.safetensors", f"{TIMM[name]}.safetensors")
     file = folder = None
     if name in MD5:
         file, folder = f"{name}_weights_tf_dim_ordering_tf_kernels.h5", "resnet" if "resnet" in name else name
     elif name == "mobilenet_v1" and row.width in V1_WIDTHS:
-        size = height if height == width and height in V1_SIZES else 224
+        size = _size(row.image, V1_SIZES)
         file, folder = f"mobilenet_{V1_WIDTHS[row.width]}_{size}_tf.h5", "mobilenet"
     elif name == "mobilenet_v2" and row.width in V2_WIDTHS:
-        size = height if height == width and height in V2_SIZES else 224
+        size = _size(row.image, V2_SIZES)
         file = f"mobilenet_v2_weights_tf_dim_ordering_tf_kernels_{float(row.width)}_{size}.h5"
         folder = "mobilenet_v2"
     if file is None:
         raise ModelError(f"no ImageNet weights are known to be published for {name} with its columns; give a file")
     return Published(f"{KERAS}/{folder}/{file}", file, MD5.get(name))
+
+
+def _size(image: tuple[int, int, int], sizes: tuple[int, ...]) -> int:
+    """Of the images that weights were learned from: these, or the usual ones."""
+    return image[0] if image[0] == image[1] and image[0] in sizes else 224
 
 
 def cache() -> Path:
