@@ -46,7 +46,9 @@ def test_the_readme_is_short_and_has_every_command():
     assert [name for name in COMMANDS if f"`cnn-app {name}`" not in text] == []
 
 
-@pytest.mark.parametrize(("name", "command"), list(commands(cli)), ids=lambda value: value if isinstance(value, str) else "")
+@pytest.mark.parametrize(
+    ("name", "command"), list(commands(cli)), ids=lambda value: value if isinstance(value, str) else ""
+)
 def test_every_command_and_option_has_help(name, command):
     assert command.help and command.help.strip()
     options = [one for one in command.params if isinstance(one, click.Option)]
@@ -95,8 +97,8 @@ def test_the_recipe_of_the_page_can_be_read(tmp_path):
 
 
 def test_examples_are_compared_as_people_do():
-    table = ["┃ target ┃ drop ┃ ms ┃", "│ onnx │ +0.00 │ 1.89 │", "...", "done in 2026-01-01: epoch  15 kept, top-1 0.98"]
-    near = ["┃ target ┃  drop ┃  ms ┃", "│ onnx   │ -0.63 │ 7.0 │", "", "x", "done in 2027-02-02: epoch 9 kept, top-1 0.97"]
+    table = ["┃ target ┃ drop ┃ ms ┃", "│ onnx │ +0.00 │ 1.89 │", "...", "2026-01-01: epoch  15 kept, top-1 0.98"]
+    near = ["┃ target ┃  drop ┃  ms ┃", "│ onnx   │ -0.63 │ 7.0 │", "", "x", "2027-02-02: epoch 9 kept, top-1 0.97"]
     assert difference(table, near) is None
     assert "wanted" in difference(table, [near[0], "│ onnx   │ -9.00 │ 7.0 │", *near[2:]])
     assert "not printed" in difference(table, near[:3])

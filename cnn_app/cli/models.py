@@ -30,4 +30,13 @@ def models(pattern, task, max_parameters, max_macs, markdown, as_json):
 def _cells(row):
     top1 = "" if row["top1"] is None else f"{row['top1']:.1f}"
     costs = f"{row['parameters'] / 1e6:,.2f} M", f"{row['macs'] / 1e6:,.1f} M"
-    return row["name"], row["year"], row["paper"], row["task"], f"{row['input']}, {row['shape']}", *costs, top1, row["source"]
+    return (
+        row["name"],
+        row["year"],
+        row["paper"],
+        row["task"],
+        f"{row['input']}, {row['shape']}",
+        *costs,
+        top1,
+        row["source"],
+    )
