@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-FLOAT, UINT8, STRING = 1, 4, 7  # TF_DataType
+STRING = 7  # TF_DataType, as are these
+NUMBERS = {1: np.float32, 3: np.int32, 4: np.uint8}
 TSTRING_BYTES = 24  # of TF_TString
 
 
@@ -74,10 +75,10 @@ class Session:
         return Output(found, int(index))
 
     def tensor(self, value):
-        """An array of uint8 or float32, or a list of bytes."""
+        """An array of numbers, or a list of bytes."""
         texts = value if isinstance(value, list) else None
         shape = (len(value),) if texts else value.shape
-        kind = STRING if texts else {"uint8": UINT8, "float32": FLOAT}[value.dtype.name]
+        kind = STRING if texts else next(kind for kind, dtype in NUMBERS.items() if value.dtype == dtype)
         size = TSTRING_BYTES * len(value) if texts else value.nbytes
         dims = (c_int64 * len(shape))(*shape)
         tensor = self.library.TF_AllocateTensor(c_int(kind), dims, c_int(len(shape)), c_size_t(size))
@@ -99,7 +100,6 @@ class Session:
                     for place in places]  # fmt: skip
             found = np.array(flat, object)
         else:
-            assert kind == FLOAT
-            found = np.frombuffer(ctypes.string_at(data, self.library.TF_TensorByteSize(tensor)), np.float32)
+            found = np.frombuffer(ctypes.string_at(data, self.library.TF_TensorByteSize(tensor)), NUMBERS[kind])
         self.library.TF_DeleteTensor(tensor)
         return found.reshape(shape)

@@ -9,17 +9,27 @@ import threading
 import zlib
 from contextlib import contextmanager
 from dataclasses import replace
+from importlib import import_module
 
+import keras
 import numpy as np
 import PIL.Image
 import tensorflow as tf
 
-from cnn_app.artifacts import Card, ModelDir
+import cnn_app
+from cnn_app import tasks
+from cnn_app.artifacts import Card, ModelDir, sha256
 from cnn_app.export import metadata
+from cnn_app.export.graph import deployable
+from cnn_app.export.targets import place, target
 from cnn_app.inputs.image import Image
+from cnn_app.inputs.text import Text
+from cnn_app.runtimes import keras_model
 from cnn_app.runtimes.about import About
 from cnn_app.serving.server.discovery import discover
 from cnn_app.serving.server.run import Server, Settings
+from cnn_app.tasks.classification import Classification
+from cnn_app.tasks.segmentation import Segmentation
 
 LABELS = ("red", "green", "blue")
 SIDE = 8
@@ -152,6 +162,52 @@ def masks(base):
     module.mask = mask
     tf.saved_model.save(module, str(base / "1"), signatures={"image_bytes": mask})
     return base
+
+
+def unet(side=16, labels=("ground", "cat", "dog"), **columns):
+    """A task of masks and a network that was never trained, whose masks have several classes."""
+    keras.utils.set_random_seed(1)
+    columns = {"padding": "same", "depth": 1, "width": 2, "classes": len(labels), "image": (side, side, 3)} | columns
+    model = cnn_app.create_model("unet", **columns)
+    kernel, bias = model.get_layer("logits").get_weights()  # no class is to be far from the others
+    logits = np.asarray(model.predict_on_batch(np.stack(scenes(side, 4)))).reshape(-1, len(labels))
+    model.get_layer("logits").set_weights([kernel / logits.std(0), (bias - logits.mean(0)) / logits.std(0)])
+    return Segmentation(input=Image(columns["image"]), labels=labels), model
+
+
+def scenes(side, count):
+    """Images of a few coloured rectangles, uint8 (side, side, 3)."""
+    random, found = np.random.default_rng(0), []
+    for _ in range(count):
+        found.append(np.full((side, side, 3), random.integers(0, 256, 3), np.uint8))
+        for _ in range(4):
+            y, x, high, wide = random.integers(0, side, 4)
+            found[-1][y : y + high, x : x + wide] = random.integers(0, 256, 3)
+    return found
+
+
+WORDS = ("a", "good", "bad", "day", "n't", "movie", "sch\u00f6n", "!")
+SENTENCES = ("A good day!", "a bad MOVIE", "don't", "sch\u00f6n \u2013 sch\u00f6n", "good " * 30)
+
+
+def text_cnn(labels=("sad", "glad")):
+    """A task of sentences and a network that was never trained."""
+    keras.utils.set_random_seed(1)
+    taken = Text(16, len(WORDS) + 2, WORDS)
+    columns = taken.columns() | {"width": 4, "maps": 2, "windows": (2, 3), "classes": len(labels)}
+    return Classification(input=taken, labels=labels), cnn_app.create_model("text_cnn", **columns)
+
+
+def export(task, model, path, kind="saved_model"):
+    """The file of a target in a model directory, which says of itself what an export says."""
+    directory, known = ModelDir(path), tasks.facts(task)
+    directory.write_card(Card(architecture=model.name, columns={}, **known | {"labels": task.labels}))
+    keras_model.save(model, directory.model)
+    file = place(directory, kind)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    import_module(f"cnn_app.export.{target(kind).module}").write(task, deployable(model), file, target(kind), None)
+    metadata.attach(file, About(**known | {"labels": task.labels, "model_sha256": sha256(directory.model)}))
+    return file
 
 
 def half_plus_two(base, version):

@@ -92,7 +92,7 @@ def test_predict_answers_what_it_can_and_names_the_rest(trained, folder, tmp_pat
             f"Error: cannot read {places[1]}: it is no JPEG, PNG, BMP or GIF",
             f"Error: cannot read {places[2]}: No such file or directory",
         ]
-    rows = list(csv.DictReader((tmp_path / "answers.csv").open(newline="")))
+    rows = list(csv.DictReader((tmp_path / "answers.csv").read_text().splitlines()))
     lines = [json.loads(line) for line in (tmp_path / "answers.jsonl").read_text().splitlines()]
     assert [row["image"] for row in rows] == [line["image"] for line in lines] == [str(places[0]), str(places[3])]
     assert [row["label1"] for row in rows] == ["red", "blue"]
@@ -221,7 +221,7 @@ def test_a_folder_without_a_model_hides_no_network(tmp_path, monkeypatch, folder
         "features", "empty", "--data", folder
     )
     assert told in error("finetune", "lenet5", "--data", "digits", "--out", "out")
-    assert "empty is no model directory" in error("finetune", "empty", "--data", "digits", "--out", "out")
+    assert "no model at empty" in error("finetune", "empty", "--data", "digits", "--out", "out")
     (tmp_path / "lenet5" / "card.json").write_text("{}")
     assert "is no card of a model" in error("finetune", "lenet5", "--data", "digits", "--out", "out")
     assert "no model at lenet5" in error("inspect", "lenet5")

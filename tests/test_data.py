@@ -15,8 +15,8 @@ from cnn_app.data import memory, pipeline
 from cnn_app.data.dataset import SPLITS, Column, Dataset, Split, by_hash, in_memory, split_of
 from cnn_app.errors import DataError
 from cnn_app.inputs import augment, pixels, randaugment
-from cnn_app.jobs.check import check
 from cnn_app.recipe import Data, Schedule
+from cnn_app.tasks.class_folders import check
 from cnn_app.tasks.classification import Classification
 
 CLASSES = ("bird", "cat", "dog")

@@ -4,6 +4,7 @@ import json
 import zipfile
 from dataclasses import replace
 
+import keras
 import numpy as np
 import onnxruntime
 import pytest
@@ -14,7 +15,7 @@ from cnn_app.errors import ArtifactError, ExportError
 from cnn_app.export import graph, metadata
 from cnn_app.export.targets import TARGETS, target
 from cnn_app.inputs.image import Image
-from cnn_app.runtimes import open_model
+from cnn_app.runtimes import keras_model, open_model
 from cnn_app.runtimes.about import About
 
 ABOUT = About(
@@ -98,6 +99,21 @@ def test_every_format_says_all_of_it_without_mediapipe(network, tmp_path, monkey
     if kind == "tflite-int8":
         with zipfile.ZipFile(path) as archive:
             assert archive.read("labels.txt").decode().splitlines() == list(ABOUT.labels)
+
+
+def test_a_keras_file_says_it_in_the_metadata_that_keras_writes(network, tmp_path):
+    """Keras unpacks an archive onto the disk if there are more files in it than its three."""
+    path = tmp_path / "flowers.keras"
+    keras_model.save(network[0], path, ABOUT)
+    with zipfile.ZipFile(path) as archive:
+        assert set(archive.namelist()) == {"metadata.json", "config.json", "model.weights.h5"}
+        metadata_json = json.loads(archive.read("metadata.json"))
+    assert set(metadata_json) == {"keras_version", "date_saved", "cnn_app"}
+    assert open_model(path).about == ABOUT == cnn_app.load_model(path).about
+    found = keras.saving.load_model(path).predict_on_batch(network[1])
+    np.testing.assert_allclose(found, network[0].predict_on_batch(network[1]), atol=1e-6)
+    keras_model.save(network[0], path)
+    assert open_model(path).about is None
 
 
 def test_what_is_said_in_a_damaged_way_is_one_line(network, tmp_path):

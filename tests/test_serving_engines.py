@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import scores
 import served
+import tensorflow as tf
 import urllib3
 
 import cnn_app
@@ -112,13 +113,45 @@ class Pairs:
 
 
 def test_any_task_gets_its_encoded_signature():
-    engine = engines.EncodedEngine(Sums(), Pairs(), "pairs")
+    sums = Sums()
+    engine = engines.EncodedEngine(sums, engines.DefaultSignature(sums, None, None), Pairs())
     assert list(engine.signatures) == [DEFAULT, "pairs"] and engine.signatures["pairs"].batched
     assert engine.signatures["pairs"].inputs == {"pairs": Spec("string", (None,))}
     assert list(engine.signatures["pairs"].outputs) == ["parity"]
     answer = engine.run("pairs", {"pairs": np.array([b"3+4", b"1+1"], object)})
     assert answer.keys() == {"parity"} and answer["parity"].tolist() == [b"odd", b"even"]
     assert engine.run(DEFAULT, {"pair": np.array([[1, 2]])})["sum"].tolist() == [3]
+
+
+def test_files_of_others_are_asked_by_our_names(tmp_path):
+    """What says nothing of itself is told by its tensors; a SavedModel's own signatures stay as they are."""
+    scores.write("tflite-float32", deployable(cnn_app.create_model("lenet5")), tmp_path / "theirs.tflite", None)
+
+    @tf.function(input_signature=[tf.TensorSpec((None, 8, 8, 3), tf.uint8, name="x")])
+    def mean(x):
+        return {"y": tf.reduce_mean(tf.cast(x, tf.float32), (1, 2)) / 255}
+
+    @tf.function(input_signature=[tf.TensorSpec((None, 8), tf.float32, name="x")])
+    def half(x):
+        return {"y": x / 2}
+
+    for name, function in (("mean", mean), ("half", half)):
+        module = tf.Module()
+        module.function = function
+        tf.saved_model.save(module, str(tmp_path / name / "1"), signatures={DEFAULT: function})
+    image = served.png(served.one_colour("blue"))
+    with served.running(*(tmp_path / name for name in ("theirs.tflite", "mean", "half"))) as found:
+        for address in (found.rest, found.grpc):
+            with Client(f"{address}/theirs") as client:
+                encoded, plain = client.predict([image, np.zeros(SIZE, np.uint8)])
+                assert encoded.outputs.keys() == plain.outputs.keys() == {"probabilities"}
+            with Client(f"{address}/mean") as client:
+                assert client.predict([image])[0].top(1) == [{"label": "2", "probability": 1.0}]
+            with Client(f"{address}/half") as client, pytest.raises(ServingError, match="it has serving_default"):
+                assert client.encoded
+    engine = engines.open_engine(tmp_path / "mean" / "1")
+    assert list(engine.signatures[DEFAULT].inputs) == ["x"] and list(engine.signatures[DEFAULT].outputs) == ["y"]
+    engine.close()
 
 
 def test_what_serve_is_pointed_at(store, tmp_path):

@@ -216,6 +216,48 @@ def test_a_mask_lies_over_its_image_with_a_legend(browser, colours, tmp_path):
         assert not [line for line in browser.get_log("browser") if "Content Security Policy" in line["message"]]
 
 
+SWATCHES = """
+const rows = [...document.querySelectorAll("#top .label, #legend .label")];
+const swatches = rows.map((one) => one.querySelector(".swatch") ?? one.parentElement.querySelector(".swatch"));
+return rows.map((one, i) => [one.textContent, swatches[i] && getComputedStyle(swatches[i]).backgroundColor]);
+"""
+
+
+@needs_chromium
+def test_exported_networks_of_masks_and_texts(browser, tmp_path):
+    """Every class has its colour beside its share of the image; the mask covers no more of it than one likes."""
+    from selenium.webdriver.common.keys import Keys
+    from selenium.webdriver.support.ui import Select
+
+    seven = ("ground", "cat", "dog", "tree", "car", "sky", "road")
+    served.export(*served.unet(32, seven), tmp_path / "masks")
+    served.export(*served.text_cnn(), tmp_path / "texts")
+    with served.running(tmp_path / "masks", tmp_path / "texts") as found:
+        browser.get(found.rest)
+        wait(browser, lambda: find(browser, "#model").text)
+        assert not find(browser, "#fading").is_displayed()
+        give(browser, served.png(served.scenes(64, 1)[0]))
+        wait(browser, lambda: browser.execute_script("return document.getElementById('mask').naturalWidth") == 32)
+        assert max(browser.execute_script(COVER)) < 1 and len(labels(browser)) == 5
+        colours = dict(browser.execute_script(SWATCHES))
+        assert set(colours) == set(seven) and len(browser.find_elements("css selector", "#legend li")) == 2
+        assert colours["ground"] == "rgb(31, 119, 180)" and len(set(colours.values())) == 7
+        opacity = "return Number(getComputedStyle(document.getElementById('mask')).opacity)"
+        assert browser.execute_script(opacity) == 0.6
+        find(browser, "#strength").send_keys(Keys.END)
+        assert browser.execute_script(opacity) == 1
+        Select(find(browser, "#model")).select_by_index(1)
+        wait(browser, lambda: find(browser, "#text").is_displayed())
+        assert not find(browser, "#fading").is_displayed() and not browser.execute_script(SWATCHES)
+        find(browser, "#text").send_keys("sch\u00f6n, isn't it?")
+        find(browser, "#writing button").click()
+        wait(browser, lambda: find(browser, "#status").text.startswith("texts, version 1: "))
+        assert set(labels(browser)) == {"sad", "glad"} and {
+            colour for _, colour in browser.execute_script(SWATCHES)
+        } == {None}
+        assert not [line for line in browser.get_log("browser") if "Content Security Policy" in line["message"]]
+
+
 @needs_chromium
 def test_it_asks_for_a_key_that_is_needed(browser, colours):
     with served.running(colours, key="sesame") as found:

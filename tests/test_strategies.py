@@ -75,7 +75,7 @@ def test_the_ladder_is_climbed_until_the_drop_fits(uneven, monkeypatch):
     strategies = [result.strategy for result in told]
     assert strategies == ["200 images", "1000 images", "biases corrected", "1 in float", "2 in float"]
     assert all(result.drop > 5 for result in told[:4]) and [result.strategy for result in results] == ["2 in float"]
-    assert results[0].drop <= 0.5 and results[0].speed.outside == {"QUANTIZE": 1}
+    assert results[0].drop <= 0.5 and results[0].speed.ops_outside == {"QUANTIZE": 1}
     assert len(timed) == 1 and [result.speed is None for result in told] == [True, True, True, True, False]
     line = next(line for line in directory.read_exports() if line["target"] == "tflite-int8")
     assert set(line["float_layers"]) == {f"{RUINED}_a_relu", f"{RUINED}_b_bn"} and line["strategy"] == "2 in float"
@@ -112,7 +112,7 @@ def test_training_with_rounding_brings_an_int8_file_into_the_budget(trained, tmp
     results = exporting.export(directory, options, task, dataset, told.append)
     assert [result.strategy for result in told] == ["200 images", "1000 images", "biases corrected", "4 epochs of QAT"]
     assert min(result.drop for result in told[:3]) > 1.5 and results[0].drop <= 1.5
-    assert (results[0].speed.delegates, results[0].speed.outside) == (1, {"QUANTIZE": 1})
+    assert (results[0].speed.delegates, results[0].speed.ops_outside) == (1, {"QUANTIZE": 1})
     assert results[0].target == "tflite-int8"
     line = directory.read_exports()[0]
     assert line["simulation"]["agreement"] >= 0.995 and line["float_layers"] == []

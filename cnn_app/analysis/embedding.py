@@ -19,7 +19,7 @@ LEGEND = 20  # classes that colours and a legend can tell apart
 
 
 def draw_map(
-    vectors: np.ndarray, labels: np.ndarray, classes: Sequence[str], method: str, title: str,
+    vectors: np.ndarray, targets: np.ndarray, labels: Sequence[str], method: str, title: str,
     path: str | os.PathLike[str], seed: int = 0,
 ) -> None:  # fmt: skip
     """(n, width) as points in the plane, coloured by class, into a PNG."""
@@ -28,16 +28,16 @@ def draw_map(
     points, axes_names = _plane(vectors, method, seed)
     figure = Figure((9, 6.5), layout="constrained")
     axes = figure.add_subplot()
-    for label, name in enumerate(classes):
-        chosen = points[labels == label]
-        colour = f"C{label}" if len(classes) <= 10 else _colour(label, len(classes))
-        axes.scatter(*chosen.T, s=14, color=colour, alpha=0.75, linewidths=0, label=f"{name} ({len(chosen)})")
-        if len(classes) > LEGEND and len(chosen):
-            axes.annotate(name, np.median(chosen, 0), fontsize=7, ha="center", weight="bold")
+    for place, label in enumerate(labels):
+        chosen = points[targets == place]
+        colour = f"C{place}" if len(labels) <= 10 else _colour(place, len(labels))
+        axes.scatter(*chosen.T, s=14, color=colour, alpha=0.75, linewidths=0, label=f"{label} ({len(chosen)})")
+        if len(labels) > LEGEND and len(chosen):
+            axes.annotate(label, np.median(chosen, 0), fontsize=7, ha="center", weight="bold")
     axes.set(xlabel=axes_names[0], ylabel=axes_names[1], title=title)
     if method == "tsne":
         axes.set(xticks=[], yticks=[])  # its distances have no unit
-    if len(classes) <= LEGEND:
+    if len(labels) <= LEGEND:
         figure.legend(loc="outside right upper", title="class (images)")
     with replacing(path) as scratch:
         figure.savefig(scratch, dpi=120, format="png")
@@ -92,7 +92,7 @@ def _short(path: str, length: int = 28) -> str:
     return name if len(name) <= length else f"{name[: length // 2]}…{name[-length // 2 + 1 :]}"
 
 
-def _colour(label: int, classes: int):
+def _colour(place: int, classes: int):
     from matplotlib import colormaps
 
-    return colormaps["tab20" if classes <= LEGEND else "nipy_spectral"](label / max(1, classes - 1))
+    return colormaps["tab20" if classes <= LEGEND else "nipy_spectral"](place / max(1, classes - 1))

@@ -116,11 +116,11 @@ def _table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def _row(name: str) -> dict:
-    spec, figures = registry.spec(name), REFERENCE[name]
+    spec, counts = registry.spec(name), REFERENCE[name]
     return {
         "name": name, "year": spec.year, "paper": spec.paper, "task": spec.task, "input": spec.input,
-        "shape": _shape(spec), "classes": spec.classes, "parameters": figures.parameters, "macs": figures.macs,
-        "top1": figures.top1, "source": figures.source,
+        "shape": _shape(spec), "classes": spec.classes, "parameters": counts.parameters, "macs": counts.macs,
+        "top1": counts.top1, "source": counts.source,
     }  # fmt: skip
 
 

@@ -48,12 +48,12 @@ def asked(endpoint, key, timeout, ca_file, places, stdin, top):
             found = iter(count(client.each(good, client.encoded)))
             for name, data in records:
                 result = data if isinstance(data, CnnAppError) else next(found)
-                if isinstance(result, CnnAppError):
-                    yield taken.kind, name, None, result
+                if result is data:
+                    yield taken.kind, name, None, data
+                elif isinstance(result, CnnAppError):
+                    yield taken.kind, name, None, f"{name}: {result}"
                 else:
-                    answer = {"top": result.top(top)}
-                    best = (f"{row['label']} {row['probability']:.3f}" for row in answer["top"])
-                    yield taken.kind, name, answer, "  ".join(best)
+                    yield taken.kind, name, result.told(top), result.text(top)
 
 
 def show(found, out, as_json):
@@ -81,12 +81,16 @@ def write(path, answers):
     if path.suffix == ".jsonl":
         write_text(path, "".join(json.dumps(answer, ensure_ascii=False) + "\n" for answer in answers))
     else:
-        write_csv(path, list(map(_flat, answers))) if answers else write_text(path, "")
+        rows = list(map(_flat, answers))
+        columns = dict.fromkeys(name for row in rows for name in row)  # not every mask has every class
+        write_csv(path, [{name: row.get(name, "") for name in columns} for row in rows]) if rows else write_text(
+            path, ""
+        )
 
 
 def _flat(answer):
     """The best labels side by side."""
     row = {name: value for name, value in answer.items() if not isinstance(value, list | dict)}
     for place, one in enumerate(answer.get("top", ()), start=1):
-        row |= {f"label{place}": one["label"], f"probability{place}": one["probability"]}
+        row |= {f"{name}{place}": value for name, value in one.items()}
     return row

@@ -45,5 +45,5 @@ def benchmark(artifacts, threads, as_json):
          f"{speed.peak_mib:.0f}", *view.coverage(speed))
         for speed in found
     ]  # fmt: skip
-    columns = [">threads", ">median ms", ">p90 ms", ">ratio", ">MB", ">peak MiB", ">delegates", "outside"]
+    columns = [">threads", ">median ms", ">p90 ms", ">ratio", ">MB", ">peak MiB", ">delegates", "ops outside"]
     view.table(["artifact", *columns], rows)

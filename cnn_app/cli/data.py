@@ -21,7 +21,7 @@ def check(path, as_json):
 
     from cnn_app.cli import view
     from cnn_app.data.dataset import SPLITS
-    from cnn_app.jobs.check import check as look
+    from cnn_app.tasks.class_folders import check as look
 
     with view.reading() as progress:
         finding = look(Path(path), progress)

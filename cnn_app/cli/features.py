@@ -51,22 +51,22 @@ def features(
     with view.reading() as progress:
         dataset = sources.prepared(task, raw, data, progress)
         found = features.extract(tap, task, dataset, out, progress)
-    figures = {"n": len(found.targets), "layer": tap.output.name, "shape": list(tap.output_shape[1:])}
+    told = {"n": len(found.targets), "layer": tap.output.name, "shape": list(tap.output_shape[1:])}
     if classifier:
-        figures["linear"] = linear.assess(found, len(task.labels), classifier)
+        told["linear"] = linear.assess(found, len(task.labels), classifier)
     if project:
-        title = f"{figures['n']:,} {task.input.plural} as {model.name} sees them at {layer or 'its head'}"
+        title = f"{told['n']:,} {task.input.plural} as {model.name} sees them at {layer or 'its head'}"
         embedding.draw_map(found.vectors, found.targets, task.labels, projection, title, project)
     if nearest:
-        figures["nearest"] = features.neighbours(tap, task, found, nearest)
+        told["nearest"] = features.neighbours(tap, task, found, nearest)
         if sheet:
-            embedding.draw_sheet(nearest, dataset, task, figures["nearest"], sheet)
+            embedding.draw_sheet(nearest, dataset, task, told["nearest"], sheet)
     if as_json:
-        return view.echo_json(figures)
-    click.echo(f"{figures['n']:,} {task.input.plural}, {'x'.join(map(str, figures['shape']))} activations each")
+        return view.echo_json(told)
+    click.echo(f"{told['n']:,} {task.input.plural}, {'x'.join(map(str, told['shape']))} activations each")
     if classifier:
-        result = figures["linear"]
+        result = told["linear"]
         click.echo(f"{classifier} on {tap.output_shape[-1]} features: {result['split']} top-1 {result['top1']:.4f} of "
                    f"{result['n']:,}; C {result['C']:g}, cross-validated {result['validated']:.4f}")  # fmt: skip
-    for row in figures.get("nearest", ()):
+    for row in told.get("nearest", ()):
         click.echo(f"{row['cosine']:.3f}  {row['label']}  {row[task.input.kind]}")

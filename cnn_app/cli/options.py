@@ -8,7 +8,7 @@ import click
 
 from cnn_app.architectures.reference import REFERENCE
 from cnn_app.artifacts import ModelDir, is_model
-from cnn_app.errors import unknown
+from cnn_app.errors import ArtifactError, unknown
 from cnn_app.recipe import AUGMENTATIONS, CLASS_WEIGHTS, OPTIMIZERS, RATES, STARTS, Data, Schedule, Transfer
 
 DEFAULTS = Schedule()
@@ -62,9 +62,11 @@ class Network(click.ParamType):
 
     def convert(self, value, param, ctx):
         value = os.path.expanduser(value)
-        if value not in REFERENCE and not (self.or_model and is_model(value)):
-            raise unknown("model", value, REFERENCE)
-        return value
+        if value in REFERENCE or (self.or_model and is_model(value)):
+            return value
+        if self.or_model and os.path.exists(value):
+            raise ArtifactError(f"no model at {value}; a model directory or a .keras file is one")
+        raise unknown("model", value, REFERENCE)
 
 
 class Words(click.ParamType):

@@ -36,6 +36,8 @@ def predict(ctx, places, endpoint, api_key_file, ca_file, timeout, top, draw, ou
 
     if out and Path(out).suffix not in answers.FORMATS:
         raise click.UsageError(f"--out ends in {' or '.join(answers.FORMATS)}, received {out}", ctx)
+    if endpoint and draw:
+        raise click.UsageError("--draw needs an ARTIFACT: a server does not send what was drawn upon", ctx)
     if out:
         check_place(Path(out))
     if endpoint:

@@ -128,13 +128,13 @@ def comparisons(as_json):
             first = results[0]
             metric = first.title
             title = f"{first.n} held-out records; Keras {metric} {first.keras_value:.4f}; one record on one thread"
-            numbers = [f">{metric}", ">drop", ">agreement", ">max |Δ|", ">MB", ">ms", ">delegates", "outside"]
+            numbers = [f">{metric}", ">drop", ">agreement", ">max |Δ|", ">MB", ">ms", ">delegates", "ops outside"]
             table(["target", "strategy", *numbers], map(_comparison, results), title)
 
 
 def coverage(speed):
     """How much of a TFLite file runs in XNNPACK; empty cells for other runtimes."""
-    kinds = sorted((speed.outside or {}).items(), key=lambda item: -item[1])
+    kinds = sorted((speed.ops_outside or {}).items(), key=lambda item: -item[1])
     shown = [f"{count} {name}" for name, count in kinds[:OPERATORS]]
     more = sum(count for _, count in kinds[OPERATORS:])
     return "" if speed.delegates is None else speed.delegates, ", ".join(shown + [f"{more} more"] * bool(more))

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import sys
+from contextlib import redirect_stdout
+from urllib.parse import urlsplit
+
 import numpy as np
 
 from cnn_app.data import Records, memory
@@ -10,6 +14,7 @@ from cnn_app.errors import DataError
 from cnn_app.recipe import Data
 
 SPLIT_NAMES = {"train": "train", "validation": "val", "test": "test"}  # theirs -> ours
+PATIENCE_S = 10  # for the first sign of a server
 
 
 def load(data: Data) -> Records:
@@ -37,12 +42,28 @@ def _prepared(name: str, directory: str | None):
     try:
         builder = tfds.builder(name, data_dir=directory)
         if not builder.data_path.exists():
-            builder.download_and_prepare()
+            _check_reachable(builder)
+            if not sys.stderr.isatty():
+                tfds.disable_progress_bar()
+            with redirect_stdout(sys.stderr):
+                builder.download_and_prepare()
         return builder
     except Exception as error:  # tfds raises whatever its downloads raise
         reason = str(error).strip().split("\n")[0][:200] or type(error).__name__
         where = directory or "its default directory"
         raise DataError(f"tfds:{name} is neither prepared in {where} nor could it be downloaded: {reason}") from error
+
+
+def _check_reachable(builder) -> None:
+    """Ask once for the first file: a download is tried again for minutes, and tells of each time."""
+    import requests
+
+    url = next((url for url in builder.url_infos or () if url.startswith("http")), None)
+    try:
+        if url:
+            requests.head(url, timeout=PATIENCE_S)
+    except requests.RequestException as error:
+        raise ConnectionError(f"{urlsplit(url).hostname} does not answer") from error
 
 
 def _split(builder, name: str) -> Split:

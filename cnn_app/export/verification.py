@@ -53,7 +53,7 @@ class Comparison:
             "target": self.target, "n": self.n, self.metric: self.value, f"keras_{self.metric}": self.keras_value,
             "drop": self.drop, "agreement": self.agreement, "max_difference": self.max_difference, "bytes": self.bytes,
             "latency_ms": speed and speed.median_ms, "delegates": speed and speed.delegates,
-            "outside": speed and speed.outside, "strategy": self.strategy,
+            "ops_outside": speed and speed.ops_outside, "strategy": self.strategy,
         }  # fmt: skip
 
 

@@ -239,7 +239,7 @@ def problem(data: bytes) -> str | None:
     try:
         return None if data.decode("utf-8").strip() else "it is empty"
     except UnicodeDecodeError as error:
-        return f"it is not UTF-8 at byte {error.start}; --encoding names another"
+        return f"it is not UTF-8 at byte {error.start}"
 
 
 def _lines(name: str, data: bytes) -> Iterator[tuple[str, bytes | DataError]]:

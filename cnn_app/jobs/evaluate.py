@@ -10,7 +10,7 @@ from itertools import chain, count
 import keras
 import numpy as np
 
-from cnn_app import heads, tasks
+from cnn_app import tasks
 from cnn_app.data import Records, pipeline
 from cnn_app.data.dataset import Dataset, Split
 from cnn_app.errors import DataError, ModelError
@@ -18,7 +18,6 @@ from cnn_app.jobs import sources
 from cnn_app.recipe import Data
 from cnn_app.runtimes import Runtime, open_model
 from cnn_app.runtimes.keras_model import KerasRuntime
-from cnn_app.runtimes.renamed import Renamed
 from cnn_app.tasks import Report, Task
 from cnn_app.tensors import Arrays
 
@@ -105,11 +104,7 @@ def opened_as(artifact: Artifact) -> tuple[Runtime, Task]:
     if isinstance(artifact, keras.Model):
         task = task_of(artifact)
         return KerasRuntime(task.deployed(artifact), getattr(artifact, "about", None)), task
-    runtime = open_model(artifact)
-    task = tasks.of(runtime)
-    if runtime.about is None:
-        runtime = Renamed(runtime, next(iter(task.input.specs())), heads.named(task.name).OUTPUTS[0])
-    return runtime, task
+    return tasks.opened(open_model(artifact))
 
 
 def task_of(model: keras.Model) -> Task:

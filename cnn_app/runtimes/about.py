@@ -1,7 +1,7 @@
 """What a model file says of itself: its task, input and labels, and where it comes from.
 
-As JSON: model.json in the zip behind a TFLite file and in a SavedModel's assets, metadata_props of ONNX, and model.json
-in the zip that a .keras file is. A card that lies beside a file is never asked.
+As JSON: model.json in the zip behind a TFLite file and in a SavedModel's assets, metadata_props of ONNX, and a part of
+a .keras file's own metadata. A card that lies beside a file is never asked.
 """
 
 from __future__ import annotations
@@ -49,11 +49,16 @@ class About:
                 for name, value in asdict(self).items()}  # fmt: skip
 
 
-def of_json(data: bytes | str, where) -> About:
-    """What a file of ours says. Raises ArtifactError where it is not well-formed."""
+def of_json(data: bytes | str, where, key: str = "") -> About | None:
+    """What a file of ours says; with a `key`, at that of an object, and None where it has none.
+
+    Raises ArtifactError where it is not well-formed.
+    """
     try:
-        return of_values(json.loads(data))
-    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        values = json.loads(data)
+        values = values.get(key) if key else values
+        return None if key and values is None else of_values(values)
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise ArtifactError(f"what {where} says of itself is damaged: {error}; export it again") from error
 
 

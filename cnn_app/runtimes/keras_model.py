@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import zipfile
+from dataclasses import asdict
 from pathlib import Path
 
 import keras
@@ -19,6 +21,7 @@ from cnn_app.runtimes.about import About
 from cnn_app.tensors import Arrays, Spec
 
 MAX_UNPACKED_BYTES = 16 * 2**30
+METADATA, KEY = "metadata.json", "cnn_app"  # in a `.keras` file, and in that
 PIXELS = "image"  # the input of every network that takes images
 
 
@@ -60,8 +63,17 @@ def save(model: keras.Model, path: Path, about: About | None = None) -> None:
     with replacing(path) as scratch:
         keras.Model(model.input, model.output, name=model.name).save(scratch)
         if about is not None:
-            with zipfile.ZipFile(scratch, "a") as archive:
-                archive.writestr(zipfile.ZipInfo(facts.FILE), about.json())
+            _note(scratch, about)
+
+
+def _note(file: Path, about: About) -> None:
+    """Into Keras's own metadata: an archive with more than its three files would be unpacked onto a disk to be read."""
+    with zipfile.ZipFile(file) as archive:
+        parts = {name: archive.read(name) for name in archive.namelist()}
+    parts[METADATA] = json.dumps(json.loads(parts[METADATA]) | {KEY: asdict(about)}).encode()
+    with zipfile.ZipFile(file, "w") as archive:
+        for name, data in parts.items():
+            archive.writestr(zipfile.ZipInfo(name), data)
 
 
 def about_of(path: Path) -> About | None:
@@ -72,9 +84,9 @@ def about_of(path: Path) -> About | None:
             return card_about(directory.read_card(), directory.name)
         return about_of(directory.model)
     with zipfile.ZipFile(path) as archive:
-        if facts.FILE not in archive.namelist() or archive.getinfo(facts.FILE).file_size > facts.MAX_BYTES:
+        if METADATA not in archive.namelist() or archive.getinfo(METADATA).file_size > facts.MAX_BYTES:
             return None
-        return facts.of_json(archive.read(facts.FILE), path)
+        return facts.of_json(archive.read(METADATA), path, KEY)
 
 
 def card_about(card: Card, name: str) -> About:

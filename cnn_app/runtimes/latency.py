@@ -37,7 +37,7 @@ class Speed:
     p90_ms: float
     peak_mib: float
     delegates: int | None = None  # XNNPACK's; None where the runtime has none
-    outside: dict[str, int] = field(default_factory=dict)  # operators outside them
+    ops_outside: dict[str, int] = field(default_factory=dict)  # operators outside them
 
 
 def measure(paths: Iterable[str | os.PathLike[str]], threads: Iterable[int] = (1,)) -> list[Speed]:
@@ -125,7 +125,7 @@ def _end(runtime) -> dict:
     result = {"peak_mib": _peak_mib()}
     if hasattr(runtime, "coverage"):
         delegates, outside = runtime.coverage()
-        result |= {"delegates": delegates, "outside": dict(outside)}
+        result |= {"delegates": delegates, "ops_outside": dict(outside)}
     return result
 
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from cnn_app.data.dataset import Dataset, Split
     from cnn_app.data.pipeline import Converters
     from cnn_app.recipe import Data, Schedule
+    from cnn_app.runtimes import Runtime
     from cnn_app.tensors import Arrays, Spec
 
 TASKS = ("classification", "segmentation")
@@ -130,6 +131,17 @@ def of(runtime) -> Task:
         raise ArtifactError(f"{runtime.path} says nothing of itself, and gives {told}, which is the answer to no task; "
                             f"known: {', '.join(TASKS)}")  # fmt: skip
     return task
+
+
+def opened(runtime: Runtime) -> tuple[Runtime, Task]:
+    """What a runtime has open is for; its tensors under the names that the task has for them, where others made it."""
+    from cnn_app import heads
+    from cnn_app.runtimes.renamed import Renamed
+
+    task = of(runtime)
+    if runtime.about is None:
+        runtime = Renamed(runtime, next(iter(task.input.specs())), heads.named(task.name).OUTPUTS[0])
+    return runtime, task
 
 
 def fitted(task: Task, dataset: Dataset, columns: Mapping) -> Task:

@@ -153,7 +153,7 @@ def _split(root: Path, images: list[Path], masks: list[Path], table: np.ndarray,
 
 
 def colours(classes: int) -> np.ndarray:
-    """RGBA of each class, uint8 (classes, 4): the first is see-through, as it mostly is the ground."""
+    """RGBA of each class, uint8 (classes, 4): of two the first is see-through, as it mostly is the ground."""
     from matplotlib import colormaps
 
     map_ = colormaps["tab10" if classes <= 10 else "tab20" if classes <= 20 else "gist_rainbow"]
@@ -166,15 +166,26 @@ def colours(classes: int) -> np.ndarray:
 
 
 def legend(classes: int) -> list[str]:
-    return [f"#{red:02x}{green:02x}{blue:02x}" for red, green, blue, _ in colours(classes)]
+    """As in CSS: #rrggbb, and #rrggbbaa of what is see-through."""
+    return [f"#{bytes(colour).hex().removesuffix('ff')}" for colour in colours(classes)]
 
 
-def png(mask: np.ndarray, classes: int) -> bytes:
-    """A coloured picture of a mask (h, w)."""
+def margins(mask: Sequence[int], image: Sequence[int]) -> tuple[tuple[int, int], ...]:
+    """What lacks above and below, left and right of a map (h, w) in the middle of an image (H, W)."""
+    (height, width), (high, wide) = image, mask
+    return tuple((less // 2, less - less // 2) for less in (height - high, width - wide))
+
+
+def overlay(mask: np.ndarray, classes: int, sides: Sequence[int]) -> np.ndarray:
+    """A coloured picture of a mask (h, w) as large as its image, uint8 RGBA; nothing where there is no mask."""
+    return np.pad(colours(classes)[mask], (*margins(mask.shape, sides), (0, 0)))
+
+
+def png(picture: np.ndarray) -> bytes:
     from PIL import Image
 
     out = io.BytesIO()
-    Image.fromarray(colours(classes)[mask]).save(out, "PNG")
+    Image.fromarray(picture).save(out, "PNG")
     return out.getvalue()
 
 
@@ -183,9 +194,7 @@ def draw(image: np.ndarray, mask: np.ndarray, labels: Sequence[str], name: str, 
     from matplotlib.figure import Figure
     from matplotlib.patches import Patch
 
-    top, left = ((have - keep) // 2 for have, keep in zip(image.shape[:2], mask.shape, strict=True))
-    shown = np.zeros((*image.shape[:2], 4), np.uint8)
-    shown[top : top + mask.shape[0], left : left + mask.shape[1]] = colours(len(labels))[mask]
+    shown = overlay(mask, len(labels), image.shape[:2])
     figure = Figure((10, 5.4), layout="constrained")
     for place, (axes, title) in enumerate(zip(figure.subplots(1, 2), (name, "found"), strict=True)):
         axes.imshow(image[..., 0] if image.shape[-1] == 1 else image, cmap="gray", vmin=0, vmax=255)

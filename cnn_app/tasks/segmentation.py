@@ -160,7 +160,8 @@ class Segmentation:
     def served(self, outputs: dict, table, encoded: bool) -> dict:
         """The places of the most probable classes, uint8 (n, h, w), and the classes by their share of pixels (n, k).
 
-        To encoded records a coloured PNG of each (n,) with its legend (n, classes) in the place of the probabilities.
+        To encoded records a coloured PNG of each (n,), which lies over the whole image that the network sees, with its
+        legend (n, classes) in the place of the probabilities.
         """
         import tensorflow as tf
 
@@ -174,7 +175,8 @@ class Segmentation:
         if not encoded:
             return outputs | found
         colours = tf.constant(masks.colours(classes))
-        drawn = tf.map_fn(lambda one: tf.io.encode_png(tf.gather(colours, one)), mask,
+        around = (*masks.margins(mask.shape[1:], self.input.shape[:2]), (0, 0))
+        drawn = tf.map_fn(lambda one: tf.io.encode_png(tf.pad(tf.gather(colours, one), around)), mask,
                           fn_output_signature=tf.TensorSpec((), tf.string))  # fmt: skip
         keys = tf.constant([f" {colour}" for colour in masks.legend(classes)])
         legend = table.lookup(tf.range(classes, dtype=tf.int64)) + keys
@@ -186,11 +188,12 @@ class Segmentation:
         mask, classes = outputs[OUTPUT].argmax(-1).astype(np.uint8), len(self.labels)
         shares = np.stack([np.bincount(one.reshape(-1), minlength=classes) / one.size for one in mask])
         best = np.argsort(-shares, axis=1, kind="stable")[:, :TOP]
+        pictures = [masks.overlay(one, classes, self.input.shape[:2]) for one in mask]
         legend = [f"{label} {colour}" for label, colour in zip(self.labels, masks.legend(classes), strict=True)]
         return {
             "mask": mask, "classes": np.array(self.labels, object)[best],
             "scores": np.take_along_axis(shares, best, 1).astype(np.float32),
-            "overlay_bytes": np.array([masks.png(one, classes) for one in mask], object),
+            "overlay_bytes": np.array(list(map(masks.png, pictures)), object),
             "legend": np.array([legend] * len(mask), object),
         }  # fmt: skip
 

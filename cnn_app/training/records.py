@@ -12,7 +12,7 @@ PACKAGES = ("cnn-app", "keras", "tensorflow", "numpy")
 
 
 def write_history(directory: ModelDir, rows: list[dict]) -> None:
-    """One line an epoch: epoch, step, lr, then means over the epoch and figures on val."""
+    """One line an epoch: epoch, step, lr, then means over the epoch and metrics on val."""
     write_csv(directory.history, rows)
 
 

@@ -26,7 +26,7 @@ class Answer:
 
     @property
     def probabilities(self) -> np.ndarray:
-        """(classes,), float32; empty if the model does not give them."""
+        """(classes,), of each place where there are several, float32; empty if the model does not give them."""
         return np.asarray(self.outputs.get("probabilities", ()), np.float32)
 
     @property
@@ -36,17 +36,37 @@ class Answer:
 
     @property
     def scores(self) -> tuple[float, ...]:
-        """The probabilities of `labels`."""
+        """Of `labels`: their probabilities, or their shares of a mask."""
         return tuple(map(float, self.outputs.get("scores", ())))
 
+    @property
+    def mask(self) -> np.ndarray | None:
+        """Places of classes (h, w), of a model that gives them."""
+        return self.outputs.get("mask")
+
+    @property
+    def _named(self) -> list[tuple[str, float]]:
+        return list(zip(self.labels, self.scores, strict=True))
+
     def top(self, k: int = TOP) -> list[dict]:
-        """The best k, or as many as the server named: [{"label", "probability"}]."""
+        """The best k, or as many as the server named: [{"label", "probability"}], of a mask those in it by "share"."""
         probabilities = self.probabilities
+        if self.mask is not None:
+            return [{"label": label, "share": score} for label, score in self._named[:k] if score]
         if self.labels:
-            found = list(zip(self.labels, self.scores, strict=True))
-        elif probabilities.size:
+            found = self._named
+        elif probabilities.ndim == 1 and probabilities.size:
             order = np.argsort(-probabilities, kind="stable")
             found = [(str(i), float(probabilities[i])) for i in order]
         else:
             raise ServingError(f"the model answers with {', '.join(sorted(self.outputs))}; probabilities are expected")
         return [{"label": label, "probability": score} for label, score in found[:k]]
+
+    def told(self, k: int = TOP) -> dict:
+        """As `cnn_app.predict` tells it."""
+        return {"top": self.top(k)} | ({} if self.mask is None else {"mask": self.mask.tolist()})
+
+    def text(self, k: int = TOP) -> str:
+        """`told` in a line."""
+        shown = ".3f" if self.mask is None else ".1%"
+        return "  ".join(f"{label} {format(score, shown)}" for label, score in (row.values() for row in self.top(k)))

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from cnn_app import runtimes, tasks
+from cnn_app.artifacts import model_dir_of
 from cnn_app.errors import ArtifactError
 from cnn_app.names import DEFAULT
 from cnn_app.serving.server.discovery import the_file
@@ -65,9 +65,9 @@ class SavedModelEngine:
 class RuntimeEngine:
     """A file, behind the same name that an exported SavedModel has."""
 
-    def __init__(self, path: Path):
-        self.kind = {".tflite": "LiteRT", ".onnx": "ONNX Runtime"}[path.suffix]
-        self.runtime, self.lock = runtimes.open_model(path), threading.Lock()  # an interpreter has one set of tensors
+    def __init__(self, runtime: runtimes.Runtime):
+        self.kind = {".tflite": "LiteRT", ".onnx": "ONNX Runtime"}[runtime.path.suffix]
+        self.runtime, self.lock = runtime, threading.Lock()  # an interpreter has one set of tensors
         self.signatures = {DEFAULT: Signature(DEFAULT, self.runtime.inputs, self.runtime.outputs)}
 
     def run(self, signature: str, inputs: Arrays) -> Arrays:
@@ -81,48 +81,68 @@ class RuntimeEngine:
 class EncodedEngine:
     """Another engine with a signature for encoded records beside what it has: decoded as in training, and named."""
 
-    def __init__(self, engine: Engine, task: tasks.Task, name: str):
-        self.engine, self.kind, self.task, self.name = engine, engine.kind, task, name
-        self.decode = task.input.decoder()
-        made = engine.signatures[DEFAULT].outputs
-        given = Signature(name, {name: Spec("string", (None,))}, task.named_specs(made))
-        self.signatures = engine.signatures | {name: given}
+    def __init__(self, engine: Engine, runtime: runtimes.Runtime, task: tasks.Task):
+        self.engine, self.kind, self.runtime, self.task = engine, engine.kind, runtime, task
+        self.name, self.decode = task.input.encoded, task.input.decoder()
+        given = Signature(self.name, {self.name: Spec("string", (None,))}, task.named_specs(runtime.outputs))
+        self.signatures = engine.signatures | {self.name: given}
 
     def run(self, signature: str, inputs: Arrays) -> Arrays:
         if signature != self.name:
             return self.engine.run(signature, inputs)
         records = [self.decode(data) for data in inputs[self.name]]
-        outputs = self.engine.run(DEFAULT, {name: np.stack([one[name] for one in records]) for name in records[0]})
-        return self.task.named(outputs)
+        return self.task.named(
+            self.runtime.run({name: np.stack([one[name] for one in records]) for name in records[0]})
+        )
 
     def close(self) -> None:
         self.engine.close()
 
 
-@dataclass
-class Described:
-    """What a task is recognised by."""
+class DefaultSignature:
+    """An engine's default signature, as a runtime."""
 
-    path: Path
-    inputs: dict[str, Spec]
-    outputs: dict[str, Spec]
-    about: runtimes.About | None
+    def __init__(self, engine: Engine, path: Path, about: runtimes.About | None):
+        self.engine, self.path, self.about = engine, path, about
+        self.inputs, self.outputs = engine.signatures[DEFAULT].inputs, engine.signatures[DEFAULT].outputs
+
+    def run(self, arrays: Arrays) -> Arrays:
+        return self.engine.run(DEFAULT, arrays)
 
 
 def open_engine(path: Path) -> Engine:
-    """The engine for a version: a SavedModel directory, a file, or a directory with one file in it."""
-    saved = (path / "saved_model.pb").is_file()
-    place = path if saved else the_file(path)
-    engine: Engine = SavedModelEngine(place) if saved else RuntimeEngine(place)
-    default = engine.signatures.get(DEFAULT)
-    if default is None:
+    """The engine for a version: a SavedModel directory, a file, or a directory with one file in it.
+
+    Raises ArtifactError for what was exported of another model than the one that its directory has now.
+    """
+    engine: Engine
+    if (path / "saved_model.pb").is_file():
+        place, about = path, runtimes.about_of(path)
+        _check_fresh(place, about)
+        engine = SavedModelEngine(place)
+    else:
+        runtime = runtimes.open_model(the_file(path))
+        place, about = runtime.path, runtime.about
+        _check_fresh(place, about)
+        engine = RuntimeEngine(_known(runtime)[0])
+    if DEFAULT not in engine.signatures:
         return engine
+    default, task = _known(DefaultSignature(engine, place, about))
+    return engine if task is None or task.input.encoded in engine.signatures else EncodedEngine(engine, default, task)
+
+
+def _known(runtime: runtimes.Runtime) -> tuple[runtimes.Runtime, tasks.Task | None]:
+    """A runtime by its task's names; one of no task that we know answers arrays as it stands."""
     try:
-        task = tasks.of(Described(place, default.inputs, default.outputs, runtimes.about_of(place)))
-    except ArtifactError:  # none that we know: it answers arrays as it stands
-        return engine
-    name = task.input.encoded
-    return engine if name in engine.signatures else EncodedEngine(engine, task, name)
+        return tasks.opened(runtime)
+    except ArtifactError:
+        return runtime, None
+
+
+def _check_fresh(path: Path, about: runtimes.About | None) -> None:
+    directory = model_dir_of(path)
+    if about and directory and directory.is_stale(about.model_sha256):
+        raise ArtifactError(f"{path} is stale: {directory.model} was replaced since; export it again")
 
 
 def signature(name: str, definition) -> Signature:

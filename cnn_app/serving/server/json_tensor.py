@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from cnn_app.tensors import Arrays
 
 BINARY = "_bytes"  # the end of the names of outputs that are no text, as in TF Serving
+AT_ONCE = 4096  # values that NumPy turns into digits while no other thread can run
 NUMBERS = {"f": "iuf", "i": "iu", "u": "iu", "b": "b"}  # by kind: the kinds of JSON's values that are taken
 
 
@@ -179,6 +180,8 @@ def plain(array: np.ndarray, name: str):
     """Lists; float32 by its shortest digits, 0.2 and not 0.20000000298; bytes in base64 where the name says so."""
     if array.dtype.kind in "OSU":
         return _text(array.tolist(), name.endswith(BINARY))
+    if array.ndim > 1 and array.size > AT_ONCE:
+        return [plain(row, name) for row in array]
     if array.dtype == np.float32 and array.size:
         return array.astype(str).astype(float).tolist()
     return array.tolist()

@@ -79,10 +79,15 @@ class Model:
     async def refresh(self) -> None:
         """Load what is new on disk, then let the requests have it, then drop what is no longer wanted."""
         wanted, labels = await asyncio.to_thread(lambda: (self.servable.versions(), self.servable.labels()))
+        new = []
         for number, path in wanted.items():
             known = self.versions.get(number)
             if known is None or (known.state == "END" and known.failed != await asyncio.to_thread(stamp, path)):
-                await self._load(Version(number, path))
+                new.append(Version(number, path))
+                await self._load(new[-1])
+        for version in new if self.available else ():  # where nothing answers, the server says why and ends
+            if version.error:
+                log.error("%s version %s: %s", self.name, version.number, version.error)
         self.labels = {label: number for label, number in labels.items() if number in self.available}
         there = self.available
         if there.keys() & wanted.keys():  # the last one that answers stays, whatever the disk says
@@ -102,7 +107,6 @@ class Model:
                 log.error("cannot load %s", version.path, exc_info=error)
             version.state, version.error = "END", str(error) or type(error).__name__
             version.failed = await asyncio.to_thread(stamp, version.path)
-            log.error("%s version %s: %s", self.name, version.number, version.error)
             return
         ran = self.metrics.batches(self.name, version.number)
         version.batcher = Batcher(version.engine, self.batching, self.queue, ran)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+from functools import partial
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -58,7 +59,9 @@ def application(service: Service) -> Starlette:
         found = await asyncio.to_thread(json_tensor.body, data) if heavy else json_tensor.body(data)
         asked = Asked(name, number, label, found.signature)
         _, outputs = await service.predict(asked, "REST", lambda known: json_tensor.arrays(found, known), heavy=heavy)
-        return reply(json_tensor.answer(outputs, found.by_rows))
+        large = sum(array.size for array in outputs.values()) > json_tensor.AT_ONCE
+        answer = partial(json_tensor.answer, outputs, found.by_rows)
+        return reply(await asyncio.to_thread(answer) if large else answer())
 
     async def v1(request: Request) -> Response:
         return await {"GET": get, "POST": post}.get(request.method, malformed)(request)
@@ -80,7 +83,7 @@ def application(service: Service) -> Starlette:
         ready = service.models.ready
         return JSONResponse({"status": "ready" if ready else "not ready"}, 200 if ready else 503)
 
-    async def figures(request: Request) -> Response:
+    async def measurements(request: Request) -> Response:
         return Response(service.metrics.page(), media_type="text/plain; version=0.0.4")
 
     methods = ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]  # TF Serving answers each of them with its own 400
@@ -89,7 +92,7 @@ def application(service: Service) -> Starlette:
             *(Route(f"/{v}1/{{rest:path}}", v1, methods=methods) for v in "vV"),
             Route("/models.json", models),
             Route("/healthz", health),
-            Route(metrics.PATH, figures),
+            Route(metrics.PATH, measurements),
             *(Route(f"/{file.name}", asset(file)) for file in sorted(PAGE.glob("page.*"))),
             Route("/", asset(PAGE / "index.html")),
         ],

@@ -60,32 +60,44 @@ function part(tag, name, text = "") {
   return made;
 }
 
-function item([label, share]) {
+function swatch(code) {
+  const made = part("span", "swatch");
+  made.style.backgroundColor = code;
+  return made;
+}
+
+function item([label, share], colours) {
   const li = document.createElement("li");
-  const [track, bar] = [part("div", "track"), part("div", "bar")];
+  const [name, track, bar] = [part("span", "label", label), part("div", "track"), part("div", "bar")];
+  if (colours.has(label)) name.prepend(swatch(colours.get(label)));
   bar.style.width = `${100 * share}%`;
   track.append(bar);
-  li.append(part("span", "label", label), part("span", "share", `${(100 * share).toFixed(1)} %`), track);
+  li.append(name, part("span", "share", `${(100 * share).toFixed(1)} %`), track);
   return li;
 }
 
-function colour(line) {
-  const [, label, code] = /^(.*) (#[0-9a-f]{6})$/i.exec(line) ?? [null, line, "transparent"];
-  const [li, swatch] = [document.createElement("li"), part("span", "swatch")];
-  swatch.style.backgroundColor = code;
-  li.append(swatch, part("span", "label", label));
+function named([label, code]) {
+  const li = document.createElement("li");
+  li.append(swatch(code), part("span", "label", label));
   return li;
+}
+
+// Label and colour of a line such as "cat #ff0000".
+function colour(line) {
+  return /^(.*) (#(?:[0-9a-f]{2}){3,4})$/i.exec(line)?.slice(1) ?? [line, "transparent"];
 }
 
 function show(row) {
-  $("top").replaceChildren(...best(row).map(item));
-  if (row.overlay_bytes && last.value instanceof Blob) {
+  const [rows, masked] = [best(row), Boolean(row.overlay_bytes) && last.value instanceof Blob];
+  const colours = new Map(masked ? (row.legend ?? []).map(colour) : []);
+  $("top").replaceChildren(...rows.map((one) => item(one, colours)));
+  if (masked) {
     if (shown !== last.value) preview(last.value, "The drawing");
-    $("legend").replaceChildren(...(row.legend ?? []).map(colour));
-    const labels = [...$("legend").children].map((li) => li.textContent);
-    $("mask").alt = `Where the model sees ${labels.join(", ") || "something"}`;
+    const told = new Set(rows.map(([label]) => label));
+    $("legend").replaceChildren(...[...colours].filter(([label]) => !told.has(label)).map(named));
+    $("mask").alt = `Where the model sees ${[...colours.keys()].join(", ") || "something"}`;
     $("mask").src = `data:image/png;base64,${row.overlay_bytes.b64}`;
-    $("mask").hidden = false;
+    $("mask").hidden = $("fading").hidden = false;
   } else if (!$("top").children.length) {
     throw new Error(`the model answers with ${Object.keys(row).join(", ")}, which cannot be shown here`);
   }
@@ -94,7 +106,7 @@ function show(row) {
 function wipe() {
   $("top").replaceChildren();
   $("legend").replaceChildren();
-  $("mask").hidden = true;
+  $("mask").hidden = $("fading").hidden = true;
 }
 
 function fail(error) {
@@ -177,6 +189,10 @@ function draw(event) {
   pen.stroke();
 }
 
+function fade() {
+  $("mask").style.opacity = $("strength").value / 100;
+}
+
 // Words may be dropped into the text.
 const words = (event) => event.target === $("text") && !event.dataTransfer.types.includes("Files");
 
@@ -198,6 +214,7 @@ document.addEventListener("paste", (event) => take(event.clipboardData.files));
 $("choose").addEventListener("click", () => $("file").click());
 $("file").addEventListener("change", () => { take($("file").files); $("file").value = ""; });
 $("writing").addEventListener("submit", (event) => { event.preventDefault(); ask(TEXT, $("text").value); });
+$("strength").addEventListener("input", fade);
 $("model").addEventListener("change", again);
 $("key").addEventListener("change", () => loadModels().then(again).catch(fail));
 $("canvas").addEventListener("pointerdown", draw);
@@ -206,4 +223,5 @@ $("canvas").addEventListener("pointerup", () => $("canvas").toBlob((blob) => ask
 $("clear").addEventListener("click", clear);
 $("dark").addEventListener("change", clear);
 clear();
+fade();
 loadModels().catch(fail);

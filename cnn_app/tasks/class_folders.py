@@ -1,4 +1,4 @@
-"""What is in a folder of images, before anything is trained on it."""
+"""What is in a folder of classes with images in them, before anything is trained on it."""
 
 from __future__ import annotations
 
