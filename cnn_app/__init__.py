@@ -39,8 +39,9 @@ def create_model(
 ) -> keras.Model:
     """Build a network, from random weights or from published ones.
 
-    It takes pixels in [0, 255], float32 (n, height, width, channels), or ids of words, int32 (n, length). It gives logits, float32
-    (n, classes) for classification and (n, h, w, classes) for segmentation. With auxiliary classifiers it gives a dictionary.
+    It takes pixels in [0, 255], float32 (n, height, width, channels), or ids of words, int32 (n, length). It gives
+    logits, float32 (n, classes) for classification and (n, h, w, classes) for segmentation. With auxiliary classifiers
+    it gives a dictionary.
 
     name: one of `list_models()`.
     classes, image: default to the paper's; image is (height, width, channels).
@@ -73,8 +74,8 @@ def create_model(
 def load_model(path: str | PathLike[str]) -> keras.Model:
     """Load a `.keras` file or a model directory. Code inside the file is refused.
 
-    What the file says of itself, such as its task and the labels of its outputs, is the model's `about`. The model takes and gives what
-    `create_model` says.
+    What the file says of itself, such as its task and the labels of its outputs, is the model's `about`. The model
+    takes and gives what `create_model` says.
 
     path: the file or the directory.
 

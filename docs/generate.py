@@ -6,6 +6,7 @@
 import dataclasses
 import inspect
 import re
+import textwrap
 from importlib import import_module
 from pathlib import Path
 
@@ -27,10 +28,12 @@ RESULTS = ("artifacts.Card", "jobs.evaluate.Measured", "jobs.predict.Prediction"
 TOP = """\
 # Python
 
-Everything that the commands do is a function. Importing `cnn_app` imports nothing heavy; a function imports what it needs. Progress is
-silent; results are returned. Every error that a user can cause is a `cnn_app.errors.CnnAppError` with a message of one line.
+What the commands train, measure, export and ask, functions do as well. Importing `cnn_app` imports nothing heavy; a
+function imports what it needs. Functions print nothing, results are returned. Every error that a user can cause is a
+`cnn_app.errors.CnnAppError` with a message of one line.
 
 This page is written by `make docs` from the code."""
+WIDTH, WHOLE = 140, {"break_long_words": False, "break_on_hyphens": False}
 ARGUMENT = re.compile(r"((?:\w+, )*\w+): (.*)", re.DOTALL)
 
 
@@ -68,7 +71,10 @@ def api() -> str:
     for title, names in FUNCTIONS.items():
         parts.append(f"## {title}")
         parts += [function(f"cnn_app.{name}", resolve(name)) for name in names]
-    parts += ["## Recipes", "The values that jobs take. They are checked when they are made: RecipeError says what is wrong."]
+    parts += [
+        "## Recipes",
+        "The values that jobs take. They are checked when they are made: RecipeError says what is wrong.",
+    ]
     parts += [table(f"cnn_app.recipe.{name}", getattr(cnn_app.recipe, name)) for name in RECIPES]
     parts += ["## Results", "What jobs return."]
     parts += [table(f"cnn_app.{name}", resolve(name)) for name in RESULTS]
@@ -123,13 +129,14 @@ def prose(doc: str | None) -> str:
             else:
                 items.append(line.strip())
         listed = all(ARGUMENT.fullmatch(item) for item in items)
-        paragraphs.append("\n".join(map(argument, items)) if listed else " ".join(items))
+        paragraphs.append("\n".join(map(argument, items)) if listed else textwrap.fill(" ".join(items), WIDTH, **WHOLE))
     return "\n\n".join(paragraphs)
 
 
 def argument(item: str) -> str:
     names, text = ARGUMENT.fullmatch(item).groups()
-    return f"- {', '.join(f'`{name}`' for name in names.split(', '))}: {text}"
+    line = f"- {', '.join(f'`{name}`' for name in names.split(', '))}: {text}"
+    return textwrap.fill(line, WIDTH, subsequent_indent="  ", **WHOLE)
 
 
 def table(name: str, kind: type) -> str:

@@ -210,7 +210,13 @@ def test_a_segmentation_network_and_one_for_sentences_are_shown():
     ]  # fmt: skip
     assert rows["up1"].shape == (388, 388, 2) and (rows["up1"].stride, rows["logits"].receptive_field) == (1, 204)
     layers = inspection.rows(cnn_app.create_model("text_cnn"))
-    assert [row.name for row in inspection.stages(layers)][1:6] == ["words", "window3", "window4", "window5", "sentence"]
+    assert [row.name for row in inspection.stages(layers)][1:6] == [
+        "words",
+        "window3",
+        "window4",
+        "window5",
+        "sentence",
+    ]
     rows = {row.name: row for row in layers}
     assert rows["words_learned"].parameters == 18_766 * 300 and rows["window4_conv"].receptive_field == 4
     assert rows["sentence"].receptive_field is None

@@ -53,14 +53,15 @@ def markdown() -> str:
 INTRODUCTION = """\
 # Networks
 
-Parameters and multiply-adds are those of the default row, for one record; both are tested. Top-1 in percent is what the source
-published for its own weights. This page is printed by `cnn-app models --markdown`."""
+Parameters and multiply-adds are those of the default row, for one record; both are tested. Top-1 in percent is what the
+source published for its own weights. This page is printed by `cnn-app models --markdown`."""
 COLUMNS = """\
 ## Columns
 
-A network is a row of its family's table. `-c NAME=VALUE` changes a column in `train`, `finetune` and `inspect`, a key of `[model]` in a
-recipe, an argument of `create_model` in Python: `cnn-app inspect mobilenet_v2 -c width=0.5`. "By row" is a column in which the rows of a
-family differ. All families have `classes` and `dropout`, those that see images the rest of this table:"""
+A network is a row of its family's table. A column is changed by `-c NAME=VALUE` in `train`, `finetune` and `inspect`,
+by a key of `[model]` in a recipe, and by an argument of `create_model` in Python. "By row" stands for columns in which
+the rows of a family differ. All families have `classes` and `dropout`, those that see images also the others of this
+table:"""
 HEADER = ("name", "year", "paper", "task", "input", ">parameters", ">multiply-adds", "top-1 (source)")
 COLUMN_HEADER = ("column", "default", "what it is")
 FIELD = re.compile(r"^    (\w+): [^#\n]*# (.*)$", re.MULTILINE)  # a column with its comment

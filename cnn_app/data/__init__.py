@@ -34,9 +34,9 @@ def arrays(splits: Mapping[str, tuple[np.ndarray, np.ndarray]], labels: Sequence
            target: str = "class") -> Records:  # fmt: skip
     """Records that are in memory, for wherever data are asked for.
 
-    splits: {"train": (inputs, targets), ...}; val and test are divided off train where they are missing. Inputs are pixels in [0, 255],
-        uint8 (n, h, w, 1 or 3), or sentences, an array of UTF-8 bytes (n,). Targets are places in `labels`, (n,) integers, or masks of
-        them, uint8 (n, h, w), in which 255 does not count.
+    splits: {"train": (inputs, targets), ...}; val and test are divided off train where they are missing. Inputs are
+        pixels in [0, 255], uint8 (n, h, w, 1 or 3), or sentences, an array of UTF-8 bytes (n,). Targets are places in
+        `labels`, (n,) integers, or masks of them, uint8 (n, h, w), in which 255 does not count.
     labels: names of the classes.
     input: "image", or "tokens" for sentences.
     target: "class", or "mask" for segmentation.

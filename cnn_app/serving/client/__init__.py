@@ -25,7 +25,7 @@ __all__ = ["Answer", "Client", "Record", "RecordError"]
 
 
 class Client:
-    """Asks a server, ours or TF Serving. `answers` and `each` take encoded images as bytes, pixels, or sentences as str.
+    """Asks a server, ours or TF Serving. Its methods take encoded images as bytes, pixels, or sentences as str.
 
     endpoint: http, https, grpc or grpcs://HOST:PORT/NAME[/versions/N or /labels/L].
     api_key: of the server, where it has one.
