@@ -98,7 +98,11 @@ def _classes(root: Path, masks: list[Path], ignore: int) -> tuple[np.ndarray, tu
         if found <= {0, 255}:
             table[[0, 255]] = 0, 1
             return table, tuple(names) or BINARY
-    names = names or [str(value) for value in range(max(found - {ignore}, default=0) + 1)]
+    highest = max(found - {ignore}, default=0)
+    if not names and highest >= UNKNOWN:
+        raise DataError(f"{root}: the masks have values up to {highest}; there are {UNKNOWN} classes at most, from 0 on; "
+                        "black and white ones have 0 and 255 alone")  # fmt: skip
+    names = names or [str(value) for value in range(highest + 1)]
     counted = [value for value, name in enumerate(names) if value != ignore and name.lower() not in VOID]
     table[: len(names)] = IGNORED
     table[counted] = np.arange(len(counted))
