@@ -111,6 +111,7 @@ def test_every_target_answers_as_keras_does(name, tmp_path, images):
             assert next(found.version for found in proto.opset_import if found.domain == "") == 17
 
 
+@pytest.mark.slow
 def test_dilated_and_grouped_windows_export_like_others(tmp_path, images):
     model = lively("resnext50_32x4d", {"image": (64, 64, 3), "depths": (1, 1, 2, 1), "output_stride": 8})
     expected, copy = keras_scores(model, images), graph.deployable(model)

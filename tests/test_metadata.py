@@ -86,7 +86,7 @@ def test_onnx_and_saved_models_say_the_same(network, tmp_path):
     np.testing.assert_array_equal(scores(open_model(directory), pixels), before)
 
 
-@pytest.mark.parametrize("kind", ["tflite-int8", "onnx", "saved_model"])
+@pytest.mark.parametrize("kind", [pytest.param("tflite-int8", marks=pytest.mark.slow), "onnx", "saved_model"])
 def test_every_format_says_all_of_it_without_mediapipe(network, tmp_path, monkeypatch, kind):
     """Its own readers need no schema: labels are there, whatever is installed, and phones' libraries are told of."""
     path = tmp_path / {"tflite-int8": "flowers.tflite", "onnx": "flowers.onnx", "saved_model": "1"}[kind]

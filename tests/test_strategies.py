@@ -102,6 +102,7 @@ def test_harm_and_noise_are_measured_operator_by_operator(uneven):
     assert {"stem_relu", "stage3_unit1_b_bn", "logits"} <= {error.layer for error in errors}
 
 
+@pytest.mark.slow
 def test_training_with_rounding_brings_an_int8_file_into_the_budget(trained, tmp_path, monkeypatch):
     directory, task, dataset = uneven_copy(trained, tmp_path / "uneven", 300)
     monkeypatch.setattr(strategies, "KEPT", ())
