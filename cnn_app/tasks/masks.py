@@ -100,7 +100,7 @@ def _classes(root: Path, masks: list[Path], ignore: int) -> tuple[np.ndarray, tu
             return table, tuple(names) or BINARY
     highest = max(found - {ignore}, default=0)
     if not names and highest >= UNKNOWN:
-        raise DataError(f"{root}: the masks have values up to {highest}; there are {UNKNOWN} classes at most, from 0 on; "
+        raise DataError(f"{root}: the masks have values up to {highest}; {UNKNOWN} classes from 0 on are the most; "
                         "black and white ones have 0 and 255 alone")  # fmt: skip
     names = names or [str(value) for value in range(highest + 1)]
     counted = [value for value, name in enumerate(names) if value != ignore and name.lower() not in VOID]
