@@ -137,7 +137,7 @@ def test_void_and_the_ignored_value_do_not_count(tmp_path):
     assert set(np.unique(found["train"][:, 2:])) == {0, 1}
     (tmp_path / "labels.txt").unlink()
     assert read(tmp_path)[1] == ("0", "1", "2")
-    with pytest.raises(DataError, match="the masks have values up to 255; there are 254 classes at most"):
+    with pytest.raises(DataError, match="the masks have values up to 255; 254 classes from 0 on are the most"):
         read(tmp_path, Segmentation(input=Image((16, 16, 3)), ignore=2))
 
 
