@@ -228,7 +228,7 @@ def test_the_self_test_needs_numpy_and_an_interpreter_only(trained):
     blocked += f"sys.argv = ['selftest.py', {str(file)!r}]; runpy.run_path({str(script)!r}, run_name='__main__')"
     done = subprocess.run([sys.executable, "-c", blocked], capture_output=True, text=True)
     assert done.returncode == 0 and "8 records, largest difference 0.0e+00, passed" in done.stdout
-    assert len(script.read_text().splitlines()) < 45
+    assert len(script.read_text().splitlines()) < 50
 
 
 def test_the_self_test_compares_every_named_tensor(tmp_path):

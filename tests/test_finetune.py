@@ -61,6 +61,7 @@ def test_batch_norm_stays_or_learns(source, tmp_path, train_batch_norm):
     assert not any(same[name] for name in same if name.endswith("_conv"))
 
 
+@pytest.mark.slow
 def test_everything_up_to_a_stage_is_frozen_then_freed(source, tmp_path):
     """In the first epoch stage 1 and what is in front of it stays; in the second the stem alone."""
     schedule = Schedule(epochs=2, batch=64)
@@ -87,9 +88,8 @@ def test_branches_beside_a_stage_are_not_frozen_with_it():
     assert {name.split("_")[0] for name in frozen if "inception" in name} == {"inception3a"} and "conv1_conv" in frozen
 
 
-@pytest.mark.parametrize(
-    "stop_at", [pytest.param(9, marks=pytest.mark.slow), 11, pytest.param(24, marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize("stop_at", [9, 11, 24])
+@pytest.mark.slow
 def test_a_run_in_phases_resumes_to_the_same_result(source, tmp_path, stop_at):
     """Stopped within the first phase of 11 steps, at its end, and in the second."""
 

@@ -173,6 +173,7 @@ def test_warm_up_requests_are_real_and_run(trained):
     assert trained.read_exports()[-1]["warmup"] is True
 
 
+@pytest.mark.slow
 def test_without_the_package_export_says_so_and_goes_on(trained, monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorflow_serving.apis.prediction_log_pb2", None)
     result = CliRunner().invoke(cli, ["export", str(trained.path), "--to", "saved_model"])

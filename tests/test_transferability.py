@@ -21,6 +21,7 @@ from cnn_app.recipe import Data, Recipe, Schedule, Transferability
 from cnn_app.tasks.classification import Classification
 from cnn_app.transfer import transferability
 
+pytestmark = pytest.mark.slow  # its fixture trains eleven networks
 STUDY = Transferability(first=("0", "2", "4", "6", "8"), pictures=100, held_out=50, seeds=2)
 RECIPE = Recipe(
     name="study", kind="study", data=Data(source="digits"),
