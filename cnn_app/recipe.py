@@ -17,10 +17,7 @@ RECIPE_LIMIT_BYTES = 2**20
 OPTIMIZERS = ("adamw", "sgd")
 RATES = ("cosine", "plateau", "constant")
 AUGMENTATIONS = ("flip", "crop", "randaugment", "mixup", "cutmix")
-AUGMENT, FINETUNE_AUGMENT = (
-    ("crop",),
-    ("flip", "crop"),
-)  # where nothing is said; what an input does not know is left out
+AUGMENT, FINETUNE_AUGMENT = ("crop",), ("flip", "crop")  # where nothing is said: as far as a task knows them
 TTA = ("flip", "crop")
 STARTS = ("probe-then-tune", "tune")
 CLASS_WEIGHTS = ("none", "balanced")

@@ -130,11 +130,11 @@ def split(*lines):
 def test_the_vocabulary_has_the_most_frequent_words_first():
     """Equally frequent ones in the order of the alphabet; the table has two rows more."""
     given = split("b b b a a", "c d a", "d c é")
-    assert Text(16, 100).fitted(given, {}).vocabulary == ("a", "b", "c", "d", "é")
-    few = Text(16, 5).fitted(given, {})
+    assert Text(16, 100).fitted(given).vocabulary == ("a", "b", "c", "d", "é")
+    few = Text(16, 5).fitted(given)
     assert few.vocabulary == ("a", "b", "c") and few.words == 5 and few.columns() == {"length": 16, "words": 5}
-    assert Text(16, 100).fitted(given, {}).words == 7
-    assert few.fitted(split("new words"), {}) == few  # those of a model are its own
+    assert Text(16, 100).fitted(given).words == 7
+    assert few.fitted(split("new words")) == few  # those of a model are its own
 
 
 def test_facts_make_an_equal_value():

@@ -87,7 +87,7 @@ def test_transplanted_stages_are_copied_and_kept():
 def digits():
     task = Classification(input=Pixels((8, 8, 1)))
     dataset = task.load(Data(source="digits"))
-    return tasks.fitted(task, dataset, {}), pipeline.prepare(dataset, task.converters())
+    return tasks.fitted(task, dataset), pipeline.prepare(dataset, task.converters())
 
 
 def halves(first=STUDY.first):

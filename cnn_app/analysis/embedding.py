@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from cnn_app.artifacts import replacing
 from cnn_app.data.dataset import Dataset
 from cnn_app.errors import DataError
 from cnn_app.tasks import Task
+from cnn_app.tasks.drawing import save
 
 PERPLEXITY = 30  # neighbours that t-SNE keeps near (van der Maaten, Hinton 2008)
 COLUMNS = 5  # of a contact sheet
@@ -39,8 +39,7 @@ def draw_map(
         axes.set(xticks=[], yticks=[])  # its distances have no unit
     if len(labels) <= LEGEND:
         figure.legend(loc="outside right upper", title="class (images)")
-    with replacing(path) as scratch:
-        figure.savefig(scratch, dpi=120, format="png")
+    save(figure, path)
 
 
 def draw_sheet(
@@ -67,8 +66,7 @@ def draw_sheet(
         axes.set(xticks=[], yticks=[])
         for side in axes.spines.values():
             side.set(visible=place == 1, linewidth=3, color="C3")
-    with replacing(path) as scratch:
-        figure.savefig(scratch, dpi=110, format="png")
+    save(figure, path, dpi=110)
 
 
 def _plane(vectors: np.ndarray, method: str, seed: int) -> tuple[np.ndarray, tuple[str, str]]:

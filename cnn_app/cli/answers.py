@@ -78,14 +78,10 @@ def show(found, out, as_json):
 def write(path, answers):
     from cnn_app.artifacts import write_csv, write_text
 
-    if path.suffix == ".jsonl":
+    if path.suffix == ".jsonl" or not answers:
         write_text(path, "".join(json.dumps(answer, ensure_ascii=False) + "\n" for answer in answers))
     else:
-        rows = list(map(_flat, answers))
-        columns = dict.fromkeys(name for row in rows for name in row)  # not every mask has every class
-        write_csv(path, [{name: row.get(name, "") for name in columns} for row in rows]) if rows else write_text(
-            path, ""
-        )
+        write_csv(path, list(map(_flat, answers)))
 
 
 def _flat(answer):

@@ -46,8 +46,8 @@ def features(
         else cnn_app.create_model(source, weights=weights or "imagenet", **columns)
     )
     tap, task = features.tapped(model, layer), task_of(model)
-    raw = sources.load(task, data)
-    task = fitted(task, raw, columns)
+    raw = task.load(data)
+    task = fitted(task, raw)
     with view.reading() as progress:
         dataset = sources.prepared(task, raw, data, progress)
         found = features.extract(tap, task, dataset, out, progress)

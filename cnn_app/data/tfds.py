@@ -70,11 +70,9 @@ def _split(builder, name: str) -> Split:
     import tensorflow as tf
     import tensorflow_datasets as tfds
 
-    from cnn_app.inputs import pixels
-
     records = builder.as_dataset(split=name, decoders={"image": tfds.decode.SkipDecoding()})
     pairs = [(record["image"], record["label"]) for record in records.as_numpy_iterator()]
     encoded = tf.constant([image for image, _ in pairs])
     names = [f"{name}-{i:07d}" for i in range(len(pairs))]
     classes = np.array([number for _, number in pairs], np.int64)
-    return Split(names, {"image": Column(lambda i: pixels.decode(encoded[i]))}, {"class": in_memory(classes)})
+    return Split(names, {"image": Column(lambda i: encoded[i])}, {"class": in_memory(classes)})

@@ -131,7 +131,7 @@ def _publish(attempt: strategies.Attempt, bench: _Bench, tried: list[Comparison]
         sensitivity.write_report(place.with_suffix(".layers.csv"), attempt.errors)
     if attempt.simulation is not None:
         facts["simulation"] = _agreement(bench.reference.task, place, attempt.simulation, inputs)
-    _record(bench.directory, place, result, facts)
+    _record(bench, place, result, facts)
     return result
 
 
@@ -163,9 +163,9 @@ def _about(directory: ModelDir, options: Export) -> About:
     )  # fmt: skip
 
 
-def _record(directory: ModelDir, place: Path, result: Comparison, facts: dict) -> None:
-    line = {"path": str(place.relative_to(directory.path)), "sha256": sha256(place), "model": sha256(directory.model)}
-    line |= facts
+def _record(bench: _Bench, place: Path, result: Comparison, facts: dict) -> None:
+    directory, model = bench.directory, bench.about.model_sha256
+    line = {"path": str(place.relative_to(directory.path)), "sha256": sha256(place), "model": model} | facts
     if place.suffix == ".tflite":
         line["min_runtime"] = tflite.min_runtime(place)
     directory.add_exports([line | result.as_json()])

@@ -35,7 +35,7 @@ class Input(Protocol):
     def facts(self) -> dict: ...  # JSON that `of_facts` makes an equal value of
     def columns(self) -> dict: ...  # of a network's row, which follow from it
     def specs(self) -> dict[str, Spec]: ...  # of the tensors that a deployed network takes
-    def fitted(self, split: Split, columns: Mapping) -> Input: ...  # with what it learns from the training split
+    def fitted(self, split: Split) -> Input: ...  # with what it learns from the training split
 
     # --- from where they lie
     def places(self, root: Path) -> dict[str, Path]: ...  # split -> where its classes lie

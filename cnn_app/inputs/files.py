@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -31,6 +32,11 @@ def names(places: Iterable[str], suffixes: tuple[str, ...] = SUFFIXES, what: str
         if not found:
             raise DataError(f"{place} has no {what} in it ({', '.join(suffixes)})")
         yield from map(str, found)
+
+
+def relative(path: Path, root: Path) -> str:
+    """A record's name: where it lies in the folder `root`, with slashes."""
+    return os.path.relpath(path, root).replace(os.sep, "/")
 
 
 def content(file: Path) -> bytes:

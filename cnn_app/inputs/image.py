@@ -58,7 +58,7 @@ class Image:
     def specs(self) -> dict[str, Spec]:
         return {"image": Spec("uint8", (None, *self.shape))}
 
-    def fitted(self, split: Split, columns: Mapping) -> Image:
+    def fitted(self, split: Split) -> Image:
         return self
 
     def places(self, root: Path) -> dict[str, Path]:
@@ -69,7 +69,7 @@ class Image:
         for label, paths in found.items():
             if not paths:
                 raise DataError(f"{root}: the class folder {label!r} has no images; add some ({KINDS}) or remove it")
-        return {label: ([relative(path, root) for path in paths], list(map(str, paths)))
+        return {label: ([files.relative(path, root) for path in paths], list(map(str, paths)))
                 for label, paths in found.items()}  # fmt: skip
 
     def raw(self, records: list) -> dict[str, Column]:
@@ -94,7 +94,10 @@ class Image:
     def converters(self) -> dict[str, tuple[Spec, Callable]]:
         from cnn_app.inputs import pixels
 
-        return {"image": (Spec("uint8", self.shape), lambda raw: pixels.to_size(raw, self.shape))}
+        def sized(raw):
+            return pixels.to_size(pixels.decode(raw) if raw.dtype == "string" else raw, self.shape)
+
+        return {"image": (Spec("uint8", self.shape), sized)}
 
     def decoder(self) -> Callable[[bytes], Arrays]:
         from cnn_app.inputs import pixels
@@ -199,10 +202,6 @@ def image_files(folder: Path) -> list[Path]:
         if str(path).encode(errors="replace") != os.fsencode(path):
             raise DataError(f"the name of {os.fsencode(path)!r} is not UTF-8; rename it")
     return found
-
-
-def relative(path: Path, root: Path) -> str:
-    return os.path.relpath(path, root).replace(os.sep, "/")
 
 
 def file_problem(path: str) -> str | None:

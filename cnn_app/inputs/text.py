@@ -8,9 +8,6 @@ own places.
 
 from __future__ import annotations
 
-import codecs
-import csv
-import io
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -24,7 +21,7 @@ from cnn_app import names
 from cnn_app.data.dataset import SPLITS
 from cnn_app.data.folder import split_folders
 from cnn_app.errors import DataError
-from cnn_app.inputs import files
+from cnn_app.inputs import files, sentences
 from cnn_app.tensors import Spec
 
 if TYPE_CHECKING:
@@ -35,8 +32,6 @@ if TYPE_CHECKING:
 
 PADDING, UNKNOWN = 0, 1  # ids; words have those behind them
 MARGIN = 4  # places in front and behind that stay padding
-MAX_BYTES = 2**20  # of a sentence
-MAX_FILE_BYTES = 2**30
 CUTS = (  # regular expressions of RE2 and what takes their place
     (r"n't\b", r" n't"),
     (r"'(s|m|d|ll|re|ve)\b", r" '\1"),
@@ -80,7 +75,7 @@ class Text:
     def specs(self) -> dict[str, Spec]:
         return {"tokens": Spec("int32", (None, self.length))}
 
-    def fitted(self, split: Split, columns: Mapping) -> Text:
+    def fitted(self, split: Split) -> Text:
         """With the most frequent words of the training sentences, as many as the table has rows for."""
         if self.vocabulary:
             return self
@@ -101,22 +96,14 @@ class Text:
     def by_class(self, place: Path, root: Path, encoding: str) -> dict[str, tuple[list[str], list]]:
         """A file for each class, named by it, with a sentence a line; or a CSV with the columns text and label."""
         if place.is_file():
-            return _of_csv(place, root, encoding)
-        found = {}
-        for file in sorted(file for file in place.iterdir() if file.is_file() and not file.name.startswith(".")):
-            lines = _decoded(file, encoding).removesuffix("\n").split("\n")
-            name = file.name if root.is_file() else str(file.relative_to(root)).replace("\\", "/")
-            if not any(line.strip() for line in lines):
-                raise DataError(f"{file} has no sentences; add one a line or remove it")
-            names = [f"{name}:{number}" for number in range(1, len(lines) + 1)]
-            found[file.name.removesuffix(".txt")] = (names, [line.encode() for line in lines])
-        return found
+            return sentences.of_csv(place, encoding)
+        return sentences.of_folder(place, root, encoding)
 
     def raw(self, records: list) -> dict[str, Column]:
         from cnn_app.data.dataset import in_memory
 
         column = in_memory(np.array(records, object))
-        return {"tokens": replace(column, problem=lambda i: problem(records[i]))}
+        return {"tokens": replace(column, problem=lambda i: sentences.problem(records[i]))}
 
     @staticmethod
     def records(places: Iterable[str], stdin: BinaryIO) -> Iterator[tuple[str, bytes | DataError]]:
@@ -124,13 +111,13 @@ class Text:
         for place in places:
             path = Path(place)
             if place == "-":
-                yield from _lines("standard input", stdin.read(MAX_FILE_BYTES))
+                yield from sentences.lines("standard input", stdin.read(sentences.MAX_FILE_BYTES))
             elif not place.strip():
                 yield "a sentence", DataError("cannot read a sentence: it is empty")
             elif len(place) < 256 and (path.exists() or path.suffix == ".txt"):
                 for name in files.names([place], (".txt",), "text files"):
                     try:
-                        yield from _lines(name, files.content(Path(name)))
+                        yield from sentences.lines(name, files.content(Path(name)))
                     except DataError as error:
                         yield name, error
             else:
@@ -150,7 +137,7 @@ class Text:
         return " ".join(words).encode()
 
     def load(self, data: bytes, name: str) -> Arrays:
-        if reason := problem(data):
+        if reason := sentences.problem(data):
             raise DataError(f"cannot read {name}: {reason}")
         found = self._decode(data)
         if (found["tokens"] <= UNKNOWN).all():
@@ -163,7 +150,7 @@ class Text:
 
     @staticmethod
     def problem(data: bytes, most: int) -> str | None:
-        return problem(data)
+        return sentences.problem(data)
 
     @staticmethod
     def example() -> bytes:
@@ -209,9 +196,8 @@ class Text:
         """Sentences (n,) of UTF-8 -> int32 (n, length); words that are too many are left out."""
         import tensorflow as tf
 
-        found = self._table.lookup(words_of(text)) if self.vocabulary else None
         inside = self.length - 2 * MARGIN
-        dense = found[:, :inside].to_tensor(default_value=PADDING, shape=(None, inside))
+        dense = self._table.lookup(words_of(text))[:, :inside].to_tensor(default_value=PADDING, shape=(None, inside))
         return tf.pad(dense, ((0, 0), (MARGIN, MARGIN)))
 
     @cached_property
@@ -233,56 +219,3 @@ def words_of(text):
     for pattern, instead in CUTS:
         text = tf.strings.regex_replace(text, pattern, instead)
     return tf.strings.split(text)
-
-
-def problem(data: bytes) -> str | None:
-    """Why these bytes are no sentence."""
-    if len(data) > MAX_BYTES:
-        return f"it has more than {MAX_BYTES >> 20} MiB"
-    try:
-        return None if data.decode("utf-8").strip() else "it is empty"
-    except UnicodeDecodeError as error:
-        return f"it is not UTF-8 at byte {error.start}"
-
-
-def _lines(name: str, data: bytes) -> Iterator[tuple[str, bytes | DataError]]:
-    data = data.removeprefix(codecs.BOM_UTF8).removesuffix(b"\n")
-    for number, line in enumerate(data.split(b"\n"), start=1):
-        if reason := problem(line):
-            yield f"{name}:{number}", DataError(f"cannot read {name}:{number}: {reason}")
-        else:
-            yield line.decode(), line
-
-
-def _decoded(file: Path, encoding: str) -> str:
-    """The text of a file; bytes of another encoding are told with their line."""
-    try:
-        if file.stat().st_size > MAX_FILE_BYTES:
-            raise DataError(f"{file} is larger than {MAX_FILE_BYTES >> 30} GiB")
-        data = file.read_bytes()
-        return data.decode(encoding).removeprefix("\ufeff")
-    except OSError as error:
-        raise DataError(f"cannot read {file}: {error.strerror}") from error
-    except LookupError as error:
-        raise DataError(f"{encoding!r} is no encoding; utf-8, latin-1 and cp1252 are the usual ones") from error
-    except UnicodeDecodeError as error:
-        line = data[: error.start].count(b"\n") + 1
-        raise DataError(f"{file}:{line} is not {encoding}; --encoding names another, such as latin-1") from error
-
-
-def _of_csv(file: Path, root: Path, encoding: str) -> dict[str, tuple[list[str], list]]:
-    rows = csv.DictReader(io.StringIO(_decoded(file, encoding), newline=""))
-    if not {"text", "label"} <= set(rows.fieldnames or ()):
-        has = f"the columns {', '.join(rows.fieldnames)}" if rows.fieldnames else "no columns"
-        raise DataError(f"{file} has {has}; text and label are needed")
-    found: dict[str, tuple[list[str], list]] = {}
-    try:
-        for row in rows:
-            if not row["label"]:
-                raise DataError(f"{file}:{rows.line_num} has no label; add one or remove the line")
-            names, records = found.setdefault(row["label"], ([], []))
-            names.append(f"{file.name}:{rows.line_num}")
-            records.append((row["text"] or "").encode())
-    except csv.Error as error:
-        raise DataError(f"{file}:{rows.line_num} is no CSV: {error}") from error
-    return dict(sorted(found.items()))

@@ -64,7 +64,7 @@ def evaluate(
         check_alike(runtime, task, first)
     if unknown := set(tta) - set(first.views):
         raise DataError(f"{first.input.plural} for {first.name} have no views by {', '.join(sorted(unknown))}")
-    raw = first.in_order(sources.load(first, data), first.labels)
+    raw = first.in_order(first.load(data), first.labels)
     read: dict = {}  # models that see alike share one reading
     reports, kept = {}, []
     for runtime, task in opened:

@@ -20,11 +20,6 @@ def told(data: Data | Records) -> Data:
     return Data(source="arrays") if isinstance(data, Records) else data
 
 
-def load(task: Task, data: Data | Records) -> Dataset:
-    """Raw records, with the task's own checks."""
-    return task.load(data)
-
-
 def prepared(task: Task, dataset: Dataset, data: Data | Records, progress: pipeline.Progress | None = None) -> Dataset:
     """Records as the task's network takes them, each split read when it is asked for."""
     skip = told(data).on_bad_image == "skip"
@@ -39,7 +34,7 @@ def for_model(
 
     task = tasks.of_facts(about_of(directory.path).facts())
     data = trained_on(directory) if data is None else data_of(data)
-    dataset = task.in_order(load(task, data), task.labels)
+    dataset = task.in_order(task.load(data), task.labels)
     return task, prepared(task, dataset, data, progress)
 
 

@@ -144,9 +144,9 @@ def opened(runtime: Runtime) -> tuple[Runtime, Task]:
     return runtime, task
 
 
-def fitted(task: Task, dataset: Dataset, columns: Mapping) -> Task:
+def fitted(task: Task, dataset: Dataset) -> Task:
     """`task` with the classes of a data set, and what its input learns from the training split."""
-    return replace(task, labels=dataset.labels, input=task.input.fitted(dataset.splits["train"], columns))
+    return replace(task, labels=dataset.labels, input=task.input.fitted(dataset.splits["train"]))
 
 
 def score(task: Task, metrics: Mapping[str, float]) -> tuple[float, ...]:

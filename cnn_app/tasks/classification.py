@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -11,31 +11,25 @@ import numpy as np
 
 from cnn_app import data as sources
 from cnn_app.data import Records
-from cnn_app.data.dataset import Column, Dataset, Split, divided, in_memory, mapped
+from cnn_app.data.dataset import Dataset, Split, divided, in_memory
 from cnn_app.errors import DataError
 from cnn_app.heads import MAIN
-from cnn_app.heads import classification as head
 from cnn_app.inputs import Input
 from cnn_app.names import TOP
+from cnn_app.tasks.probabilities import OUTPUT, Probabilities, best, class_weights, in_order
 from cnn_app.tensors import Spec
 
 if TYPE_CHECKING:
-    import keras
-
     from cnn_app.recipe import Data, Schedule
     from cnn_app.tensors import Arrays
 
 TARGET = "class"  # of a split: the place of its class among the labels, int64 (n,)
-OUTPUT = "probabilities"
 MIXING = ("mixup", "cutmix")  # of images and their targets
 AUXILIARY_WEIGHT = 0.3  # of the losses of auxiliary outputs (arXiv:1409.4842, section 5)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Classification:
-    input: Input
-    labels: tuple[str, ...] = ()
-
+class Classification(Probabilities):
     name: ClassVar = "classification"
     monitor: ClassVar = ("top1", "-loss")
     batch_metrics: ClassVar = ("top1",)
@@ -116,9 +110,6 @@ class Classification:
             inputs = {name: tensor}
         return inputs, {TARGET: shares}
 
-    def columns(self) -> dict:
-        return self.input.columns() | {"classes": len(self.labels)}
-
     def objective(self, schedule: Schedule, split: Split) -> Callable:
         """Cross-entropy of smoothed shares, times the weight of the class; auxiliary outputs count for less.
 
@@ -159,33 +150,16 @@ class Classification:
         found = [(outputs[OUTPUT], targets[TARGET]) for outputs, targets in batches]
         return report(*(np.concatenate(parts) for parts in zip(*found, strict=True)), self.labels)
 
-    def deployed(self, model: keras.Model) -> keras.Model:
-        return head.deployed(model)
-
     def served(self, outputs: dict, table, encoded: bool) -> dict:
         """Beside the probabilities the labels of the best classes, string (n, k), and theirs (n, k), the best first."""
-        import tensorflow as tf
-
-        scores, places = tf.math.top_k(outputs[OUTPUT], min(TOP, outputs[OUTPUT].shape[-1]), index_type=tf.int64)
-        return outputs | {"classes": table.lookup(places), "scores": scores}
+        return outputs | best(outputs[OUTPUT], table)
 
     def named(self, outputs: Arrays) -> Arrays:
-        if not self.labels:
-            return outputs
-        best = np.argsort(-outputs[OUTPUT], axis=1, kind="stable")[:, :TOP]
-        labels = np.array(self.labels, object)
-        return outputs | {"classes": labels[best], "scores": np.take_along_axis(outputs[OUTPUT], best, 1)}
+        return outputs | self.best(outputs[OUTPUT]) if self.labels else outputs
 
     def named_specs(self, outputs: dict[str, Spec]) -> dict[str, Spec]:
         sides = (None, min(TOP, len(self.labels)))
         return outputs | ({"classes": Spec("string", sides), "scores": Spec("float32", sides)} if self.labels else {})
-
-    def agreement(self, found: Arrays, wanted: Arrays) -> float:
-        """The share of equal top-1 answers."""
-        return float((found[OUTPUT].argmax(1) == wanted[OUTPUT].argmax(1)).mean())
-
-    def averaged(self, several: list[Arrays]) -> Arrays:
-        return {OUTPUT: np.mean([outputs[OUTPUT] for outputs in several], 0)}
 
     def answer(self, outputs: Arrays, top: int = TOP) -> dict:
         """{"top": [{"label", "probability"}]}, the best first; classes without labels are numbered."""
@@ -201,9 +175,6 @@ class Classification:
         from cnn_app.tasks.drawing import draw_top
 
         draw_top(self.answer(outputs)["top"], record.get("image"), name, path)
-
-    def reordered(self, outputs: Arrays, places: list[int]) -> Arrays:
-        return {OUTPUT: outputs[OUTPUT][..., places]}
 
     def tensor_metadata(self, schema, labels_file) -> list:
         """TFLite's TensorMetadata of the outputs."""
@@ -226,7 +197,7 @@ class Report:
     loss: float  # mean cross-entropy in nats
     per_class: dict[str, float]  # label -> recall; a class without records is left out
     confusion: np.ndarray  # (true, predicted) counts
-    labels: tuple[str, ...] = field(default=())
+    labels: tuple[str, ...] = ()
 
     @property
     def metrics(self) -> dict:
@@ -258,30 +229,6 @@ def report(probabilities: np.ndarray, places: np.ndarray, labels: Iterable[str])
     losses = -np.log(np.maximum(probabilities[np.arange(len(places)), places], 1e-12))
     return Report(len(places), float(hits[:, 0].mean()), float(hits.any(1).mean()), float(losses.mean()), recalls,
                   confusion, labels)  # fmt: skip
-
-
-def class_weights(counts: np.ndarray, kind: str) -> np.ndarray | None:
-    """Weights (classes,) of the loss: "balanced" is n / (classes * what there is of the class)."""
-    if kind == "none":
-        return None
-    return (counts.sum() / (len(counts) * np.maximum(counts, 1))).astype(np.float32)
-
-
-def in_order(dataset: Dataset, labels: tuple[str, ...], change: Callable[[Column, np.ndarray], Column], target: str):
-    """`dataset` by the places of its classes in `labels`, which must be the same classes."""
-    if set(labels) != set(dataset.labels):
-        lacking, extra = sorted(set(dataset.labels) - set(labels)), sorted(set(labels) - set(dataset.labels))
-        parts = [f"the model does not know {', '.join(lacking[:5])}"] * bool(lacking)
-        parts += [f"the data has no {', '.join(extra[:5])}"] * bool(extra)
-        raise DataError(
-            f"{dataset.source} has other classes than the model: {'; '.join(parts)}; finetune makes a new head"
-        )
-    place = np.array([labels.index(label) for label in dataset.labels])
-
-    def moved(split: Split) -> Split:
-        return Split(split.names, split.inputs, split.targets | {target: change(split.targets[target], place)})
-
-    return mapped(dataset, moved, labels=labels)
 
 
 def _complete(source: str, labels: Sequence[str], splits: dict[str, Split]) -> Dataset:

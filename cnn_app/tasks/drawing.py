@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -24,7 +25,7 @@ def draw_top(top: Sequence[dict], image: np.ndarray | None, title: str, path: Pa
     bars = axes[-1].barh([row["label"] for row in rows], [row["probability"] for row in rows])
     axes[-1].bar_label(bars, fmt="{:.1%}", padding=3)
     axes[-1].set(xlim=(0, 1.15), xlabel="probability", xticks=[0, 0.5, 1])
-    _save(figure, path)
+    save(figure, path)
 
 
 def draw_confusion(confusion: np.ndarray, labels: Sequence[str], title: str, path: Path) -> None:
@@ -46,9 +47,10 @@ def draw_confusion(confusion: np.ndarray, labels: Sequence[str], title: str, pat
                 colour = "white" if shares[row, column] > 0.5 else "black"
                 axes.text(column, row, f"{count}", ha="center", va="center", color=colour, fontsize=8)
     figure.colorbar(image, label="share of the true class", shrink=0.8)
-    _save(figure, path)
+    save(figure, path)
 
 
-def _save(figure, path: Path) -> None:
+def save(figure, path: str | os.PathLike[str], dpi: int = 120) -> None:
+    """A figure of matplotlib as PNG."""
     with replacing(path) as scratch:
-        figure.savefig(scratch, dpi=120, format="png")
+        figure.savefig(scratch, dpi=dpi, format="png")

@@ -9,14 +9,15 @@ from pathlib import Path
 
 import numpy as np
 
-from cnn_app.artifacts import replacing
 from cnn_app.data.dataset import Column, Dataset, Split, divided
 from cnn_app.data.folder import split_folders
 from cnn_app.errors import DataError
 from cnn_app.inputs import Input
-from cnn_app.inputs.image import file_problem, image_files, relative
+from cnn_app.inputs.files import relative
+from cnn_app.inputs.image import file_problem, image_files
+from cnn_app.tasks.drawing import save
 
-IGNORED = 255
+IGNORED, UNKNOWN = 255, 254  # places of pixels that do not count, and of values that may not be
 BINARY = ("background", "foreground")  # the classes of masks that are black and white
 VOID = ("void", "ignore", "unlabeled", "unlabelled")  # labels of what does not count
 LABELS = "labels.txt"
@@ -107,9 +108,6 @@ def _classes(root: Path, masks: list[Path], ignore: int) -> tuple[np.ndarray, tu
     table[: len(names)] = IGNORED
     table[counted] = np.arange(len(counted))
     return table, tuple(names[value] for value in counted)
-
-
-UNKNOWN = 254
 
 
 def _names(file: Path) -> list[str]:
@@ -227,5 +225,4 @@ def draw(image: np.ndarray, mask: np.ndarray, labels: Sequence[str], name: str, 
     hues = colours(len(labels)) / 255
     patches = [Patch(facecolor=hues[i], edgecolor="0.4", label=f"{labels[i]} {(mask == i).mean():.1%}") for i in there]
     figure.legend(handles=patches, loc="outside lower center", ncols=min(6, len(patches)), fontsize=8)
-    with replacing(path) as scratch:
-        figure.savefig(scratch, dpi=110, format="png")
+    save(figure, path, dpi=110)

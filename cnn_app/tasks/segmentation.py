@@ -13,28 +13,24 @@ from cnn_app import data as sources
 from cnn_app.data import Records
 from cnn_app.data.dataset import Column, Dataset, Split
 from cnn_app.errors import DataError, RecipeError
-from cnn_app.heads import segmentation as head
 from cnn_app.inputs import Input
 from cnn_app.names import TOP
-from cnn_app.tasks.classification import class_weights, in_order
+from cnn_app.tasks import masks
+from cnn_app.tasks.masks import IGNORED
+from cnn_app.tasks.probabilities import OUTPUT, Probabilities, best, class_weights, in_order
 from cnn_app.tensors import Spec
 
 if TYPE_CHECKING:
-    import keras
-
     from cnn_app.recipe import Data, Schedule
     from cnn_app.tensors import Arrays
 
-TARGET, OUTPUT = "mask", "probabilities"
+TARGET = "mask"
 LOSSES = ("cross-entropy", "dice", "both")
-IGNORED = 255  # the place of pixels that do not count
 SMOOTH = 1.0  # pixels added to both sides of Dice's fraction, so that an absent class divides by something
 
 
 @dataclass(frozen=True, kw_only=True)
-class Segmentation:
-    input: Input
-    labels: tuple[str, ...] = ()
+class Segmentation(Probabilities):
     loss: str = "cross-entropy"
     ignore: int = IGNORED  # the value in masks of pixels that do not count
 
@@ -59,8 +55,6 @@ class Segmentation:
 
     def load(self, data: Data | Records) -> Dataset:
         """A folder of images/ and masks/, with or without train/ val/ test/ above them; or arrays."""
-        from cnn_app.tasks import masks
-
         records = sources.named(data)
         if records is None:
             return masks.load(Path(data.source), self.ignore, self.input)
@@ -101,9 +95,6 @@ class Segmentation:
         (name, image), *_ = inputs.items()
         image, mask = moved((image, targets[TARGET]), seed, names)
         return {name: image}, {TARGET: mask}
-
-    def columns(self) -> dict:
-        return self.input.columns() | {"classes": len(self.labels)}
 
     def objective(self, schedule: Schedule, split: Split) -> Callable:
         """Cross-entropy over the pixels that count, times the class's weight; Dice (arXiv:1606.04797, section 3)."""
@@ -154,9 +145,6 @@ class Segmentation:
             records += len(found)
         return Report(records, confusion, loss / max(1, int(confusion.sum())), self.labels)
 
-    def deployed(self, model: keras.Model) -> keras.Model:
-        return head.deployed(model)
-
     def served(self, outputs: dict, table, encoded: bool) -> dict:
         """The places of the most probable classes, uint8 (n, h, w), and the classes by their share of pixels (n, k).
 
@@ -165,13 +153,10 @@ class Segmentation:
         """
         import tensorflow as tf
 
-        from cnn_app.tasks import masks
-
         mask = tf.argmax(outputs[OUTPUT], -1, tf.int32)
         classes = outputs[OUTPUT].shape[-1]
-        scores, places = tf.math.top_k(tf.reduce_mean(tf.one_hot(mask, classes), (1, 2)), min(TOP, classes),
-                                       index_type=tf.int64)  # fmt: skip
-        found = {"mask": tf.cast(mask, tf.uint8), "classes": table.lookup(places), "scores": scores}
+        shares = tf.reduce_mean(tf.one_hot(mask, classes), (1, 2))
+        found = {"mask": tf.cast(mask, tf.uint8)} | best(shares, table)
         if not encoded:
             return outputs | found
         colours = tf.constant(masks.colours(classes))
@@ -183,16 +168,13 @@ class Segmentation:
         return found | {"overlay_bytes": drawn, "legend": tf.tile(legend[None], [tf.shape(mask)[0], 1])}
 
     def named(self, outputs: Arrays) -> Arrays:
-        from cnn_app.tasks import masks
-
         mask, classes = outputs[OUTPUT].argmax(-1).astype(np.uint8), len(self.labels)
         shares = np.stack([np.bincount(one.reshape(-1), minlength=classes) / one.size for one in mask])
-        best = np.argsort(-shares, axis=1, kind="stable")[:, :TOP]
         pictures = [masks.overlay(one, classes, self.input.shape[:2]) for one in mask]
         legend = [f"{label} {colour}" for label, colour in zip(self.labels, masks.legend(classes), strict=True)]
         return {
-            "mask": mask, "classes": np.array(self.labels, object)[best],
-            "scores": np.take_along_axis(shares, best, 1).astype(np.float32),
+            "mask": mask,
+            **self.best(shares.astype(np.float32)),
             "overlay_bytes": np.array(list(map(masks.png, pictures)), object),
             "legend": np.array([legend] * len(mask), object),
         }  # fmt: skip
@@ -202,16 +184,6 @@ class Segmentation:
         top = (None, min(TOP, classes))
         return {"mask": Spec("uint8", sides), "classes": Spec("string", top), "scores": Spec("float32", top),
                 "overlay_bytes": Spec("string", (None,)), "legend": Spec("string", (None, classes))}  # fmt: skip
-
-    def agreement(self, found: Arrays, wanted: Arrays) -> float:
-        """The share of pixels that get the same class."""
-        return float((found[OUTPUT].argmax(-1) == wanted[OUTPUT].argmax(-1)).mean())
-
-    def averaged(self, several: list[Arrays]) -> Arrays:
-        return {OUTPUT: np.mean([outputs[OUTPUT] for outputs in several], 0)}
-
-    def reordered(self, outputs: Arrays, places: list[int]) -> Arrays:
-        return {OUTPUT: outputs[OUTPUT][..., places]}
 
     def answer(self, outputs: Arrays, top: int = 5) -> dict:
         """{"top": [{"label", "share"}], "mask": places (h, w)}: the classes by their share of the pixels."""
@@ -224,8 +196,6 @@ class Segmentation:
         return "  ".join(f"{row['label']} {row['share']:.1%}" for row in answer["top"])
 
     def draw(self, outputs: Arrays, record: Arrays, name: str, path: Path) -> None:
-        from cnn_app.tasks import masks
-
         masks.draw(record["image"], outputs[OUTPUT].argmax(-1), self.labels, name, path)
 
     def tensor_metadata(self, schema, labels_file) -> list:
@@ -284,5 +254,5 @@ def middle(mask, sides):
 def _counts(split: Split, classes: int) -> np.ndarray:
     """Pixels of each class in a prepared split."""
     column = split.targets[TARGET]
-    masks = [column.array] if column.array is not None else (column.read(i).numpy() for i in range(len(split)))
-    return np.sum([np.bincount(mask.reshape(-1), minlength=256)[:classes] for mask in masks], 0)
+    held = [column.array] if column.array is not None else (column.read(i).numpy() for i in range(len(split)))
+    return np.sum([np.bincount(mask.reshape(-1), minlength=256)[:classes] for mask in held], 0)

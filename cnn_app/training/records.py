@@ -5,8 +5,9 @@ from __future__ import annotations
 import platform
 from importlib import metadata
 
-from cnn_app.artifacts import ModelDir, replacing, write_csv
+from cnn_app.artifacts import ModelDir, write_csv
 from cnn_app.tasks import Task, main_metric
+from cnn_app.tasks.drawing import save
 
 PACKAGES = ("cnn-app", "keras", "tensorflow", "numpy")
 
@@ -41,8 +42,7 @@ def draw_curves(directory: ModelDir, rows: list[dict], best_epoch: int, task: Ta
             axes.yaxis.set_major_formatter(PercentFormatter(1.0))
         if len(curves) > 1:
             axes.legend()
-    with replacing(directory.curves) as scratch:
-        figure.savefig(scratch, dpi=120, format="png")
+    save(figure, directory.curves)
 
 
 def versions() -> dict[str, str]:

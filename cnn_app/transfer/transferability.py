@@ -16,7 +16,7 @@ import keras
 import numpy as np
 
 from cnn_app import heads, registry, tasks
-from cnn_app.artifacts import read_json, replacing, write_csv, write_json
+from cnn_app.artifacts import read_json, write_csv, write_json
 from cnn_app.data import pipeline
 from cnn_app.data.dataset import Dataset, Split, in_memory
 from cnn_app.errors import RecipeError, unknown
@@ -24,6 +24,7 @@ from cnn_app.recipe import Recipe, Schedule
 from cnn_app.runtimes.keras_model import KerasRuntime, load, save
 from cnn_app.tasks import Task
 from cnn_app.tasks.classification import TARGET
+from cnn_app.tasks.drawing import save as save_figure
 from cnn_app.training import engine
 from cnn_app.training.freeze_schedule import FreezeSchedule, Phase
 from cnn_app.training.optimizers import learning_rate
@@ -69,7 +70,7 @@ def run(
     data = replace(recipe.data, directory=recipe.data.directory or data_dir)
     whole = tasks.of_row(row, recipe.task, {})
     dataset = whole.load(data)
-    whole = tasks.fitted(whole, dataset, columns)
+    whole = tasks.fitted(whole, dataset)
     columns |= whole.input.columns()
     skip = data.on_bad_image == "skip"
     dataset = pipeline.prepare(dataset, whole.converters(), skip_bad=skip, progress=progress)
@@ -182,8 +183,7 @@ def draw(rows: list[dict], places: list[str], first: Half, second: Half, network
                    f"{len(second.train):,} training images; mean and {CONFIDENCE:.0%} interval of {seeds} seeds",
                    fontsize=9)  # fmt: skip
     axes.legend()
-    with replacing(path) as scratch:
-        figure.savefig(scratch, dpi=120, format="png")
+    save_figure(figure, path)
 
 
 def _network(recipe: Recipe, columns: dict, half: Half, seed: int) -> keras.Model:
