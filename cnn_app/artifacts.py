@@ -86,6 +86,9 @@ class ModelDir:
         other = {name: value for name, value in values.items() if name not in known}
         given = {name: value for name, value in values.items() if name in known} | {"format": FORMAT}
         labels = tuple(map(str, values["labels"]))
+        if not labels or "" in labels:
+            raise ArtifactError(f"{self.card} names {len(labels)} classes, {labels.count('')} of them by nothing; each "
+                                "needs a name")  # fmt: skip
         return Card(**given | {"columns": columns, "labels": labels, "other": other})
 
     def write_card(self, card: Card) -> None:
@@ -262,7 +265,7 @@ def _is_card(values) -> bool:
 
 
 def _are_sides(value) -> bool:
-    return isinstance(value, list) and [type(side) for side in value] == [int] * 3
+    return isinstance(value, list) and [type(side) for side in value] == [int] * 3 and min(value) > 0
 
 
 def tuples(value):

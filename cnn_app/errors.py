@@ -48,6 +48,16 @@ class UnknownName(CnnAppError):
     """`unknown("model", "resnet5", names)` names the nearest ones."""
 
 
+def printable(text: str) -> str:
+    """`text` without what a terminal would obey, such as escape sequences in a label or in a file's name."""
+    return "".join(char if char.isprintable() or char in "\n\t" else repr(char)[1:-1] for char in text)
+
+
+def first_line(error: BaseException) -> str:
+    """What an error says, short enough for a message of ours."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+
+
 def unknown(kind: str, name: str, known: Iterable[str], error: type[CnnAppError] = UnknownName) -> CnnAppError:
     """An error for `name`, which is none of `known`; short lists are shown whole, long ones by likeness."""
     known = sorted(known)

@@ -69,7 +69,7 @@ def test_the_ladder_is_climbed_until_the_drop_fits(uneven, monkeypatch):
     """And only the file that is published is timed, which takes longer than writing it."""
     directory, task, dataset = uneven
     timed, measure = [], latency.measure
-    monkeypatch.setattr(latency, "measure", lambda paths: timed.append(paths) or measure(paths))
+    monkeypatch.setattr(latency, "measure", lambda paths, **kept: timed.append(paths) or measure(paths, **kept))
     told = []
     results = exporting.export(directory, Export(targets=("tflite-int8",), max_drop=0.5), task, dataset, told.append)
     strategies = [result.strategy for result in told]

@@ -7,11 +7,12 @@ from pathlib import Path
 import click
 
 from cnn_app.cli import view
+from cnn_app.errors import printable
 
 FORMATS = (".csv", ".jsonl")
 
 
-def computed(artifact, places, stdin, top, draw):
+def computed(artifact, places, stdin, top, draw, trust):
     """(kind of record, name, answer, text or error) by an artifact."""
     from cnn_app.quiet import quiet_tensorflow
 
@@ -19,7 +20,7 @@ def computed(artifact, places, stdin, top, draw):
     from cnn_app.jobs.evaluate import opened_as
     from cnn_app.jobs.predict import predictions
 
-    runtime, task = opened_as(artifact)
+    runtime, task = opened_as(artifact, trust)
     for found in predictions(runtime, task, places, top, stdin):
         if found.error is not None:
             yield task.input.kind, found.name, None, found.error
@@ -62,11 +63,11 @@ def show(found, out, as_json):
     for kind, name, answer, told in found:
         if answer is None:
             bad += 1
-            click.echo(f"Error: {told}", err=True)
+            click.echo(printable(f"Error: {told}"), err=True)
             continue
         answers.append({kind: name, **answer})
         if not as_json:
-            click.echo(f"{name}: {told}")
+            click.echo(printable(f"{name}: {told}"))
     if as_json:
         view.echo_json(answers)
     if out:

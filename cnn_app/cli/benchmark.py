@@ -1,6 +1,6 @@
 import click
 
-from cnn_app.cli.options import json_option
+from cnn_app.cli.options import json_option, trust_option
 
 
 class Counts(click.ParamType):
@@ -20,8 +20,9 @@ class Counts(click.ParamType):
 @click.command()
 @click.argument("artifacts", nargs=-1, required=True, type=click.Path(exists=True), metavar="ARTIFACT...")
 @click.option("--threads", type=Counts(), default="1", show_default=True, help="How many threads; several with commas.")
+@trust_option
 @json_option
-def benchmark(artifacts, threads, as_json):
+def benchmark(artifacts, threads, trust, as_json):
     """Time one record in each ARTIFACT: a directory, .keras, .tflite, .onnx or SavedModel.
 
     All run in processes of their own that take turns, so that what else the machine does hits all alike.
@@ -36,7 +37,7 @@ def benchmark(artifacts, threads, as_json):
     from cnn_app.cli import view
     from cnn_app.runtimes import latency
 
-    found = latency.measure(artifacts, threads)
+    found = latency.measure(artifacts, threads, trust=trust)
     if as_json:
         return view.echo_json([asdict(speed) | {"bytes": size_bytes(Path(speed.path))} for speed in found])
     rows = [

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import click
 
-from cnn_app.cli.options import Place, Words, data_options, json_option
+from cnn_app.cli.options import Place, Words, data_options, json_option, trust_option
 from cnn_app.recipe import TTA
 
 
@@ -16,8 +16,9 @@ from cnn_app.recipe import TTA
 @click.option("--labels", type=Place(exists=True, dir_okay=False),
               help="Names of classes, a line each in the order of the outputs, for a file without labels.")  # fmt: skip
 @click.option("--confusion", type=Place(dir_okay=False), help="Draw the confusion matrix into this PNG.")
+@trust_option
 @json_option
-def evaluate(artifacts, data, split, tta, labels, confusion, as_json):
+def evaluate(artifacts, data, split, tta, labels, confusion, trust, as_json):
     """Measure each MODEL (a directory, .keras, .tflite, .onnx or SavedModel) on records whose targets are known.
 
     Several are also measured together, as the mean of their answers.
@@ -34,7 +35,7 @@ def evaluate(artifacts, data, split, tta, labels, confusion, as_json):
         check_place(Path(confusion))
     known = _lines(Path(labels)) if labels else None
     with view.reading() as progress:
-        found = measure(artifacts, data, split, tta=tta, labels=known, progress=progress)
+        found = measure(artifacts, data, split, tta=tta, labels=known, progress=progress, trust=trust)
     report = found.report
     if as_json and found.ensemble is None:
         view.echo_json({"model": artifacts[0], **report.as_json()})

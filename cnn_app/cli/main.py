@@ -5,7 +5,7 @@ from importlib import import_module
 
 import click
 
-from cnn_app.errors import CnnAppError
+from cnn_app.errors import CnnAppError, printable
 from cnn_app.quiet import quiet_tensorflow
 
 # To add a command: a module here with a function of its name, and its name in this list.
@@ -47,7 +47,7 @@ class Cli(click.Group):
         try:
             return super().invoke(ctx)
         except CnnAppError as error:
-            told = click.ClickException(str(error))
+            told = click.ClickException(printable(str(error)))
             told.exit_code = getattr(error, "exit_code", 1)  # 130 or 143 for a run that a signal stopped
             raise told from error
 

@@ -191,6 +191,8 @@ task_option = click.option("-t", "--task", "task", type=Column(), multiple=True,
 image_option = click.option(
     "--image", type=Size(), help="Input size of images, such as 96 or 28x28x1; by default the network's own."
 )
+trust_option = click.option("--trust", is_flag=True,
+                            help="Run files of others without limits, as you know who made them.")  # fmt: skip
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
 out_option = click.option("--out", required=True, type=Place(file_okay=False), help="The model directory to write.")
 store_option = click.option("--store", default="saved_models", show_default=True, type=Place(file_okay=False),

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import click
 
-from cnn_app.cli.options import Place, json_option
+from cnn_app.cli.options import Place, json_option, trust_option
 
 
 @click.command()
@@ -19,9 +19,10 @@ from cnn_app.cli.options import Place, json_option
 @click.option("--top", type=click.IntRange(1), default=5, show_default=True, help="Labels for each record.")
 @click.option("--draw", type=Place(file_okay=False), help="Draw each answer into this folder, where it can be drawn.")
 @click.option("--out", type=Place(dir_okay=False), help="Write the answers into this .csv or .jsonl, too.")
+@trust_option
 @json_option
 @click.pass_context
-def predict(ctx, places, endpoint, api_key_file, ca_file, timeout, top, draw, out, as_json):
+def predict(ctx, places, endpoint, api_key_file, ca_file, timeout, top, draw, out, trust, as_json):
     """Answer each RECORD: an image or text file, a folder, a sentence, or - for standard input.
 
     ARTIFACT is a model directory, .keras, .tflite, .onnx or a SavedModel directory. What cannot be read is named, the
@@ -46,5 +47,5 @@ def predict(ctx, places, endpoint, api_key_file, ca_file, timeout, top, draw, ou
         artifact = Place(exists=True).convert(places[0], None, ctx)
         if len(places) == 1:
             raise click.UsageError("Missing argument 'RECORD...'.", ctx)
-        found = answers.computed(artifact, places[1:], sys.stdin.buffer, top, draw)
+        found = answers.computed(artifact, places[1:], sys.stdin.buffer, top, draw, trust)
     answers.show(found, out, as_json)

@@ -1,12 +1,13 @@
 import click
 
-from cnn_app.cli.options import json_option
+from cnn_app.cli.options import json_option, trust_option
 
 
 @click.command()
 @click.argument("artifacts", nargs=-1, required=True, type=click.Path(exists=True), metavar="ARTIFACT...")
+@trust_option
 @json_option
-def verify(artifacts, as_json):
+def verify(artifacts, trust, as_json):
     """Repeat on this machine what each exported ARTIFACT answered where it was exported.
 
     The golden answers lie beside a .tflite or .onnx file, and inside a SavedModel.
@@ -20,7 +21,7 @@ def verify(artifacts, as_json):
     from cnn_app.errors import ExportError
     from cnn_app.export import golden
 
-    checks = [golden.check(artifact) for artifact in artifacts]
+    checks = [golden.check(artifact, trust=trust) for artifact in artifacts]
     if as_json:
         view.echo_json([asdict(check) | {"passed": check.passed} for check in checks])
     else:

@@ -6,6 +6,8 @@ from contextlib import contextmanager
 
 import click
 
+from cnn_app.errors import printable
+
 WIDTH = 160  # of tables, where neither a terminal nor COLUMNS says it
 OPERATORS = 3  # kinds that are shown of those outside of delegates
 
@@ -16,11 +18,11 @@ def table(columns, rows, title=None):
     from rich.table import Table
     from rich.text import Text
 
-    grid = Table(title=title, title_justify="left")
+    grid = Table(title=title and Text(printable(title)), title_justify="left")
     for column in columns:
-        grid.add_column(Text(column.lstrip(">")), justify="right" if column.startswith(">") else "left")
+        grid.add_column(Text(printable(column.lstrip(">"))), justify="right" if column.startswith(">") else "left")
     for row in rows:
-        grid.add_row(*(Text(str(cell)) for cell in row))
+        grid.add_row(*(Text(printable(str(cell))) for cell in row))
     columns = os.environ.get("COLUMNS", "")
     console = Console()  # which reads COLUMNS, too
     told = console.is_terminal or (columns.isdecimal() and int(columns) > 0)
@@ -45,7 +47,7 @@ def echo_json(value):
 
 def echo(value, text, as_json):
     """One result, for a program or for a reader."""
-    echo_json(value) if as_json else click.echo(text)
+    echo_json(value) if as_json else click.echo(printable(text))
 
 
 @contextmanager

@@ -82,4 +82,4 @@ def compare(target: str, path: Path, reference: Reference, strategy: str = "") -
 
 def timed(path: Path) -> Speed:
     """One record on one thread, in a process of its own."""
-    return latency.measure([path])[0]
+    return latency.measure([path], trust=True)[0]

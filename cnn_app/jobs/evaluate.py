@@ -16,7 +16,7 @@ from cnn_app.data.dataset import Dataset, Split
 from cnn_app.errors import DataError, ModelError
 from cnn_app.jobs import sources
 from cnn_app.recipe import Data
-from cnn_app.runtimes import Runtime, open_model
+from cnn_app.runtimes import Runtime, open_foreign
 from cnn_app.runtimes.keras_model import KerasRuntime
 from cnn_app.tasks import Report, Task
 from cnn_app.tensors import Arrays
@@ -42,6 +42,7 @@ class Measured:
 def evaluate(
     artifacts: Artifact | Iterable[Artifact], data: str | Data | Records, split: str = "test", *,
     tta: tuple[str, ...] = (), labels: Sequence[str] | None = None, progress: pipeline.Progress | None = None,
+    trust: bool = False,
 ) -> Measured:  # fmt: skip
     """Measure artifacts on records whose targets are known; several also together, as the mean of their answers.
 
@@ -51,6 +52,7 @@ def evaluate(
     tta: views of each image that are averaged over, of "flip" and "crop".
     labels: names of classes in the order of the outputs, for artifacts that have none inside.
     progress: told of records that are read.
+    trust: run artifacts without the limits of files from elsewhere; docs/security.md names them.
 
     Raises DataError for data that do not fit, ModelError for models that do not say what their outputs are, or that
     are for different classes.
@@ -58,7 +60,7 @@ def evaluate(
     data = sources.data_of(data)
     if isinstance(artifacts, str | os.PathLike | keras.Model):
         artifacts = [artifacts]
-    opened = [opened_with(artifact, labels) for artifact in artifacts]
+    opened = [opened_with(artifact, labels, trust) for artifact in artifacts]
     first = opened[0][1]
     for runtime, task in opened:
         check_alike(runtime, task, first)
@@ -82,9 +84,9 @@ def evaluate(
     return Measured(first, reports, first.measure(means))
 
 
-def opened_with(artifact: Artifact, labels: Sequence[str] | None = None) -> tuple[Runtime, Task]:
+def opened_with(artifact: Artifact, labels: Sequence[str] | None = None, trust: bool = False) -> tuple[Runtime, Task]:
     """A runtime and what it is for, with names for all classes."""
-    runtime, task = opened_as(artifact)
+    runtime, task = opened_as(artifact, trust)
     if labels is not None and not task.labels:
         task = replace(task, labels=tuple(labels))
         if twice := [label for place, label in enumerate(labels) if label in labels[:place]]:
@@ -99,12 +101,12 @@ def opened_with(artifact: Artifact, labels: Sequence[str] | None = None) -> tupl
     return runtime, task
 
 
-def opened_as(artifact: Artifact) -> tuple[Runtime, Task]:
+def opened_as(artifact: Artifact, trust: bool = False) -> tuple[Runtime, Task]:
     """A runtime and what it is for, as far as it says itself."""
     if isinstance(artifact, keras.Model):
         task = task_of(artifact)
         return KerasRuntime(task.deployed(artifact), getattr(artifact, "about", None)), task
-    return tasks.opened(open_model(artifact))
+    return tasks.opened(open_foreign(artifact, trust=trust))
 
 
 def task_of(model: keras.Model) -> Task:

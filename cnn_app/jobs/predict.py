@@ -30,7 +30,7 @@ class Prediction:
 
 def predict(
     artifact: Artifact, records: str | os.PathLike[str] | np.ndarray | Iterable[str], top: int = 5,
-    stdin: BinaryIO | None = None,
+    stdin: BinaryIO | None = None, *, trust: bool = False,
 ) -> list[Prediction]:  # fmt: skip
     """A prediction for each record.
 
@@ -39,10 +39,11 @@ def predict(
         pixels in [0, 255], (n, h, w, channels) of its size, or ids of words, (n, length).
     top: how many classes an answer names.
     stdin: what "-" among the records reads.
+    trust: run the artifact without the limits of files from elsewhere; docs/security.md names them.
 
     A record that cannot be read has an `error`; nothing is raised for it. Raises ArtifactError for what is no model.
     """
-    runtime, task = opened_as(artifact)
+    runtime, task = opened_as(artifact, trust)
     return list(predictions(runtime, task, records, top, stdin))
 
 

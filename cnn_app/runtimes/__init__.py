@@ -1,6 +1,7 @@
 """Anything that answers: a model directory, `.keras`, SavedModel, `.tflite` or `.onnx`, behind one interface.
 
-A runtime is a module here with `open_model(path, threads) -> Runtime`; FORMATS is the one place to add the next.
+A runtime is a module here with `open_model(path, threads, trust) -> Runtime` and `about_of(path)`; without `trust` it
+refuses what a file from elsewhere must not do. FORMATS is the one place to add the next.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from cnn_app.runtimes.about import About
 from cnn_app.tensors import Arrays, Spec
 
 FORMATS = {".keras": "keras_model", ".tflite": "tflite", ".onnx": "onnx"}  # by suffix; directories by what they hold
+ISOLATED = ("tflite", "onnx")  # what is parsed and run by native code
 BATCH = 64
 
 
@@ -50,9 +52,22 @@ def kind_of(path: str | os.PathLike[str]) -> str:
     return FORMATS[path.suffix]
 
 
-def open_model(path: str | os.PathLike[str], threads: int | None = None) -> Runtime:
-    """Open an artifact. `threads`: how many a prediction may use, where the runtime can be told."""
-    return import_module(f"cnn_app.runtimes.{kind_of(path)}").open_model(Path(path), threads)
+def open_model(path: str | os.PathLike[str], threads: int | None = None, *, trust: bool = True) -> Runtime:
+    """Open an artifact in this process. `threads`: how many a prediction may use, where the runtime can be told.
+
+    trust: it is ours; otherwise what it may do is looked at first.
+    """
+    return import_module(f"cnn_app.runtimes.{kind_of(path)}").open_model(Path(path), threads, trust=trust)
+
+
+def open_foreign(path: str | os.PathLike[str], *, trust: bool = False) -> Runtime:
+    """Open an artifact that may be from elsewhere: with limits, and in a child where native code parses it.
+
+    trust: as ours.
+    """
+    if not trust and kind_of(path) in ISOLATED:
+        return import_module("cnn_app.runtimes.isolated").IsolatedRuntime(Path(path))
+    return open_model(path, trust=trust)
 
 
 def about_of(path: str | os.PathLike[str]) -> About | None:

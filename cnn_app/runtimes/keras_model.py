@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
 
@@ -14,13 +17,12 @@ import numpy as np
 import cnn_app.layers  # noqa: F401  registers the layers that our files name
 from cnn_app import heads
 from cnn_app.artifacts import Card, ModelDir, replacing
-from cnn_app.errors import ArtifactError
+from cnn_app.errors import ArtifactError, CnnAppError, first_line
 from cnn_app.runtimes import about as facts
-from cnn_app.runtimes import in_batches
+from cnn_app.runtimes import in_batches, keras_archive
 from cnn_app.runtimes.about import About
 from cnn_app.tensors import Arrays, Spec
 
-MAX_UNPACKED_BYTES = 16 * 2**30
 METADATA, KEY = "metadata.json", "cnn_app"  # in a `.keras` file, and in that
 PIXELS = "image"  # the input of every network that takes images
 
@@ -49,8 +51,8 @@ def fed(model: keras.Model, tensors: dict):
     return found[0] if len(found) == 1 else found
 
 
-def open_model(path: Path, threads: int | None = None) -> KerasRuntime:
-    model = load(path)
+def open_model(path: Path, threads: int | None = None, *, trust: bool = True) -> KerasRuntime:
+    model = load(path, trust=trust)
     about, head = model.about, heads.named(model.about.task if model.about else facts.UNSAID)
     if about is None and len(model.outputs) > 1 and not isinstance(model.output, dict):
         raise ArtifactError(f"{path} says nothing of itself, and gives {len(model.outputs)} outputs, which is the "
@@ -96,10 +98,11 @@ def card_about(card: Card, name: str) -> About:
     )  # fmt: skip
 
 
-def load(path: str | os.PathLike[str]) -> keras.Model:
+def load(path: str | os.PathLike[str], *, trust: bool = False) -> keras.Model:
     """The model in a `.keras` file or a model directory. Files that carry code are refused.
 
     It has what the file says of itself as `about`; None for a file that others made.
+    trust: without the limits of files from elsewhere, but for code.
     """
     path = Path(path)
     file = path / "model.keras" if path.is_dir() else path
@@ -107,22 +110,40 @@ def load(path: str | os.PathLike[str]) -> keras.Model:
         raise ArtifactError(f"no model at {path}: a .keras file or a model directory is needed")
     if path.is_dir():
         ModelDir(path).check_state()
+    budget = nullcontext() if trust else _budget(file, keras_archive.check(file))
     try:
-        with zipfile.ZipFile(file) as archive:
-            unpacked = sum(entry.file_size for entry in archive.infolist())
-        if unpacked > MAX_UNPACKED_BYTES:
-            raise ArtifactError(
-                f"{file} unpacks to {unpacked / 2**30:.0f} GiB; more than {MAX_UNPACKED_BYTES >> 30} are refused"
-            )
-        model = keras.saving.load_model(file, compile=False, safe_mode=True)
+        with budget:
+            model = keras.saving.load_model(file, compile=False, safe_mode=True)
         model.about = about_of(path)
         return model
-    except zipfile.BadZipFile as error:
-        raise ArtifactError(f"{file} is no .keras file, or it is cut off; copy it again or train anew") from error
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except CnnAppError:
+        raise
+    except Exception as error:  # a configuration from elsewhere raises whatever Keras did not think of
         unsafe = "unsafe" in str(error) or "lambda" in str(error).lower()
-        reason = "it holds code, which is never run from a file" if unsafe else str(error).strip().split("\n")[0][:200]
+        reason = "it holds code, which is never run from a file" if unsafe else first_line(error)
         raise ArtifactError(f"cannot load {file}: {reason}") from error
+
+
+@contextmanager
+def _budget(file: Path, numbers: int) -> Iterator[None]:
+    """Refuse layers that want more weights than the file has, before there is memory for them."""
+    import tensorflow as tf
+
+    left = numbers
+
+    def counted(create, **options):
+        nonlocal left
+        value = options["initial_value"]
+        if callable(value):
+            with tf.Graph().as_default():  # where it has a shape and no memory
+                left -= math.prod(value().shape)
+        if left < 0:
+            raise ArtifactError(f"{file} has layers with more weights than the {numbers:,} that it holds and may add; "
+                                f"{keras_archive.INSTEAD}")  # fmt: skip
+        return create(**options)
+
+    with tf.variable_creator_scope(counted):
+        yield
 
 
 def _spec(tensor) -> Spec:

@@ -9,22 +9,21 @@ from __future__ import annotations
 import json
 import os
 import resource
-import subprocess
-import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from cnn_app.errors import ArtifactError, CnnAppError
-from cnn_app.runtimes import Runtime, open_model
+from cnn_app.child import Child
+from cnn_app.runtimes import ISOLATED, Runtime, isolated, kind_of, open_model
 from cnn_app.tensors import Arrays
 
 WARMUP, TURNS, RUNS = 3, 8, 6  # untimed predictions, then so many turns of so many
 SECONDS = 0.5  # a turn ends after so long
+DAY = 86400.0  # for a turn of a file that is trusted
 
 
 @dataclass(frozen=True)
@@ -40,11 +39,16 @@ class Speed:
     ops_outside: dict[str, int] = field(default_factory=dict)  # operators outside them
 
 
-def measure(paths: Iterable[str | os.PathLike[str]], threads: Iterable[int] = (1,)) -> list[Speed]:
-    """Every artifact with every number of threads, all in turns. Raises ArtifactError for one that does not run."""
+def measure(
+    paths: Iterable[str | os.PathLike[str]], threads: Iterable[int] = (1,), *, trust: bool = False
+) -> list[Speed]:
+    """Every artifact with every number of threads, all in turns. Raises ArtifactError for one that does not run.
+
+    trust: without the limits of files from elsewhere.
+    """
     cases = [(Path(path), count) for path in paths for count in threads]
     with ExitStack() as stack:
-        workers = [stack.enter_context(_Worker(*case)) for case in cases]
+        workers = [stack.enter_context(_Worker(*case, trust)) for case in cases]
         times = [[time for turn in turns for time in turn] for turns in
                  zip(*([worker.ask("turn") for worker in workers] for _ in range(TURNS)), strict=True)]  # fmt: skip
         ends = [worker.ask("end") for worker in workers]
@@ -55,53 +59,32 @@ def measure(paths: Iterable[str | os.PathLike[str]], threads: Iterable[int] = (1
 
 
 class _Worker:
-    """A process that holds one artifact and answers lines on standard input with lines of JSON."""
+    """A process that holds one artifact and answers words with JSON."""
 
-    def __init__(self, path: Path, threads: int):
-        self.path = path
-        limits = dict.fromkeys(("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS"), str(threads))
-        command = [sys.executable, "-m", "cnn_app.runtimes.latency", str(path), str(threads)]
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                                        text=True, env=os.environ | limits)  # fmt: skip
+    def __init__(self, path: Path, threads: int, trust: bool):
+        limited = not trust and kind_of(path) in ISOLATED
+        self.path, self.seconds = path, isolated.SECONDS if limited else DAY
+        limit = isolated.MEMORY_BYTES if limited else None
+        self.child = Child(_answering, str(path), threads, trust, memory_bytes=limit)
 
     def __enter__(self) -> _Worker:
         return self
 
     def __exit__(self, *error) -> None:
-        self.process.kill()
-        self.process.communicate()
+        self.child.close()
 
     def ask(self, what: str):
-        try:
-            self.process.stdin.write(f"{what}\n")
-            self.process.stdin.flush()
-        except BrokenPipeError:
-            pass  # its last words say why
-        line = self.process.stdout.readline()
-        if not line:
-            last = (self.process.stderr.read().strip().splitlines() or ["it ended without a word"])[-1]
-            raise ArtifactError(f"cannot run {self.path}: {last}")
-        answer = json.loads(line)
-        if isinstance(answer, dict) and "error" in answer:
-            raise ArtifactError(answer["error"])
-        return answer
+        return json.loads(isolated.asked(self.child, self.path, what.encode(), self.seconds))
 
 
-def main(path: Path, threads: int) -> None:
-    try:
-        _answer(path, threads)
-    except CnnAppError as error:
-        print(json.dumps({"error": str(error)}), flush=True)
-
-
-def _answer(path: Path, threads: int) -> None:
-    runtime = open_model(path, threads)
+def _answering(path: str, threads: int, trust: bool) -> Callable[[bytes], bytes]:
+    """The child's side."""
+    os.environ |= dict.fromkeys(("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS"), str(threads))
+    runtime = open_model(path, threads, trust=trust)
     record = example(runtime)
     for _ in range(WARMUP):
         runtime.run(record)
-    for line in sys.stdin:
-        answer = _turn(runtime, record) if line == "turn\n" else _end(runtime)
-        print(json.dumps(answer), flush=True)
+    return lambda what: json.dumps(_turn(runtime, record) if what == b"turn" else _end(runtime)).encode()
 
 
 def example(runtime: Runtime) -> Arrays:
@@ -136,7 +119,3 @@ def _peak_mib() -> float:
         return round(int(line.split()[1]) / 1024, 1)
     except (OSError, StopIteration):
         return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1)
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]))

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from cnn_app.errors import ArtifactError
+from cnn_app.errors import ArtifactError, first_line
 from cnn_app.names import DEFAULT as SIGNATURE
 from cnn_app.runtimes import about as facts
-from cnn_app.runtimes import in_batches
+from cnn_app.runtimes import in_batches, operators
 from cnn_app.tensors import Arrays, Spec
 
 
@@ -28,18 +28,23 @@ class SavedModelRuntime:
     def _run(self, arrays: Arrays) -> Arrays:
         import tensorflow as tf
 
-        found = self.serve(**{name: tf.constant(array) for name, array in arrays.items()})
+        try:
+            found = self.serve(**{name: tf.constant(array) for name, array in arrays.items()})
+        except (ValueError, TypeError, tf.errors.OpError) as error:
+            raise ArtifactError(f"cannot run {self.path}: {first_line(error)}") from error
         return {name: found[name].numpy() for name in self.outputs}
 
 
-def open_model(path: Path, threads: int | None = None) -> SavedModelRuntime:
+def open_model(path: Path, threads: int | None = None, *, trust: bool = True) -> SavedModelRuntime:
     """threads are TensorFlow's own and set for the whole process; see runtimes.latency."""
     import tensorflow as tf
 
+    if not trust:
+        operators.check_saved_model(path)
     try:
         loaded = tf.saved_model.load(str(path))
     except (OSError, ValueError, tf.errors.OpError) as error:
-        raise ArtifactError(f"cannot load the SavedModel in {path}: {str(error).splitlines()[0][:200]}") from error
+        raise ArtifactError(f"cannot load the SavedModel in {path}: {first_line(error)}") from error
     if SIGNATURE not in loaded.signatures:
         raise ArtifactError(f"the SavedModel in {path} has no {SIGNATURE} signature")
     return SavedModelRuntime(loaded, path)

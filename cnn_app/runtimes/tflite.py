@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import zipfile
 from collections import Counter
 from importlib import import_module
@@ -9,10 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
-from cnn_app.errors import ArtifactError
+from cnn_app.errors import ArtifactError, first_line
 from cnn_app.quiet import native_silence
 from cnn_app.runtimes import about as facts
 from cnn_app.runtimes import in_batches
+from cnn_app.runtimes.operators import INSTEAD
 from cnn_app.tensors import Arrays, Spec
 
 INTERPRETERS = ("tflite_runtime.interpreter", "ai_edge_litert.interpreter", "tensorflow.lite")  # the smallest first
@@ -35,9 +37,12 @@ class TFLiteRuntime:
     def run_one(self, record: Arrays) -> Arrays:
         """One record, with a batch axis of one."""
         taken, given = self.details
-        for name, tensor in taken.items():
-            self.interpreter.set_tensor(tensor["index"], quantized(record[name], tensor))
-        self.interpreter.invoke()
+        try:
+            for name, tensor in taken.items():
+                self.interpreter.set_tensor(tensor["index"], quantized(record[name], tensor))
+            self.interpreter.invoke()
+        except (ValueError, RuntimeError) as error:
+            raise ArtifactError(f"cannot run {self.path}: {first_line(error)}") from error
         return {name: dequantized(self.interpreter.get_tensor(tensor["index"]), tensor)
                 for name, tensor in given.items()}  # fmt: skip
 
@@ -59,12 +64,30 @@ class TFLiteRuntime:
         return len(delegates), Counter(operator["op_name"] for operator in plain if operator["index"] not in inside)
 
 
-def open_model(path: Path, threads: int | None = None) -> TFLiteRuntime:
+def open_model(path: Path, threads: int | None = None, *, trust: bool = True) -> TFLiteRuntime:
+    if not trust:
+        check(path)
     try:
         with native_silence():
             return TFLiteRuntime(interpreter_class()(model_path=str(path), num_threads=threads), path, about_of(path))
     except (ValueError, RuntimeError) as error:
-        raise ArtifactError(f"cannot load {path}: {str(error).splitlines()[0][:200]}") from error
+        raise ArtifactError(f"cannot load {path}: {first_line(error)}") from error
+
+
+def check(path: Path) -> None:
+    """Refuse TensorFlow's own operators, which reach files; only TensorFlow's interpreter has them."""
+    if not interpreter_class().__module__.startswith("tensorflow."):
+        return
+    from tensorflow.lite.python import schema_py_generated as schema
+
+    try:
+        model = schema.Model.GetRootAs(path.read_bytes())
+        codes = [model.OperatorCodes(place).CustomCode() or b"" for place in range(model.OperatorCodesLength())]
+    except (struct.error, IndexError, TypeError, ValueError) as error:
+        raise ArtifactError(f"cannot load {path}: {str(error)[:200]}; copy it again") from error
+    if flex := next((code for code in codes if code.startswith(b"Flex")), None):
+        raise ArtifactError(f"{path} has the operator {flex.decode(errors='replace')}, which is TensorFlow's and may "
+                            f"reach beyond the model; {INSTEAD}")  # fmt: skip
 
 
 def about_of(path: Path) -> facts.About | None:
