@@ -71,19 +71,20 @@ def create_model(
     return model
 
 
-def load_model(path: str | PathLike[str]) -> keras.Model:
+def load_model(path: str | PathLike[str], *, trust: bool = False) -> keras.Model:
     """Load a `.keras` file or a model directory. Code inside the file is refused.
 
     What the file says of itself, such as its task and the labels of its outputs, is the model's `about`. The model
     takes and gives what `create_model` says.
 
     path: the file or the directory.
+    trust: read it without the limits of files from elsewhere; docs/security.md names them.
 
     Raises ArtifactError for what is no model, is damaged, or does not match its card.
     """
     from cnn_app.runtimes.keras_model import load
 
-    return load(path)
+    return load(path, trust=trust)
 
 
 def __getattr__(name: str):

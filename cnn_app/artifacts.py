@@ -80,7 +80,9 @@ class ModelDir:
             values["input"] = {"kind": "image", "image": values.pop("image", None)}
             values.pop("resize", None)
         if not _is_card(values):
-            raise ArtifactError(f"{self.card} is no card of a model; it needs architecture, columns, labels and input")
+            raise ArtifactError(
+                f"{self.card} is no card of a model; it needs architecture, columns, labels and an input with a size"
+            )
         known = {item.name for item in fields(Card)}
         columns = {name: tuples(value) for name, value in values["columns"].items()}
         other = {name: value for name, value in values.items() if name not in known}

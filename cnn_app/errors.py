@@ -13,7 +13,12 @@ CnnAppError
 """
 
 import difflib
+import re
 from collections.abc import Iterable
+
+OBEYED = re.compile(  # by terminals: controls, marks of direction and breaks, halves of characters; not \t and \n
+    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff\ufeff\ufff9-\ufffb]"
+)
 
 
 class CnnAppError(Exception):
@@ -50,7 +55,7 @@ class UnknownName(CnnAppError):
 
 def printable(text: str) -> str:
     """`text` without what a terminal would obey, such as escape sequences in a label or in a file's name."""
-    return "".join(char if char.isprintable() or char in "\n\t" else repr(char)[1:-1] for char in text)
+    return OBEYED.sub(lambda found: repr(found[0])[1:-1], text)
 
 
 def first_line(error: BaseException) -> str:

@@ -4,10 +4,7 @@ import json
 import re
 from pathlib import Path
 
-import click
-
 from cnn_app.cli import view
-from cnn_app.errors import printable
 
 FORMATS = (".csv", ".jsonl")
 
@@ -63,11 +60,11 @@ def show(found, out, as_json):
     for kind, name, answer, told in found:
         if answer is None:
             bad += 1
-            click.echo(printable(f"Error: {told}"), err=True)
+            view.say(f"Error: {told}", err=True)
             continue
         answers.append({kind: name, **answer})
         if not as_json:
-            click.echo(printable(f"{name}: {told}"))
+            view.say(f"{name}: {told}")
     if as_json:
         view.echo_json(answers)
     if out:

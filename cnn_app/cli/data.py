@@ -35,13 +35,13 @@ def check(path, as_json):
         view.table(["class", *(f">{name}" for name in SPLITS), ">all"], rows)
         if sizes := finding.sizes:
             kinds = ", ".join(f"{count} {kind}" for kind, count in finding.formats.items())
-            click.echo(f"{kinds}; sides from {sizes['smallest']} to {sizes['largest']} pixels, median "
+            view.say(f"{kinds}; sides from {sizes['smallest']} to {sizes['largest']} pixels, median "
                        f"{sizes['width']}x{sizes['height']}")  # fmt: skip
         for file, reason in finding.unreadable.items():
-            click.echo(f"unreadable: {file}: {reason}")
+            view.say(f"unreadable: {file}: {reason}")
         for group in finding.duplicates:
-            click.echo(f"in more than one split: {', '.join(group)}")
+            view.say(f"in more than one split: {', '.join(group)}")
         if finding.refusal:
-            click.echo(f"training would refuse this: {finding.refusal}")
+            view.say(f"training would refuse this: {finding.refusal}")
     if not finding.sound:
         raise SystemExit(1)

@@ -63,10 +63,10 @@ def features(
             embedding.draw_sheet(nearest, dataset, task, told["nearest"], sheet)
     if as_json:
         return view.echo_json(told)
-    click.echo(f"{told['n']:,} {task.input.plural}, {'x'.join(map(str, told['shape']))} activations each")
+    view.say(f"{told['n']:,} {task.input.plural}, {'x'.join(map(str, told['shape']))} activations each")
     if classifier:
         result = told["linear"]
-        click.echo(f"{classifier} on {tap.output_shape[-1]} features: {result['split']} top-1 {result['top1']:.4f} of "
+        view.say(f"{classifier} on {tap.output_shape[-1]} features: {result['split']} top-1 {result['top1']:.4f} of "
                    f"{result['n']:,}; C {result['C']:g}, cross-validated {result['validated']:.4f}")  # fmt: skip
     for row in told.get("nearest", ()):
-        click.echo(f"{row['cosine']:.3f}  {row['label']}  {row[task.input.kind]}")
+        view.say(f"{row['cosine']:.3f}  {row['label']}  {row[task.input.kind]}")

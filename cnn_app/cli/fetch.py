@@ -35,4 +35,4 @@ def fetch(catalogue, name, root, out, channel, device, app, runtime, as_json):
         view.echo_json(asdict(entry) | path)
     else:
         state = f"new, {checked}" if fetched.changed else "unchanged"
-        click.echo(f"{fetched.path}: {entry.name} {entry.version}, {entry.bytes:,} bytes, {state}")
+        view.say(f"{fetched.path}: {entry.name} {entry.version}, {entry.bytes:,} bytes, {state}")

@@ -36,5 +36,5 @@ def finetune(
     with view.reading() as progress:
         job = prepare(source, with_image(columns, image), data, schedule, transfer, dict(task), progress)
     for line in freezing.describe(job.model, job.freeze):
-        click.echo(line, err=True)
+        view.say(line, err=True)
     carry_out(job, out, resume=resume, dry_run=dry_run, overfit_batch=overfit_batch, as_json=as_json)

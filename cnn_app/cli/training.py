@@ -1,7 +1,5 @@
 """What `train` and `finetune` do once a job is planned."""
 
-import click
-
 from cnn_app.cli import view
 
 
@@ -17,9 +15,9 @@ def carry_out(job, out, *, resume, as_json, dry_run=False, overfit_batch=False):
         with view.training(1) as watch:
             logs = train.memorise(job, watch)
         text = f"memorised {logs['n']} {job.task.input.plural} in {logs['steps']} steps: loss {logs['loss']:.3g}"
-        return view.echo_json(logs) if as_json else click.echo(text)
+        return view.echo_json(logs) if as_json else view.say(text)
     if job.dataset.skipped:
-        click.echo(f"left out {len(job.dataset.skipped)}: " + "; ".join(job.dataset.skipped[:5]), err=True)
+        view.say(f"left out {len(job.dataset.skipped)}: " + "; ".join(job.dataset.skipped[:5]), err=True)
     with view.training(job.schedule.epochs) as watch:
         card = train.run(job, ModelDir(out), resume=resume, watch=watch)
     view.echo(card.metrics, trained(out, card, job.task), as_json)

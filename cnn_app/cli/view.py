@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 import click
 
-from cnn_app.errors import printable
+from cnn_app.errors import OBEYED, printable
 
 WIDTH = 160  # of tables, where neither a terminal nor COLUMNS says it
 OPERATORS = 3  # kinds that are shown of those outside of delegates
@@ -42,12 +42,18 @@ def measured(found):
 
 
 def echo_json(value):
-    click.echo(json.dumps(value, ensure_ascii=False, indent=2))
+    text = json.dumps(value, ensure_ascii=False, indent=2)
+    click.echo(OBEYED.sub(lambda found: json.dumps(found[0])[1:-1], text))  # the same JSON
+
+
+def say(text, err=False):
+    """A line for a reader, whose terminal obeys nothing in it."""
+    click.echo(printable(text), err=err)
 
 
 def echo(value, text, as_json):
     """One result, for a program or for a reader."""
-    echo_json(value) if as_json else click.echo(printable(text))
+    echo_json(value) if as_json else say(text)
 
 
 @contextmanager

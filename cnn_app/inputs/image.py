@@ -39,7 +39,10 @@ class Image:
 
     @classmethod
     def of_facts(cls, facts: Mapping) -> Image:
-        return cls(tuple(facts["image"]))
+        shape = tuple(facts["image"])
+        if [type(side) for side in shape] != [int] * 3 or min(shape) < 1:
+            raise ValueError(f"an image of {list(shape)} has no size")
+        return cls(shape)
 
     @classmethod
     def of_specs(cls, specs: dict[str, Spec]) -> Image | None:

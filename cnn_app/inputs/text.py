@@ -60,7 +60,12 @@ class Text:
 
     @classmethod
     def of_facts(cls, facts: Mapping) -> Text:
-        return cls(facts["length"], facts["words"], tuple(facts["vocabulary"]))
+        length, words, vocabulary = facts["length"], facts["words"], tuple(facts["vocabulary"])
+        if type(length) is not int or type(words) is not int or length <= 2 * MARGIN or words < 1:
+            raise ValueError(f"sentences of {length} places and {words} words have no size")
+        if not all(isinstance(word, str) for word in vocabulary):
+            raise ValueError("a vocabulary is of texts")
+        return cls(length, words, vocabulary)
 
     @classmethod
     def of_specs(cls, specs: dict[str, Spec]) -> None:

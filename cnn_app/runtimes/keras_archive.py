@@ -22,7 +22,7 @@ MAX_MEMBERS = 10_000
 MAX_DEPTH = 200  # of lists and objects in JSON
 MAX_RATIO, FREE_BYTES = 100, 256 * 2**20  # unpacked to packed, of what is larger than that
 SPARE = 2**20  # numbers beyond those in the file, such as the states of random generators
-INSTEAD = "where you know who made it, --trust reads it all the same"
+INSTEAD = "where you know who made it, predict and evaluate read it with --trust, load_model with trust=True"
 
 
 def check(path: Path) -> int:

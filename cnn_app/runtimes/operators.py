@@ -2,7 +2,7 @@
 
 TensorFlow runs a graph with the rights of its process: ReadFile, WriteFile, readers and data sets reach every file,
 others the network, devices or Python. So a graph from elsewhere may have the registered operators that keep no state,
-but for those in REFUSED, and of those with state what STATEFUL lists. What a later TensorFlow adds with state is thereby
+but for those in REFUSED, and of those with state what STATEFUL lists. What a later TensorFlow adds with state is so
 refused before anybody has looked at it. Three need a closer look:
 
 - a checkpoint is read where variables are restored, and written by nothing that is ever run (SAVERS);

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from cnn_app import inputs
 from cnn_app.artifacts import tuples
-from cnn_app.errors import ArtifactError, RecipeError, unknown
+from cnn_app.errors import ArtifactError, RecipeError, first_line, unknown
 from cnn_app.inputs import Input
 
 if TYPE_CHECKING:
@@ -99,10 +99,18 @@ def of_row(row, options: Mapping, known: Mapping) -> Task:
 
 
 def of_facts(facts: Mapping) -> Task:
-    """The task that a card or a file tells of."""
+    """The task that a card or a file tells of. Raises ArtifactError where that makes no sense."""
     kind = named(facts.get("task", "classification"))
-    options = {name: tuples(value) for name, value in facts.get("options", {}).items() if name in options_of(kind)}
-    return kind(input=inputs.of_facts(facts["input"]), labels=tuple(facts["labels"]), **options)
+    try:
+        labels = tuple(facts["labels"])
+        if "" in labels or not all(isinstance(label, str) for label in labels):
+            raise ValueError("a label is empty or no text")
+        options = {name: tuples(value) for name, value in facts.get("options", {}).items() if name in options_of(kind)}
+        return kind(input=inputs.of_facts(facts["input"]), labels=labels, **options)
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+        raise ArtifactError(
+            f"what a model says of itself makes no sense: {first_line(error)}; export it again"
+        ) from error
 
 
 def facts(task: Task) -> dict:
