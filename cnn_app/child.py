@@ -50,6 +50,7 @@ class Child:
 
     def __init__(self, build: Callable[..., Answer], *args, memory_bytes: int | None = None,
                  imports: Sequence[str] = ()):  # fmt: skip
+        assert build.__module__ != "__main__", "a child cannot import what a script defines"
         self.memory_bytes = memory_bytes
         self._lock, self._late = threading.Lock(), ""
         what = json.dumps([build.__module__, build.__qualname__, args, memory_bytes, list(imports)])

@@ -16,6 +16,7 @@ import difflib
 import re
 from collections.abc import Iterable
 
+NAME = 80  # characters of one that are shown
 OBEYED = re.compile(  # by terminals: controls, marks of direction and breaks, halves of characters; not \t and \n
     r"[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff\ufeff\ufff9-\ufffb]"
 )
@@ -73,4 +74,5 @@ def unknown(kind: str, name: str, known: Iterable[str], error: type[CnnAppError]
         hint = f"did you mean {', '.join(near)}?"
     else:
         hint = f"{len(known)} are known, such as {', '.join(known[:5])}"
-    return error(f"no {kind} named {name!r}; {hint}")
+    shown = name if len(name) <= NAME else f"{name[:NAME]}..."
+    return error(f"no {kind} named {shown!r}; {hint}")
