@@ -212,10 +212,44 @@ def saved_model(random, folder):
     place = folder / "1"
     shutil.rmtree(place, ignore_errors=True)
     shutil.copytree(STORE / "serving" / "1", place)
+    if random.random() < 0.5:
+        graph(place / "saved_model.pb", random)
+        return place
     files = sorted(file for file in place.rglob("*") if file.is_file())
     file = place / "saved_model.pb" if random.random() < 0.7 else files[int(random.integers(len(files)))]
     file.write_bytes(mutated(file.read_bytes(), random))
     return place
+
+
+def graph(file, random):
+    """Well-formed, with other numbers, shapes, types, inputs and operators in a few nodes."""
+    from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
+
+    proto = SavedModel.FromString(file.read_bytes())
+    found = proto.meta_graphs[0].graph_def
+    nodes = [*found.node, *(node for function in found.library.function for node in function.node_def)]
+    for _ in range(random.integers(1, 4)):
+        node = nodes[int(random.integers(len(nodes)))]
+        names = list(node.attr)
+        match random.integers(4):
+            case 0 if names:
+                value = node.attr[names[int(random.integers(len(names)))]]
+                kind = value.WhichOneof("value")
+                if kind in ("i", "type"):
+                    setattr(value, kind, int(random.choice([0, 1, 2, 3, 7, 20, 2**31 - 1])))
+                elif kind == "shape":
+                    value.shape.dim.add(size=int(random.choice([-1, 0, 2**40])))
+                elif kind == "tensor":
+                    value.tensor.tensor_shape.dim.add(size=int(random.choice([-2, 0, 2, 2**40])))
+                elif kind == "list":
+                    value.list.i.append(-1)
+            case 1 if names:
+                del node.attr[names[int(random.integers(len(names)))]]
+            case 2 if node.input:
+                node.input[int(random.integers(len(node.input)))] = nodes[int(random.integers(len(nodes)))].name
+            case 3:
+                node.op = nodes[int(random.integers(len(nodes)))].op
+    file.write_bytes(proto.SerializeToString())
 
 
 # --- where they go

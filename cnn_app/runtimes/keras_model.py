@@ -39,7 +39,10 @@ class KerasRuntime:
         return in_batches(self._run, arrays)
 
     def _run(self, arrays: Arrays) -> Arrays:
-        found = self.model.predict_on_batch(fed(self.model, arrays))
+        try:
+            found = self.model.predict_on_batch(fed(self.model, arrays))
+        except Exception as error:  # a graph from elsewhere raises whatever Keras did not think of
+            raise ArtifactError(f"cannot run {self.path}: {first_line(error)}") from error
         return {name: np.asarray(array) for name, array in found.items()}
 
 
@@ -57,7 +60,11 @@ def open_model(path: Path, threads: int | None = None, *, trust: bool = True) ->
     if about is None and len(model.outputs) > 1 and not isinstance(model.output, dict):
         raise ArtifactError(f"{path} says nothing of itself, and gives {len(model.outputs)} outputs, which is the "
                             "answer to no task")  # fmt: skip
-    return KerasRuntime(head.deployed(model), about, path)
+    try:
+        deployed = head.deployed(model)
+    except Exception as error:  # likewise
+        raise ArtifactError(f"cannot load {path}: {first_line(error)}") from error
+    return KerasRuntime(deployed, about, path)
 
 
 def save(model: keras.Model, path: Path, about: About | None = None) -> None:

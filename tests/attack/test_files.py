@@ -356,3 +356,14 @@ def test_a_terminal_obeys_neither_labels_nor_names(tmp_path, image):
 
 def test_onnx_is_what_the_tests_take_it_for(tmp_path):
     onnx.checker.check_model(onnx.load(plain(tmp_path / "x.onnx")))
+
+
+@pytest.mark.parametrize("kind", ["card", "about", "recipe", "picture"]
+                         + [pytest.param(kind, marks=pytest.mark.slow) for kind in ("tflite", "onnx", "keras",
+                                                                                    "saved_model")])  # fmt: skip
+def test_files_with_errors_are_accepted_or_refused(kind, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(Path(__file__).parents[2] / "benchmarks")
+    import fuzz_files
+
+    found = fuzz_files.run(kind, 40, 3, tmp_path, None)
+    assert set(found) == {"accepted", "refused"} and found.total() == 40
