@@ -20,12 +20,13 @@ from onnx import TensorProto, helper
 import cnn_app
 from cnn_app.artifacts import ModelDir
 from cnn_app.cli.main import cli
-from cnn_app.errors import ArtifactError, printable
+from cnn_app.errors import ArtifactError, ModelError, printable
 from cnn_app.export import metadata
 from cnn_app.inputs.image import Image
 from cnn_app.runtimes import isolated, keras_archive, open_foreign, open_model
 from cnn_app.runtimes.about import About
 from cnn_app.runtimes.operators import check_saved_model
+from cnn_app.transfer.pretrained import files
 
 COMPAT = Path(__file__).parents[1] / "compat" / "store"
 SIDE = 8
@@ -185,9 +186,7 @@ def test_graphs_that_reach_files_are_refused_and_run_for_those_who_trust_them(tm
     }
     for name, extra in cases.items():
         told = line("predict", saved(tmp_path / name, extra), image)
-        assert re.search(
-            rf"has the operator \w*{name}, which may reach beyond the model: .* --trust runs it all the same", told
-        )
+        assert re.search(rf"has the operator \w*{name}\b.* may reach .* --trust runs it all the same", told)
         assert not Path(place).exists() and not list(tmp_path.glob("written*"))
     trusted = CliRunner().invoke(cli, ["predict", "--trust", str(tmp_path / "WriteFile"), str(image)])
     assert trusted.exit_code == 0 and Path(place).read_text() == "x"
@@ -321,6 +320,17 @@ def test_damage_is_told_in_a_line(archive, tmp_path):
     changes = [{"config.json": b"[]"}, {"config.json": b"{}"}, {"config.json": b"\xff"}, {"model.weights.h5": b"no"}]
     for members in ({}, *(archive | change for change in changes)):
         refused(zipped(tmp_path / "x.keras", members))
+
+
+@pytest.mark.parametrize("ending", [".h5", ".npz"])
+def test_published_weights_that_unpack_to_too_much_are_refused(tmp_path, ending):
+    file = tmp_path / f"x{ending}"
+    if ending == ".h5":
+        file.write_bytes(weights(shape=(10**4, 10**4), dtype="f4", chunks=(1000, 1000), compression="gzip"))
+    else:
+        np.savez_compressed(file, kernel=np.zeros(keras_archive.FREE_BYTES + 1, np.uint8))
+    with pytest.raises(ModelError, match="MiB, more than 256 MiB and 100 times the file; save it without compression"):
+        files.read(file)
 
 
 # --- cards and what is printed

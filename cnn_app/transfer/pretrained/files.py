@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from cnn_app.errors import ModelError
+from cnn_app.runtimes.keras_archive import FREE_BYTES, MAX_RATIO
 
 MAX_BYTES = 8 * 2**30
 MAX_TENSORS = 100_000
@@ -120,3 +121,6 @@ READERS: dict[str, Callable[[Path], dict[str, np.ndarray]]] = {
 def _bounded(path: Path, unpacked: int) -> None:
     if unpacked > MAX_BYTES:
         raise ModelError(f"{path} unpacks to {unpacked / 2**30:.0f} GiB; more than {MAX_BYTES >> 30} are refused")
+    if unpacked > max(FREE_BYTES, MAX_RATIO * path.stat().st_size):
+        raise ModelError(f"{path} unpacks to {unpacked / 2**20:,.0f} MiB, more than {FREE_BYTES >> 20} MiB and "
+                         f"{MAX_RATIO} times the file; save it without compression")  # fmt: skip
