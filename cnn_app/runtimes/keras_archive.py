@@ -13,7 +13,7 @@ from pathlib import Path
 
 import h5py
 
-from cnn_app.errors import ArtifactError
+from cnn_app.errors import ArtifactError, first_line
 
 CONFIG, METADATA = "config.json", "metadata.json"
 MAX_BYTES = 16 * 2**30  # unpacked
@@ -40,7 +40,7 @@ def check(path: Path) -> int:
                 _check_json(path, name, archive)
             return sum(_numbers(path, member, archive, size) for member in members) + SPARE
     except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, OSError, ValueError, KeyError) as error:
-        raise ArtifactError(f"{path} is no .keras file, or it is damaged: {str(error)[:200]}; copy it again") from error
+        raise ArtifactError(f"{path} is damaged: {first_line(error)}; copy it again or train anew") from error
 
 
 def _check_size(path: Path, what: str, unpacked: int, packed: int) -> None:

@@ -117,6 +117,8 @@ def load(path: str | os.PathLike[str], *, trust: bool = False) -> keras.Model:
         raise ArtifactError(f"no model at {path}: a .keras file or a model directory is needed")
     if path.is_dir():
         ModelDir(path).check_state()
+    if not zipfile.is_zipfile(file):
+        raise ArtifactError(f"{file} is no .keras file, or it is cut off; copy it again or train anew")
     budget = nullcontext() if trust else _budget(file, keras_archive.check(file))
     try:
         with budget:
