@@ -1,4 +1,4 @@
-"""The model store: the layout of a model directory, its card, checksums, and atomic writes.
+"""The model store: the layout of a model directory, its card, and checksums.
 
 saved_models/<name>/
     model.keras  card.json  history.csv  curves.png
@@ -11,18 +11,16 @@ saved_models/<name>/
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 import json
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
+from cnn_app.atomic import check_place, one_writer, write_json
 from cnn_app.errors import ArtifactError, TrainingError
 
 JSON_LIMIT_BYTES = 64 * 2**20
@@ -112,6 +110,22 @@ class ModelDir:
             raise TrainingError(f"{self.path} holds a model already; --resume goes on with it, --overwrite replaces it")
         check_place(self.path / "card.json")
 
+    @contextmanager
+    def writing(self, exporting: bool = False) -> Iterator[None]:
+        """One writer at a time, in the store inside, too, where there is one or will be."""
+        with one_writer(self.path, ArtifactError), ExitStack() as stack:
+            if exporting or self.serving.is_dir():
+                stack.enter_context(one_writer(self.serving, ArtifactError))
+            yield
+
+    @contextmanager
+    def training_run(self, *, resume: bool = False, overwrite: bool = False) -> Iterator[None]:
+        """As `writing`, where `check_free` allows it."""
+        self.check_free(resume=resume, overwrite=overwrite)
+        with self.writing():
+            self.check_free(resume=resume, overwrite=overwrite)  # another run may have ended in between
+            yield
+
     def is_stale(self, model_sha256: str) -> bool:
         """Whether a file that was exported of this model is of another than the one that is here now."""
         return self.model.is_file() and model_sha256 not in ("", sha256(self.model))
@@ -154,71 +168,6 @@ def model_dir_of(path: str | os.PathLike[str]) -> ModelDir | None:
     return None
 
 
-def check_place(path: Path) -> None:
-    """Raise ArtifactError where the file at `path` could not be written."""
-    there = next(folder for folder in path.absolute().parents if folder.exists())
-    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
-        what = "cannot be written" if there.is_dir() else "is no folder"
-        raise ArtifactError(f"cannot write {path.parent}: {there} {what}; choose another place")
-
-
-@contextmanager
-def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """A scratch path beside `path` that takes its place when the block ends well, and vanishes when it does not.
-
-    The block may write a file or make a directory there.
-    """
-    path = Path(path)
-    scratch, created = None, []
-    try:
-        created = [folder for folder in path.parents if not folder.exists()]
-        path.parent.mkdir(parents=True, exist_ok=True)
-        scratch = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
-        inner = scratch / path.name
-        yield inner
-        flush(inner)
-        old = scratch / "old"
-        try:
-            if inner.is_dir() and path.is_dir():
-                path.rename(old)
-            os.replace(inner, path)
-        except BaseException:
-            if old.is_dir() and not path.exists():
-                old.rename(path)
-            raise
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise ArtifactError(f"cannot write {path}: {reason}; free some space or choose another place") from error
-    finally:
-        if scratch is not None:
-            shutil.rmtree(scratch, ignore_errors=True)
-        for folder in created:  # the innermost first; a folder with something in it stays
-            with suppress(OSError):
-                folder.rmdir()
-
-
-def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
-    with replacing(path) as scratch:
-        scratch.write_bytes(data)
-
-
-def write_text(path: str | os.PathLike[str], text: str) -> None:
-    write_bytes(path, text.encode())
-
-
-def write_csv(path: str | os.PathLike[str], rows: list[dict]) -> None:
-    """A line for each row, under the keys of all of them in the order that they come in."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, dict.fromkeys(name for row in rows for name in row), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_text(path, text.getvalue())
-
-
-def write_json(path: str | os.PathLike[str], value) -> None:
-    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
-
-
 def read_json(path: Path):
     try:
         if path.stat().st_size > JSON_LIMIT_BYTES:
@@ -245,14 +194,6 @@ def size_bytes(path: Path) -> int:
     return (
         sum(file.stat().st_size for file in path.rglob("*") if file.is_file()) if path.is_dir() else path.stat().st_size
     )
-
-
-def flush(path: Path) -> None:
-    """Bring a file, or all in a directory, to the disk before a rename is, or a crash leaves empty files."""
-    for file in [path] if path.is_file() else path.rglob("*"):
-        if file.is_file():
-            with file.open("rb") as stream:
-                os.fsync(stream.fileno())
 
 
 def _is_card(values) -> bool:

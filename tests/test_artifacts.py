@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from cnn_app import artifacts
-from cnn_app.artifacts import Card, ModelDir, model_dir_of, replacing
+from cnn_app import artifacts, atomic
+from cnn_app.artifacts import Card, ModelDir, model_dir_of
+from cnn_app.atomic import replacing
 from cnn_app.errors import ArtifactError
 
 CARD = Card(
@@ -98,14 +99,14 @@ def test_a_block_that_writes_nothing_is_an_error(tmp_path):
 def test_a_place_that_cannot_be_written_is_one_line(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(ArtifactError) as caught:
-        artifacts.write_text(tmp_path / "file" / "model.txt", "text")
+        atomic.write_text(tmp_path / "file" / "model.txt", "text")
     message = str(caught.value)
     assert str(tmp_path / "file" / "model.txt") in message and "another place" in message and "\n" not in message
 
 
 def test_new_files_have_ordinary_permissions(tmp_path):
     (tmp_path / "plain").write_text("")
-    artifacts.write_text(tmp_path / "written", "")
+    atomic.write_text(tmp_path / "written", "")
     assert (tmp_path / "written").stat().st_mode == (tmp_path / "plain").stat().st_mode
 
 
@@ -122,12 +123,12 @@ def test_card_round_trip(tmp_path):
 @pytest.mark.parametrize("values", [MINIMAL, OLD, OLD | {"resize": "stretch", "task": "classification"}], ids=len)
 def test_a_card_needs_only_four_keys(tmp_path, values):
     """One of today, and one of 0.1.0, which had neither `input` nor `format`."""
-    artifacts.write_json(tmp_path / "card.json", values)
+    atomic.write_json(tmp_path / "card.json", values)
     assert ModelDir(tmp_path).read_card() == Card(architecture="a", columns={}, labels=("x", "y"), input=INPUT)
 
 
 def test_an_old_card_is_written_as_one_of_today(tmp_path):
-    artifacts.write_json(tmp_path / "card.json", OLD | {"metrics": {"test": {"top1": 0.5}}})
+    atomic.write_json(tmp_path / "card.json", OLD | {"metrics": {"test": {"top1": 0.5}}})
     directory = ModelDir(tmp_path)
     directory.write_card(directory.read_card())
     values = artifacts.read_json(directory.card)
@@ -137,7 +138,7 @@ def test_an_old_card_is_written_as_one_of_today(tmp_path):
 
 def test_what_a_later_version_wrote_on_a_card_is_kept(tmp_path):
     later = {"licence": "MIT", "notes": {"by": ["a"]}}
-    artifacts.write_json(tmp_path / "card.json", MINIMAL | later)
+    atomic.write_json(tmp_path / "card.json", MINIMAL | later)
     directory = ModelDir(tmp_path)
     card = directory.read_card()
     assert card.other == later
@@ -149,7 +150,7 @@ def test_what_a_later_version_wrote_on_a_card_is_kept(tmp_path):
 
 @pytest.mark.parametrize("values", [MINIMAL, {"format": 3, "networks": []}], ids=["like-ours", "unlike-ours"])
 def test_a_card_of_a_later_format_is_refused(tmp_path, values):
-    artifacts.write_json(tmp_path / "card.json", values | {"format": artifacts.FORMAT + 1})
+    atomic.write_json(tmp_path / "card.json", values | {"format": artifacts.FORMAT + 1})
     with pytest.raises(ArtifactError, match="card.json has format 3, this version knows 2; update cnn-app") as caught:
         ModelDir(tmp_path).read_card()
     assert "\n" not in str(caught.value)
@@ -159,10 +160,10 @@ def test_a_model_and_a_card_of_two_runs_are_refused(tmp_path):
     """As a run leaves them that is killed between the two writes."""
     directory = ModelDir(tmp_path)
     directory.check_state()  # nothing is there yet
-    artifacts.write_bytes(directory.model, b"first")
+    atomic.write_bytes(directory.model, b"first")
     directory.write_card(dataclasses.replace(CARD, digests={"model.keras": artifacts.sha256(directory.model)}))
     directory.check_state()
-    artifacts.write_bytes(directory.model, b"second")
+    atomic.write_bytes(directory.model, b"second")
     with pytest.raises(ArtifactError, match="are of two runs, .* --resume, or train again with --overwrite") as caught:
         directory.check_state()
     assert "\n" not in str(caught.value)
@@ -176,7 +177,7 @@ def test_retired_exports_are_gone_with_all_that_belongs_to_them(tmp_path):
     gone = ["mobile/m-int8.tflite", "mobile/m-int8.golden.npz", "mobile/m-int8.layers.csv", "serving/1/saved_model.pb"]
     kept = ["mobile/own.tflite", "serving/2/saved_model.pb", "../outside.onnx"]
     for name in gone + kept:
-        artifacts.write_text(directory.path / name, "")
+        atomic.write_text(directory.path / name, "")
     directory.retire_exports()
     assert all((directory.path / name).is_file() for name in gone + kept)
     directory.add_exports([{"path": name} for name in ("mobile/m-int8.tflite", "serving/1", "lost.onnx", kept[-1])])
@@ -233,7 +234,7 @@ def test_no_card_at_all(tmp_path):
 
 def test_a_file_too_large_to_be_ours_is_not_read(tmp_path, monkeypatch):
     monkeypatch.setattr(artifacts, "JSON_LIMIT_BYTES", 10)
-    artifacts.write_json(tmp_path / "card.json", MINIMAL)
+    atomic.write_json(tmp_path / "card.json", MINIMAL)
     with pytest.raises(ArtifactError, match="none of our files"):
         ModelDir(tmp_path).read_card()
 
@@ -265,7 +266,7 @@ def test_a_failed_write_keeps_the_card(tmp_path, monkeypatch):
 
 def test_model_dir_of_finds_the_card_above(tmp_path):
     file = tmp_path / "model" / "mobile" / "model.tflite"
-    artifacts.write_text(file, "")
+    atomic.write_text(file, "")
     assert model_dir_of(file) is None
     ModelDir(tmp_path / "model").write_card(CARD)
     assert model_dir_of(file).path == model_dir_of(tmp_path / "model").path == (tmp_path / "model").resolve()
@@ -273,8 +274,8 @@ def test_model_dir_of_finds_the_card_above(tmp_path):
 
 
 def test_digest_and_size(tmp_path):
-    artifacts.write_bytes(tmp_path / "d" / "a", b"abc")
-    artifacts.write_bytes(tmp_path / "d" / "e" / "b", b"12345")
+    atomic.write_bytes(tmp_path / "d" / "a", b"abc")
+    atomic.write_bytes(tmp_path / "d" / "e" / "b", b"12345")
     of_file = hashlib.sha256(b"abc").hexdigest()
     assert artifacts.sha256(tmp_path / "d" / "a") == of_file
     lines = f"{of_file}  a\n{hashlib.sha256(b'12345').hexdigest()}  e/b\n"

@@ -15,7 +15,8 @@ from PIL import Image
 
 import cnn_app
 from cnn_app import data as sources
-from cnn_app.artifacts import ModelDir, write_csv
+from cnn_app.artifacts import ModelDir
+from cnn_app.atomic import write_csv
 from cnn_app.cli.main import cli
 from cnn_app.errors import ArtifactError, DataError, ModelError
 from cnn_app.recipe import Data, Schedule

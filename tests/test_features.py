@@ -18,11 +18,12 @@ from cnn_app.errors import DataError, ModelError, UnknownName
 from cnn_app.inputs.image import Image as Pixels
 from cnn_app.inputs.views import views_of
 from cnn_app.jobs import sources
+from cnn_app.jobs.average import average
 from cnn_app.jobs.evaluate import evaluate
 from cnn_app.recipe import Data, Schedule
 from cnn_app.runtimes import open_model
 from cnn_app.tasks.classification import Classification
-from cnn_app.transfer import averaging, features, linear
+from cnn_app.transfer import features, linear
 
 
 @pytest.fixture(scope="module")
@@ -181,9 +182,9 @@ def test_an_average_is_the_mean_of_the_weights(models, tmp_path):
     card = ModelDir(out).read_card()
     assert card.metrics["test"]["top1"] == printed[str(out)]["top1"] and len(card.recipe["average_of"]) == 2
     with pytest.raises(ModelError, match="another columns than"):
-        averaging.average([ModelDir(models / "one"), ModelDir(models / "other")], ModelDir(tmp_path / "none"))
+        average([models / "one", models / "other"], tmp_path / "none")
     with pytest.raises(ModelError, match="holds a model already"):
-        averaging.average([ModelDir(models / "one")] * 2, ModelDir(out))
+        average([models / "one"] * 2, out)
     assert not Path(tmp_path / "none").exists()
 
 

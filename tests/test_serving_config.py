@@ -10,7 +10,7 @@ import pytest
 import yaml
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, text_format, wrappers_pb2
 
-from cnn_app.artifacts import write_text
+from cnn_app.atomic import write_text
 from cnn_app.errors import ServingError
 from cnn_app.serving import store
 from cnn_app.serving.store import config

@@ -11,10 +11,10 @@ import threading
 
 import pytest
 from click.testing import CliRunner
+from writers import working_in
 
 from cnn_app.cli.main import cli
 from cnn_app.errors import ArtifactError, ServingError
-from cnn_app.lock import locked
 from cnn_app.serving import store
 
 PARTS = 40  # files of a version, each with the version's mark
@@ -116,15 +116,19 @@ store.publish(Path(sys.argv[1]), Path(sys.argv[2]))
 def test_a_killed_writer_leaves_no_version_and_nothing_in_the_way(base, tmp_path, files):
     command = [sys.executable, "-c", KILLED, str(tmp_path / "a"), str(base), str(files)]
     assert subprocess.run(command).returncode == -signal.SIGKILL
-    assert store.versions(base) == [1, 2, 3] and len(list(base.glob(".store-*"))) == 1
+    assert store.versions(base) == [1, 2, 3] and len(list(base.glob(".cnn-app-????????"))) == 1
     assert store.publish(tmp_path / "b", base) == 4 and mark(base, 4) == "b"
     assert not list(base.glob(".*"))
 
 
 def test_one_writer_at_a_time(base):
-    with locked(base, ServingError), pytest.raises(ServingError, match="another process is at work in"):
-        store.prune(base, keep=1)
+    with working_in(base) as process:
+        with pytest.raises(
+            ServingError, match=rf"another process \({process.pid}: .*\) is at work in .*base; try again"
+        ):
+            store.prune(base, keep=1)
     assert store.versions(base) == [1, 2, 3]
+    assert store.prune(base, keep=1) == [1, 2] and not list(base.glob(".*"))
 
 
 def test_a_full_disk_is_told_and_leaves_nothing(base, tmp_path, monkeypatch):

@@ -13,7 +13,8 @@ import pytest
 
 import cnn_app
 from cnn_app import tasks
-from cnn_app.artifacts import ModelDir, write_text
+from cnn_app.artifacts import ModelDir
+from cnn_app.atomic import write_text
 from cnn_app.data.dataset import Split, in_memory
 from cnn_app.errors import ArtifactError, CnnAppError, TrainingError
 from cnn_app.jobs.train import dry_run, memorise, plan, run

@@ -74,7 +74,7 @@ def show(found, out, as_json):
 
 
 def write(path, answers):
-    from cnn_app.artifacts import write_csv, write_text
+    from cnn_app.atomic import write_csv, write_text
 
     if path.suffix == ".jsonl" or not answers:
         write_text(path, "".join(json.dumps(answer, ensure_ascii=False) + "\n" for answer in answers))

@@ -16,23 +16,11 @@ def average(models, out, data, as_json):
     \b
     cnn-app average saved_models/seed0 saved_models/seed1 --out saved_models/photos
     """
-    from dataclasses import replace
-
-    from cnn_app.artifacts import ModelDir
     from cnn_app.cli import view
-    from cnn_app.errors import ModelError
-    from cnn_app.jobs import sources
-    from cnn_app.jobs.evaluate import evaluate
-    from cnn_app.transfer import averaging
+    from cnn_app.jobs.average import average as write
 
-    directories, target = [ModelDir(model) for model in models], ModelDir(out)
-    if len(directories) < 2:
-        raise ModelError(f"an average needs two models or more, received {len(directories)}")
-    data = data or sources.trained_on(directories[0])
-    card = averaging.average(directories, target)
     with view.reading() as progress:
-        found = evaluate((*models, out), data, progress=progress)
-    target.write_card(replace(card, metrics={"test": found.reports[out].metrics}))
+        found = write(models, out, data, progress=progress)
     if as_json:
         return view.echo_json({name: report.metrics for name, report in found.reports.items()})
-    view.measured(replace(found, ensemble=None))
+    view.measured(found)

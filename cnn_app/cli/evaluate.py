@@ -27,7 +27,7 @@ def evaluate(artifacts, data, split, tta, labels, confusion, trust, as_json):
     cnn-app evaluate saved_models/photos --data photos/ --confusion confusion.png
     cnn-app evaluate saved_models/one saved_models/two --data photos/ --tta flip,crop
     """
-    from cnn_app.artifacts import check_place
+    from cnn_app.atomic import check_place
     from cnn_app.cli import view
     from cnn_app.jobs.evaluate import evaluate as measure
 

@@ -3,6 +3,7 @@
 import functools
 import os
 import tomllib
+from contextlib import nullcontext
 
 import click
 
@@ -223,9 +224,17 @@ def api_key(path):
 
 def training_options(command):
     """What `train` and `finetune` share beside data and schedule."""
+
+    @functools.wraps(command)
+    def wrapped(**given):
+        run = {name: given[name] for name in ("resume", "overwrite")}
+        written = not given["dry_run"] and not given["overfit_batch"]
+        with ModelDir(given["out"]).training_run(**run) if written else nullcontext():
+            return command(**given)
+
     for option in reversed((columns_option, image_option, task_option, *run_options, json_option)):
-        command = option(command)
-    return command
+        wrapped = option(wrapped)
+    return wrapped
 
 
 def with_image(columns, image):

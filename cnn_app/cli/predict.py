@@ -32,7 +32,7 @@ def predict(ctx, places, endpoint, api_key_file, ca_file, timeout, top, draw, ou
     cnn-app predict saved_models/photos/mobile/photos-int8.tflite holiday.jpg
     cnn-app predict --endpoint http://127.0.0.1:8501/photos holiday.jpg
     """
-    from cnn_app.artifacts import check_place
+    from cnn_app.atomic import check_place
     from cnn_app.cli import answers, options
 
     if out and Path(out).suffix not in answers.FORMATS:

@@ -12,7 +12,7 @@ from pathlib import Path
 from packaging.version import Version
 from tuf.api.metadata import Metadata, Root, Snapshot, TargetFile, Targets, Timestamp
 
-from cnn_app.artifacts import replacing, write_bytes
+from cnn_app.atomic import replacing, write_bytes
 from cnn_app.delivery import repository
 from cnn_app.delivery.entry import Entry, of_target
 from cnn_app.delivery.exported import Exported

@@ -19,7 +19,7 @@ from tuf.api.exceptions import ExpiredMetadataError
 from tuf.api.metadata import Metadata, Targets
 from tuf.ngclient import Updater, UpdaterConfig
 
-from cnn_app.artifacts import replacing, write_bytes
+from cnn_app.atomic import replacing, write_bytes
 from cnn_app.delivery.entry import SUFFIX, Entry, Wanted, choose, of_target
 from cnn_app.delivery.errors import told
 from cnn_app.delivery.fetcher import ResumingFetcher

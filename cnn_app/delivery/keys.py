@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from securesystemslib.signer import CryptoSigner
 
-from cnn_app.artifacts import replacing
+from cnn_app.atomic import replacing
 from cnn_app.errors import DeliveryError
 
 ROLES = ("root", "targets", "snapshot", "timestamp")

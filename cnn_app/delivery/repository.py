@@ -16,7 +16,7 @@ from pathlib import Path
 from securesystemslib.signer import Signer
 from tuf.api.metadata import Metadata, MetaFile, Root, Snapshot, TargetFile, Targets, Timestamp
 
-from cnn_app.artifacts import write_bytes
+from cnn_app.atomic import write_bytes
 from cnn_app.delivery.errors import told
 from cnn_app.errors import DeliveryError
 from cnn_app.lock import locked

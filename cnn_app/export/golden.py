@@ -16,7 +16,8 @@ from pathlib import Path
 import numpy as np
 
 from cnn_app import tasks
-from cnn_app.artifacts import model_dir_of, sha256, write_bytes
+from cnn_app.artifacts import model_dir_of, sha256
+from cnn_app.atomic import write_bytes
 from cnn_app.errors import ArtifactError
 from cnn_app.export.targets import Target
 from cnn_app.runtimes import Runtime, open_foreign, open_model

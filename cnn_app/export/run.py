@@ -10,7 +10,8 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from cnn_app.artifacts import ModelDir, replacing, sha256
+from cnn_app.artifacts import ModelDir, sha256
+from cnn_app.atomic import replacing
 from cnn_app.data import pipeline
 from cnn_app.data.dataset import Dataset, Split
 from cnn_app.errors import ExportError

@@ -31,12 +31,14 @@ def export(
     progress: told of records that are read.
 
     Raises ExportError for a target that cannot be written, before any work, and for files that lose more than
-    `options.max_drop` points, which are not published; the others are.
+    `options.max_drop` points, which are not published; the others are. ArtifactError where another process is at work
+    in the directory.
     """
     options = options if isinstance(options, Export) else Export(targets=tuple(options))
     model = ModelDir(directory)
-    if not model.card.is_file():
+    if not model.card.is_file():  # before a lock would make the folder
         raise ExportError(f"{directory} is no model directory: it has no card.json that names labels and training "
                           "data; export takes what train or finetune wrote")  # fmt: skip
-    task, dataset = sources.for_model(model, data, progress)
-    return run.export(model, options, task, dataset, tell, watch, force=force)
+    with model.writing(exporting="saved_model" in options.targets):
+        task, dataset = sources.for_model(model, data, progress)
+        return run.export(model, options, task, dataset, tell, watch, force=force)

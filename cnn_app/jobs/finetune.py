@@ -35,9 +35,9 @@ def finetune(
     The rest is as in `train`. Raises its errors, and ModelError for weights that do not fit the network.
     """
     directory = ModelDir(out)
-    directory.check_free(resume=resume, overwrite=overwrite)
-    job = prepare(os.fspath(source), columns or {}, data, schedule, transfer or Transfer(), task, progress)
-    return train.run(job, directory, resume=resume, watch=watch)
+    with directory.training_run(resume=resume, overwrite=overwrite):
+        job = prepare(os.fspath(source), columns or {}, data, schedule, transfer or Transfer(), task, progress)
+        return train.run(job, directory, resume=resume, watch=watch)
 
 
 def prepare(

@@ -9,11 +9,12 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from cnn_app import lock, registry, tasks
 from cnn_app import recipe as recipes
-from cnn_app import registry, tasks
 from cnn_app.artifacts import Card, ModelDir
+from cnn_app.atomic import one_writer
 from cnn_app.data.pipeline import Progress
-from cnn_app.errors import RecipeError, TrainingError, unknown
+from cnn_app.errors import ArtifactError, RecipeError, TrainingError, unknown
 from cnn_app.export import run as exporting
 from cnn_app.export.targets import target
 from cnn_app.export.verification import Comparison
@@ -54,10 +55,14 @@ def run(
     recipe = recipe if isinstance(recipe, Recipe) else recipes.find(recipe)
     if recipe.kind == "study":
         return study(recipe, Path(store) / recipe.name, data_dir=data_dir, overwrite=overwrite, telling=telling)
+    check(recipe, recipe.model["name"])
     directory = ModelDir(Path(store) / recipe.name)
+    with directory.training_run(resume=resume, overwrite=overwrite):
+        return _carry_out(recipe, directory, data_dir, resume, telling)
+
+
+def _carry_out(recipe: Recipe, directory: ModelDir, data_dir: str | None, resume: bool, telling: Telling) -> Card:
     name, columns = recipe.model["name"], {key: value for key, value in recipe.model.items() if key != "name"}
-    check(recipe, name)
-    directory.check_free(resume=resume, overwrite=overwrite)
     data = replace(recipe.data, directory=recipe.data.directory or data_dir)
     with telling.reading() as progress:
         if recipe.transfer:
@@ -69,7 +74,8 @@ def run(
     telling.trained(directory, card, job.task)
     if recipe.export:
         with telling.exporting() as tell, telling.training(recipe.export.qat_epochs) as watch:
-            exporting.export(directory, recipe.export, job.task, job.dataset, tell, watch, force=True)
+            with directory.writing(exporting="saved_model" in recipe.export.targets):
+                exporting.export(directory, recipe.export, job.task, job.dataset, tell, watch, force=True)
     accept(recipe, job.task, card.metrics["test"])
     return card
 
@@ -99,7 +105,9 @@ def accept(recipe: Recipe, task: tasks.Task, metrics: dict) -> None:
 
 def study(recipe: Recipe, directory: Path, *, data_dir: str | None, overwrite: bool, telling: Telling) -> list[dict]:
     """Run the cells of a transferability study that are not there yet."""
-    if overwrite and (directory / "study.json").is_file():
-        shutil.rmtree(directory)
-    with telling.reading() as progress:
+    with one_writer(directory, ArtifactError), telling.reading() as progress:
+        if overwrite and (directory / "study.json").is_file():
+            for old in directory.iterdir():
+                if old.name != lock.NAME:
+                    shutil.rmtree(old) if old.is_dir() else old.unlink()
         return transferability.run(recipe, directory, data_dir, progress)

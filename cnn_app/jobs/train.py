@@ -75,13 +75,14 @@ def train(
     watch: told of each step and epoch.
     progress: told of records that are read.
 
-    Raises TrainingError where `out` holds a model already and neither `resume` nor `overwrite` is given, DataError for
-    records that cannot be read, UnknownName for a network or column that is not there.
+    Raises TrainingError where `out` holds a model already and neither `resume` nor `overwrite` is given, ArtifactError
+    where another process is at work there, DataError for records that cannot be read, UnknownName for a network or
+    column that is not there.
     """
     directory = ModelDir(out)
-    directory.check_free(resume=resume, overwrite=overwrite)
-    job = plan(name, columns or {}, data, schedule or Schedule(), task, progress)
-    return run(job, directory, resume=resume, watch=watch)
+    with directory.training_run(resume=resume, overwrite=overwrite):
+        job = plan(name, columns or {}, data, schedule or Schedule(), task, progress)
+        return run(job, directory, resume=resume, watch=watch)
 
 
 def plan(

@@ -16,7 +16,8 @@ import numpy as np
 
 import cnn_app.layers  # noqa: F401  registers the layers that our files name
 from cnn_app import heads
-from cnn_app.artifacts import Card, ModelDir, replacing
+from cnn_app.artifacts import Card, ModelDir
+from cnn_app.atomic import replacing
 from cnn_app.errors import ArtifactError, CnnAppError, first_line
 from cnn_app.runtimes import about as facts
 from cnn_app.runtimes import in_batches, keras_archive

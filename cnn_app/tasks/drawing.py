@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cnn_app.artifacts import replacing
+from cnn_app.atomic import replacing
 
 
 def draw_top(top: Sequence[dict], image: np.ndarray | None, title: str, path: Path) -> None:

@@ -8,7 +8,8 @@ from dataclasses import asdict, dataclass, field
 
 import numpy as np
 
-from cnn_app.artifacts import ModelDir, replacing
+from cnn_app.artifacts import ModelDir
+from cnn_app.atomic import replacing
 from cnn_app.errors import ArtifactError, TrainingError
 
 

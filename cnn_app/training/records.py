@@ -5,7 +5,8 @@ from __future__ import annotations
 import platform
 from importlib import metadata
 
-from cnn_app.artifacts import ModelDir, write_csv
+from cnn_app.artifacts import ModelDir
+from cnn_app.atomic import write_csv
 from cnn_app.tasks import Task, main_metric
 from cnn_app.tasks.drawing import save
 

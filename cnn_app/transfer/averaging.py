@@ -2,39 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import replace
 
+import keras
 import numpy as np
 
-from cnn_app.artifacts import Card, ModelDir, sha256
+from cnn_app.artifacts import Card, ModelDir
 from cnn_app.errors import ModelError
-from cnn_app.runtimes.keras_model import card_about, load, save
+from cnn_app.runtimes.keras_model import load
 
 SAME = ("architecture", "columns", "labels", "task", "options", "input")  # of the cards
 
 
-def average(sources: Iterable[ModelDir], out: ModelDir) -> Card:
-    """Write the mean of the models in `sources` to `out`, batch statistics included, and return its card.
+def average(sources: Sequence[ModelDir]) -> tuple[keras.Model, Card]:
+    """The mean of the models in `sources`, batch statistics included, and a card that no metrics stand on yet.
 
     Raises ModelError for models of different networks or labels.
     """
-    sources = list(sources)
     cards = [source.read_card() for source in sources]
     for source, card in zip(sources[1:], cards[1:], strict=True):
         for name in SAME:
             if getattr(card, name) != getattr(cards[0], name):
                 raise ModelError(f"{source.path} has another {name} than {sources[0].path}: "
                                  f"{getattr(card, name)!r} and {getattr(cards[0], name)!r}")  # fmt: skip
-    if out.card.exists():
-        raise ModelError(f"{out.path} holds a model already; choose another --out")
     mean = load(sources[0].path)
     total = [np.asarray(weight, np.float64) for weight in mean.get_weights()]
     for source in sources[1:]:
         total = [a + b for a, b in zip(total, load(source.path).get_weights(), strict=True)]
     mean.set_weights([part / len(sources) for part in total])
-    save(mean, out.model, card_about(cards[0], out.name))
     recipe = {"average_of": [str(source.path) for source in sources]}
-    card = replace(cards[0], recipe=recipe, metrics={}, digests={"model.keras": sha256(out.model)})
-    out.write_card(card)
-    return card
+    return mean, replace(cards[0], recipe=recipe, metrics={}, digests={})

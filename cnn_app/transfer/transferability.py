@@ -16,7 +16,8 @@ import keras
 import numpy as np
 
 from cnn_app import heads, registry, tasks
-from cnn_app.artifacts import read_json, write_csv, write_json
+from cnn_app.artifacts import read_json
+from cnn_app.atomic import write_csv, write_json
 from cnn_app.data import pipeline
 from cnn_app.data.dataset import Dataset, Split, in_memory
 from cnn_app.errors import RecipeError, unknown

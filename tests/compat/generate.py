@@ -30,7 +30,8 @@ from cnn_app import data as sources
 from cnn_app import layers as ours
 from cnn_app import recipe as recipes
 from cnn_app.architectures.lenet import C3_TABLE
-from cnn_app.artifacts import Card, ModelDir, write_json
+from cnn_app.artifacts import Card, ModelDir
+from cnn_app.atomic import write_json
 from cnn_app.cli.main import cli
 from cnn_app.delivery import catalogue, exported
 from cnn_app.delivery.entry import Entry

@@ -1,7 +1,5 @@
 """Full disks, dying processes, two at a time, and downloads that were cut off."""
 
-import fcntl
-import os
 import signal
 import subprocess
 import sys
@@ -9,6 +7,7 @@ from importlib import metadata as packages
 
 import pytest
 from publishing import ALL, Publisher, failing_write, flip, model_bytes, refused, tree
+from writers import working_in
 
 from cnn_app.delivery import catalogue, client
 from cnn_app.delivery.entry import Entry
@@ -125,11 +124,9 @@ def test_one_at_a_time(publisher):
         (publisher.metadata(""), lambda: publisher.add("1.1.0")),
         (publisher.out.parent / ".photos.tflite-tuf", publisher.fetch),
     ):
-        descriptor = os.open(folder, os.O_RDONLY)
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        with refused("another process is at work in", publisher.path):
-            action()
-        os.close(descriptor)
+        with working_in(folder) as process:
+            with refused(rf"another process \({process.pid}: .*\) is at work in", publisher.path):
+                action()
         action()
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from cnn_app.artifacts import write_csv
+from cnn_app.atomic import write_csv
 from cnn_app.export import tflite
 from cnn_app.export.targets import target
 from cnn_app.runtimes.tflite import TFLiteRuntime, interpreter_class

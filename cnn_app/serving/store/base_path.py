@@ -12,20 +12,18 @@ from __future__ import annotations
 
 import re
 import shutil
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from cnn_app.artifacts import flush, read_json, write_json
+from cnn_app.artifacts import read_json
+from cnn_app.atomic import flush, one_writer, scratch, write_json
 from cnn_app.errors import ServingError
-from cnn_app.lock import locked
 
 LABELS = "labels.json"
 WARMUP = Path("assets.extra", "tf_serving_warmup_requests")  # in a version
 NUMBER = re.compile(r"0|[1-9][0-9]{0,17}")  # fits in the int64 of TF Serving
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")  # of a label or a model, in an address
-SCRATCH = ".store-"  # no number, so no server looks into it
 
 
 def versions(base: Path) -> list[int]:
@@ -80,9 +78,9 @@ def prune(base: Path, keep: int) -> list[int]:
         found = _existing(base)
         kept = {*found[-keep:], *labels(base).values()}
         gone = [version for version in found if version not in kept]
-        with _scratch(base) as scratch:
+        with scratch(base) as place:
             for version in gone:  # out of sight in one step, then file by file
-                (base / str(version)).rename(scratch / str(version))
+                (base / str(version)).rename(place / str(version))
         return gone
 
 
@@ -101,9 +99,11 @@ def label(base: Path, changes: Mapping[str, int | None]) -> dict[str, int]:
 
 
 def _add(source: Path, base: Path) -> int:
-    version = max(versions(base), default=0) + 1
-    with _scratch(base) as scratch:
-        copy = shutil.copytree(source, scratch / str(version))
+    version, before = max(versions(base), default=0) + 1, source.stat().st_ino
+    with scratch(base) as place:
+        copy = shutil.copytree(source, place / str(version))
+        if source.stat().st_ino != before:
+            raise ServingError(f"{source} was replaced while it was copied; publish it again")
         flush(copy)
         copy.rename(base / str(version))  # fails where something else has put a version there
     return version
@@ -125,22 +125,11 @@ def _known(base: Path, version: int) -> int:
 
 @contextmanager
 def _editing(base: Path) -> Iterator[None]:
-    """One writer at a time; what a killed one left is swept away."""
+    """One writer at a time."""
     if not base.is_dir():
         _existing(base)
-    with _told(base), locked(base, ServingError):
-        for left in base.glob(f"{SCRATCH}*"):
-            shutil.rmtree(left)
+    with _told(base), one_writer(base, ServingError):
         yield
-
-
-@contextmanager
-def _scratch(base: Path) -> Iterator[Path]:
-    scratch = Path(tempfile.mkdtemp(prefix=SCRATCH, dir=base))
-    try:
-        yield scratch
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from cnn_app.artifacts import write_text
+from cnn_app.atomic import write_text
 from cnn_app.errors import ServingError
 from cnn_app.serving import store
 

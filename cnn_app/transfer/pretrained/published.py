@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cnn_app import registry
-from cnn_app.artifacts import replacing, write_text
+from cnn_app.atomic import replacing, write_text
 from cnn_app.errors import ModelError
 
 KERAS = "https://storage.googleapis.com/tensorflow/keras-applications"
