@@ -138,7 +138,7 @@ def busy_grpc(*codes):
 
 
 @pytest.mark.parametrize(("server", "again", "done", "never"), [
-    (busy_http, 503, 200, [400, 401, 404, 413, 429, 500, 504]),
+    (busy_http, 503, 200, [400, 401, 404, 413, 500, 504]),
     (busy_grpc, "UNAVAILABLE", "OK", ["INVALID_ARGUMENT", "NOT_FOUND", "INTERNAL", "RESOURCE_EXHAUSTED"]),
 ], ids=SCHEMES)  # fmt: skip
 def test_only_busy_servers_are_asked_again(server, again, done, never):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,30 +13,23 @@ from cnn_app.serving.client import messages_pb2 as messages
 from cnn_app.serving.client import tensors
 from cnn_app.serving.client.answer import RecordError
 from cnn_app.serving.client.endpoint import Endpoint
-from cnn_app.serving.client.transport import RETRIES, Record
+from cnn_app.serving.client.transport import Record, TryAgain, patiently
 
 if TYPE_CHECKING:
     from cnn_app.tensors import Arrays
 
 SERVICE = "/tensorflow.serving.PredictionService"
-RETRY = {
-    "maxAttempts": 1 + RETRIES,
-    "initialBackoff": "0.1s",
-    "maxBackoff": "2s",
-    "backoffMultiplier": 2,
-    "retryableStatusCodes": ["UNAVAILABLE"],
-}
 RECONNECT_MS = 200  # gRPC's own minute would outlast the retries
 MAX_ANSWER_BYTES = 64 * 2**20
+PUSHBACK = "grpc-retry-pushback-ms"  # in the metadata of a refusal: when to come again
+NO_ANSWER = ("UNAVAILABLE", "CANCELLED")  # nobody listens, the server is busy, or it went away with the call
 OF_A_RECORD = ("INVALID_ARGUMENT", "RESOURCE_EXHAUSTED", "INTERNAL")  # codes that say nothing of the next record
 
 
 class GrpcTransport:
     def __init__(self, endpoint: Endpoint):
         self.endpoint = endpoint
-        policy = json.dumps({"methodConfig": [{"name": [{}], "retryPolicy": RETRY}]})
         options = [
-            ("grpc.service_config", policy),
             ("grpc.max_receive_message_length", MAX_ANSWER_BYTES),
             *((f"grpc.{which}_reconnect_backoff_ms", RECONNECT_MS) for which in ("initial", "min", "max")),
         ]
@@ -91,15 +83,25 @@ class GrpcTransport:
                                         response.FromString)  # fmt: skip
 
     def _asked(self, call, request, of_a_record: type[ServingError]):
-        try:
-            return call(request, timeout=self.endpoint.timeout_s, metadata=self.metadata)
-        except grpc.RpcError as error:
-            code = error.code().name
-            kind = of_a_record if code in OF_A_RECORD else ServingError
-            raise kind(f"{self.endpoint} answers {code}: {error.details()[:500]}") from error
+        def ask():
+            try:
+                return call(request, timeout=self.endpoint.timeout_s, metadata=self.metadata)
+            except grpc.RpcError as error:
+                code, wait_s = error.code().name, _pushback(error)
+                kind = of_a_record if code in OF_A_RECORD else ServingError
+                refused = kind(f"{self.endpoint} answers {code}: {error.details()[:500]}")
+                raise (TryAgain(refused, wait_s) if code in NO_ANSWER or wait_s is not None else refused) from error
+
+        return patiently(ask)
 
     def close(self) -> None:
         self.channel.close()
+
+
+def _pushback(error: grpc.RpcError) -> float | None:
+    """Seconds after which the server wants to be asked again, where it says so."""
+    given = dict(error.trailing_metadata() or ()).get(PUSHBACK, "")
+    return int(given) / 1e3 if given.isdecimal() else None
 
 
 def _value(record: Record) -> np.ndarray:

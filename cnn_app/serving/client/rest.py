@@ -13,12 +13,13 @@ import urllib3
 from cnn_app.errors import ServingError
 from cnn_app.serving.client.answer import RecordError
 from cnn_app.serving.client.endpoint import Endpoint
-from cnn_app.serving.client.transport import RETRIES, Record
+from cnn_app.serving.client.transport import Record, TryAgain, patiently
 
 if TYPE_CHECKING:
     from cnn_app.tensors import Arrays
 
-BACKOFF_S = 0.1  # doubled each time
+BUSY = (429, 503)
+NO_ANSWER = (urllib3.exceptions.NewConnectionError, urllib3.exceptions.ProtocolError)  # refused; ended before its time
 OF_A_RECORD = (400, 413, 500)  # statuses that say nothing of the next record
 
 
@@ -31,16 +32,13 @@ class RestTransport:
         self.headers = {"Content-Type": "application/json"}
         if endpoint.api_key:
             self.headers["Authorization"] = f"Bearer {endpoint.api_key}"
-        retries = urllib3.Retry(total=None, connect=RETRIES, status=RETRIES, read=0, redirect=0, other=0,
-                                status_forcelist=(503,), allowed_methods=None, raise_on_status=False,
-                                backoff_factor=BACKOFF_S, backoff_jitter=BACKOFF_S)  # fmt: skip
         trusted = ssl.create_default_context(cafile=endpoint.ca)
-        self.pool = urllib3.PoolManager(maxsize=endpoint.parallel, timeout=endpoint.timeout_s, retries=retries,
+        self.pool = urllib3.PoolManager(maxsize=endpoint.parallel, timeout=endpoint.timeout_s, retries=False,
                                         ssl_context=trusted)  # fmt: skip
 
     def ask(self, record: Record, signature: str) -> Arrays:
         body = json.dumps({"signature_name": signature, "instances": [_value(record)]})
-        found = self._asked("POST", f"{self.place}:predict", body)
+        found = patiently(lambda: self._asked("POST", f"{self.place}:predict", body))
         try:
             row = found["predictions"][0]
         except (TypeError, KeyError, IndexError) as error:
@@ -49,7 +47,7 @@ class RestTransport:
         return {name: _array(value) for name, value in outputs.items()}
 
     def signatures(self) -> set[str]:
-        found = self._asked("GET", f"{self.place}/metadata")
+        found = patiently(lambda: self._asked("GET", f"{self.place}/metadata"))
         try:
             return set(found["metadata"]["signature_def"]["signature_def"])
         except (TypeError, KeyError) as error:
@@ -59,21 +57,28 @@ class RestTransport:
         """The JSON of an answer."""
         try:
             response = self.pool.request(method, url, body=body, headers=self.headers)
-            found = json.loads(response.data)
         except urllib3.exceptions.HTTPError as error:
-            reason = getattr(error, "reason", None) or error
-            raise ServingError(f"cannot reach {self.endpoint}: {_short(reason)}") from error
+            failed = ServingError(f"cannot reach {self.endpoint}: {_short(error)}")
+            raise (TryAgain(failed) if isinstance(error, NO_ANSWER) else failed) from error
+        try:
+            found = json.loads(response.data)
         except ValueError as error:
             what = f"{response.status} {response.reason}, and no JSON"
-            raise ServingError(f"{self.endpoint} answers {what}; is it TF Serving?") from error
+            raise _refusal(response, ServingError(f"{self.endpoint} answers {what}; is it TF Serving?")) from error
         if response.status != 200:
             message = found.get("error", "") if isinstance(found, dict) else ""
             kind = RecordError if response.status in OF_A_RECORD else ServingError
-            raise kind(f"{self.endpoint} answers {response.status}: {str(message)[:500]}")
+            raise _refusal(response, kind(f"{self.endpoint} answers {response.status}: {str(message)[:500]}"))
         return found
 
     def close(self) -> None:
         self.pool.clear()
+
+
+def _refusal(response, error: ServingError) -> Exception:
+    """What to raise: a busy server may be asked again, when it says so."""
+    after = response.headers.get("Retry-After", "")
+    return TryAgain(error, int(after) if after.isdecimal() else None) if response.status in BUSY else error
 
 
 def _value(record: Record):

@@ -2,15 +2,45 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+import random
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import numpy as np
+
+from cnn_app.errors import ServingError
 
 if TYPE_CHECKING:
     from cnn_app.tensors import Arrays
 
-RETRIES = 4  # when nobody listens, or the server says that it is busy
+RETRIES = 4  # when nobody listens, the server is busy, or it goes away
+BACKOFF_S = 0.1  # before the second try, doubled each time; up to as much again lets clients come one after another
+LONGEST_S = 5  # that a server may ask to be left alone
 Record = bytes | str | np.ndarray  # an encoded image, a text, or pixels (height, width, channels) in [0, 255]
+Found = TypeVar("Found")
+
+
+class TryAgain(Exception):
+    """There was no answer, and there may be one later: `error` says why, `wait_s` when, if the server said so."""
+
+    def __init__(self, error: ServingError, wait_s: float | None = None):
+        self.error, self.wait_s = error, wait_s
+
+
+def patiently(ask: Callable[[], Found]) -> Found:
+    """What `ask` finds. It may be asked again even where its request arrived: an answer changes nothing at a server."""
+    for number in range(RETRIES):
+        try:
+            return ask()
+        except TryAgain as busy:
+            backoff = BACKOFF_S * 2**number
+            wait = backoff if busy.wait_s is None else min(busy.wait_s, LONGEST_S)
+            time.sleep(wait + random.uniform(0, backoff))
+    try:
+        return ask()
+    except TryAgain as busy:
+        raise busy.error from busy.__cause__
 
 
 class Transport(Protocol):

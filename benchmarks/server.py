@@ -1,0 +1,61 @@
+"""`cnn-app serve` in a process of its own, as the benchmarks start, watch and end it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import psutil
+
+RUN = "from cnn_app.cli.main import cli; cli()"
+
+
+class Server:
+    """Its log goes to a file. `rest` and `grpc` are HOST:PORT."""
+
+    def __init__(self, *arguments: object, port: int = 0, grpc_port: int = 0):
+        self.log_file = tempfile.NamedTemporaryFile()  # by name, for a shared offset would be moved by reading
+        command = [sys.executable, "-c", RUN, "serve", *map(str, arguments), "--port", str(port),
+                   "--grpc-port", str(grpc_port)]  # fmt: skip
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=self.log_file, text=True)
+        told = []
+        for line in self.process.stdout:
+            told.append(line)
+            if line.startswith("page at "):
+                break
+        else:
+            raise RuntimeError(f"the server did not start: {self.log()}")
+        self.rest = told[-1].split("http://")[1].partition("/")[0]
+        self.grpc = told[-1].split("grpc://")[1].strip()
+
+    def alive(self) -> bool:
+        return self.process.poll() is None
+
+    def rss(self) -> int:
+        """Bytes, of all its processes."""
+        own = psutil.Process(self.process.pid)
+        return sum(each.memory_info().rss for each in (own, *own.children(recursive=True)))
+
+    def peak(self) -> int:
+        """Bytes; the highest of each of its processes."""
+        own = psutil.Process(self.process.pid)
+        lines = (Path(f"/proc/{each.pid}/status").read_text() for each in (own, *own.children(recursive=True)))
+        return sum(int(text.partition("VmHWM:")[2].split()[0]) * 1024 for text in lines)
+
+    def log(self) -> str:
+        return Path(self.log_file.name).read_text()
+
+    def end(self) -> int:
+        """Its exit status."""
+        self.process.terminate()
+        return self.process.wait()
+
+    def __enter__(self) -> Server:
+        return self
+
+    def __exit__(self, *error) -> None:
+        self.end()
+        self.process.stdout.close()
+        self.log_file.close()
