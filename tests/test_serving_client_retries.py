@@ -73,7 +73,7 @@ def scripted(*answers):
 
 @contextmanager
 def calls(*answers):
-    """A gRPC server that refuses with each (code, milliseconds to wait or None) in turn, or answers where that is None."""
+    """A gRPC server that refuses with each (code, milliseconds to wait or None) in turn; None is an answer."""
     asked = []
 
     def predict(request, context):
