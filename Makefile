@@ -26,7 +26,7 @@ docs: $(STAMP)
 	$(VENV)/bin/python docs/generate.py
 
 protos: $(STAMP)
-	$(VENV)/bin/python -m grpc_tools.protoc --proto_path=. --python_out=. --pyi_out=. cnn_app/serving/client/messages.proto
+	$(VENV)/bin/python -m grpc_tools.protoc --proto_path=. --python_out=. --pyi_out=. cnn_app/serving/messages.proto
 
 $(STAMP): setup.cfg pyproject.toml constraints.txt
 	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)

@@ -186,9 +186,9 @@ def post(body: bytes, address: str, path: str) -> bytes:
 
 
 def of_grpc(answer: bytes) -> np.ndarray:
-    from cnn_app.serving.client import messages_pb2, tensors
+    from cnn_app.serving import messages_pb2, tensor_proto
 
-    return tensors.array(messages_pb2.PredictResponse.FromString(answer).outputs["probabilities"])[0]
+    return tensor_proto.array(messages_pb2.PredictResponse.FromString(answer).outputs["probabilities"])[0]
 
 
 def of_rest(answer: bytes) -> np.ndarray:

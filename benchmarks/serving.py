@@ -22,7 +22,7 @@ from PIL import Image
 from server import Server
 
 from cnn_app.names import DEFAULT, IMAGE_BYTES
-from cnn_app.serving.client import messages_pb2, tensors
+from cnn_app.serving import messages_pb2, tensor_proto
 
 IMAGE, CLASSES, IMAGES = (96, 96, 3), 10, 64
 BATCH = 64  # of the model in process
@@ -153,7 +153,7 @@ def requests(api: str, server: Server, images: np.ndarray) -> tuple[str, list]:
     for pixels in images:
         request = messages_pb2.PredictRequest()
         request.model_spec.name = "bench"
-        tensors.fill(request.inputs["image"], pixels[None])
+        tensor_proto.fill(request.inputs["image"], pixels[None])
         found.append(load.call(request.SerializeToString(), server.grpc))
     return server.grpc, found
 

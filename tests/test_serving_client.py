@@ -24,7 +24,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cnn_app.cli.main import cli
 from cnn_app.errors import ServingError
 from cnn_app.serving import Client
-from cnn_app.serving.client import messages_pb2, tensors
+from cnn_app.serving import messages_pb2, tensor_proto
 from cnn_app.serving.client.grpc import SERVICE
 
 KEY = "a key of the tests"
@@ -108,7 +108,7 @@ def busy_grpc(*codes):
         if code != "OK":
             context.abort(grpc.StatusCode[code], "because")
         response = messages_pb2.PredictResponse()
-        tensors.fill(response.outputs["probabilities"], np.float32([[0.25, 0.75]]))
+        tensor_proto.fill(response.outputs["probabilities"], np.float32([[0.25, 0.75]]))
         return response
 
     def about(request, context):

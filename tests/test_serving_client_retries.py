@@ -13,7 +13,8 @@ import pytest
 
 from cnn_app.errors import ServingError
 from cnn_app.serving import Client
-from cnn_app.serving.client import RecordError, messages_pb2, tensors, transport
+from cnn_app.serving import messages_pb2, tensor_proto
+from cnn_app.serving.client import RecordError, transport
 from cnn_app.serving.client.grpc import PUSHBACK, SERVICE
 
 IMAGE = np.zeros((4, 4, 3), np.uint8)
@@ -85,7 +86,7 @@ def calls(*answers):
                 context.set_trailing_metadata([(PUSHBACK, str(wait_ms))])
             context.abort(grpc.StatusCode[code], "because")
         response = messages_pb2.PredictResponse()
-        tensors.fill(response.outputs["probabilities"], np.float32([[0.25, 0.75]]))
+        tensor_proto.fill(response.outputs["probabilities"], np.float32([[0.25, 0.75]]))
         return response
 
     def about(request, context):

@@ -12,11 +12,11 @@ from tensorflow.core.protobuf import meta_graph_pb2
 from tensorflow_serving.apis import get_model_metadata_pb2, model_pb2, predict_pb2
 
 from cnn_app.errors import ServingError
-from cnn_app.serving.client import messages_pb2 as messages
-from cnn_app.serving.client import tensors
+from cnn_app.serving import messages_pb2 as messages
+from cnn_app.serving import tensor_proto
 
 ROOT = Path(__file__).parents[1]
-FILE = "cnn_app/serving/client/messages"
+FILE = "cnn_app/serving/messages"
 OFFICIAL = (tensor_pb2, tensor_shape_pb2, meta_graph_pb2, get_model_metadata_pb2, model_pb2, predict_pb2)
 
 
@@ -50,7 +50,7 @@ def test_types_are_those_of_tensorflow():
 def test_a_type_that_is_not_known_is_told():
     message = messages.TensorProto.FromString(tf.make_tensor_proto(np.float16([1])).SerializeToString())
     with pytest.raises(ServingError, match="a tensor of type 19, which is not known here"):
-        tensors.array(message)
+        tensor_proto.array(message)
 
 
 @pytest.mark.parametrize("value", [
@@ -62,9 +62,9 @@ def test_tensors_are_read_by_either_side(value):
     official.model_spec.name, official.model_spec.version.value = "colours", 3
     official.inputs["x"].CopyFrom(tf.make_tensor_proto(value))
     ours.model_spec.name, ours.model_spec.version.value = "colours", 3
-    tensors.fill(ours.inputs["x"], value)
+    tensor_proto.fill(ours.inputs["x"], value)
     read = predict_pb2.PredictRequest.FromString(ours.SerializeToString())
     assert read.model_spec == official.model_spec
     np.testing.assert_array_equal(tf.make_ndarray(read.inputs["x"]), tf.make_ndarray(official.inputs["x"]))
     back = messages.PredictRequest.FromString(official.SerializeToString())
-    np.testing.assert_array_equal(tensors.array(back.inputs["x"]), value)
+    np.testing.assert_array_equal(tensor_proto.array(back.inputs["x"]), value)

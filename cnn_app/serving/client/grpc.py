@@ -9,8 +9,8 @@ import grpc
 import numpy as np
 
 from cnn_app.errors import ServingError
-from cnn_app.serving.client import messages_pb2 as messages
-from cnn_app.serving.client import tensors
+from cnn_app.serving import messages_pb2 as messages
+from cnn_app.serving import tensor_proto
 from cnn_app.serving.client.answer import RecordError
 from cnn_app.serving.client.endpoint import Endpoint
 from cnn_app.serving.client.transport import Record, TryAgain, patiently
@@ -47,9 +47,9 @@ class GrpcTransport:
         name = self._input(signature)
         request = messages.PredictRequest(model_spec=self._whom())
         request.model_spec.signature_name = signature
-        tensors.fill(request.inputs[name], _value(record))
+        tensor_proto.fill(request.inputs[name], _value(record))
         response = self._asked(self._predict, request, RecordError)
-        found = {name: tensors.array(tensor) for name, tensor in response.outputs.items()}
+        found = {name: tensor_proto.array(tensor) for name, tensor in response.outputs.items()}
         return {name: rows[:1].reshape(rows.shape[1:]) for name, rows in found.items()}
 
     def signatures(self) -> set[str]:

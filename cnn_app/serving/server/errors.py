@@ -18,13 +18,16 @@ HTTP_STATUS = {
 }
 
 
+GRPC_CODE = {"TOO_SLOW": "DEADLINE_EXCEEDED", "TOO_LARGE": "INVALID_ARGUMENT"}
+
+
 class RequestError(ServingError):
-    """A request's own fault, or the server's; either way the server goes on."""
+    """A request's own fault, or the server's; either way the server goes on. The message is one line of clean text."""
 
     def __init__(self, code: str, message: str):
-        super().__init__(message)
+        super().__init__("".join(c if c.isprintable() else ascii(c)[1:-1] for c in message))
         self.code = code
-        self.http_status = HTTP_STATUS[code]
+        self.http_status, self.grpc_code = HTTP_STATUS[code], GRPC_CODE.get(code, code)
 
 
 def invalid(message: str) -> RequestError:

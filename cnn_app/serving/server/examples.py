@@ -6,15 +6,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-import tensorflow as tf
 
+from cnn_app.serving import messages_pb2 as messages
 from cnn_app.serving.server import json_tensor
 from cnn_app.serving.server.errors import invalid
-from cnn_app.serving.server.service import Asked, Service
-from cnn_app.serving.server.signatures import Signature
 from cnn_app.tensors import Spec
 
 if TYPE_CHECKING:
+    from cnn_app.serving.server.service import Asked, Service
+    from cnn_app.serving.server.signatures import Signature
     from cnn_app.tensors import Arrays
 
 METHODS = {"classify": "tensorflow/serving/classify", "regress": "tensorflow/serving/regress"}
@@ -22,8 +22,11 @@ METHODS = {"classify": "tensorflow/serving/classify", "regress": "tensorflow/ser
 
 @dataclass(frozen=True)
 class Given:
+    """tf.Examples, serialized; what all of them share stands once."""
+
     signature: str
-    examples: list[bytes]  # serialized
+    context: bytes
+    examples: list[bytes]
 
 
 def parse(data: bytes) -> Given:
@@ -32,25 +35,29 @@ def parse(data: bytes) -> Given:
     examples = found.get("examples")
     if not isinstance(examples, list) or not examples:
         raise invalid("When method is classify or regress, key 'examples' is expected, with a list of objects")
-    context = _features(found.get("context", {}))
-    return Given(json_tensor.signature_name(found), [_example(context | _features(example)) for example in examples])
+    context = _example(found["context"]) if "context" in found else b""
+    return Given(json_tensor.signature_name(found), context, list(map(_example, examples)))
 
 
-async def answer(service: Service, asked: Asked, method: str, examples: list[bytes], api: str) -> dict:
-    """The JSON for the examples' classes or values."""
-    outputs = await run(service, asked, method, examples, api)
-    if method == "regress":
-        return {"results": values(outputs).tolist()}
-    return {"results": [[[label, score] for label, score in row] for row in classes(outputs)]}
+async def run(
+    service: Service, asked: Asked, method: str, context: bytes, examples: list[bytes], api: str
+) -> Arrays:  # fmt: skip
+    """Outputs for serialized examples, each of which has the features of `context` where it has no such of its own."""
+    if not examples:
+        raise invalid("Input is empty.")
 
-
-async def run(service: Service, asked: Asked, method: str, examples: list[bytes], api: str) -> Arrays:
     def arrays(known: Signature) -> Arrays:
         if len(known.inputs) != 1:
             raise invalid("Expected one input Tensor.")
+        (name,) = known.inputs
+        known.fits(name, (len(examples),), service.limits.rows)
+        size, most = len(context) * len(examples) + sum(map(len, examples)), service.limits.body_bytes
+        if size > most:
+            raise invalid(f"{len(examples)} examples, each with a context of {len(context):,} bytes, are {size:,} "
+                          f"bytes; at most {most:,} are taken (--max-body)")  # fmt: skip
         given = np.empty(len(examples), object)
-        given[:] = examples
-        return dict.fromkeys(known.inputs, given)
+        given[:] = [context + example for example in examples]  # the later of two features counts
+        return {name: given}
 
     return (await service.predict(asked, api, arrays, METHODS[method]))[1]
 
@@ -73,23 +80,26 @@ def values(outputs: Arrays) -> np.ndarray:
     return found.reshape(len(found))
 
 
-def _features(example) -> dict[str, tf.train.Feature]:
-    if not isinstance(example, dict):
-        raise invalid(f"Example must be JSON object but got {str(example)[:60]}")
-    return {name: _feature(value if isinstance(value, list) else [value], name) for name, value in example.items()}
+def _example(features) -> bytes:
+    if not isinstance(features, dict):
+        raise invalid(f"Example must be JSON object but got {str(features)[:60]}")
+    found = messages.Example()
+    for name, value in features.items():
+        feature = _feature(value if isinstance(value, list) else [value], name)
+        try:
+            found.features.feature[name].CopyFrom(feature)
+        except ValueError as error:  # a lone surrogate
+            raise invalid(f"Feature: {name[:60]} has a name that is no text") from error
+    return found.SerializeToString()
 
 
-def _feature(values: list, name: str) -> tf.train.Feature:
+def _feature(values: list, name: str) -> messages.Feature:
     try:
         if all(isinstance(value, str | dict) for value in values):
             data = json_tensor.tensor(values, name, Spec("string", None)).tolist()
-            return tf.train.Feature(bytes_list=tf.train.BytesList(value=data))
+            return messages.Feature(bytes_list=messages.BytesList(value=data))
         if all(isinstance(value, int) for value in values):  # true and false among them
-            return tf.train.Feature(int64_list=tf.train.Int64List(value=map(int, values)))
-        return tf.train.Feature(float_list=tf.train.FloatList(value=values))
-    except (TypeError, ValueError) as error:
+            return messages.Feature(int64_list=messages.Int64List(value=map(int, values)))
+        return messages.Feature(float_list=messages.FloatList(value=values))
+    except (TypeError, ValueError, OverflowError) as error:
         raise invalid(f"Feature: {name} has element with unexpected JSON type: {str(error)[:100]}") from error
-
-
-def _example(features: dict[str, tf.train.Feature]) -> bytes:
-    return tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString()

@@ -1,128 +1,135 @@
-"""The gRPC server: TF Serving's API, by its own stubs."""
+"""The gRPC server: TF Serving's API. A request comes as bytes, and is looked at before it is parsed."""
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any
 
 import grpc
-from tensorflow_serving.apis import (
-    classification_pb2,
-    model_service_pb2_grpc,
-    predict_pb2,
-    prediction_service_pb2_grpc,
-    regression_pb2,
-)
 
 from cnn_app.names import DEFAULT
-from cnn_app.serving.server import examples, protos
-from cnn_app.serving.server.errors import RequestError, invalid
+from cnn_app.serving import messages_pb2 as messages
+from cnn_app.serving.server import examples, protos, wire
+from cnn_app.serving.server.errors import RequestError, invalid, no_answer
 from cnn_app.serving.server.service import Asked, Service
 
+log = logging.getLogger(__name__)
 OVERHEAD = 2**20  # bytes of a message beside its tensors
+READ_BYTES = 128 * 2**20  # of requests that come in: gRPC says how large one is when it is there
+WINDOW = 2**16  # bytes of a request that come in before it is read
+AGAIN_MS = "500"
+Answer = Callable[[Service, Any], Awaitable[Any]]
 
 
-def answering(method: Callable) -> Callable:
-    """Errors of requests become gRPC's status codes."""
-
-    @functools.wraps(method)
-    async def answer(self, request, context):
-        try:
-            return await method(self, request)
-        except RequestError as error:
-            await context.abort(grpc.StatusCode[error.code], str(error))
-
-    return answer
-
-
-class Predictions(prediction_service_pb2_grpc.PredictionServiceServicer):
-    def __init__(self, service: Service):
-        self.service = service
-
-    @answering
-    async def Predict(self, request):  # noqa: N802  the stubs' names
-        most = self.service.limits.body_bytes
-        version, outputs = await self.service.predict(
-            asked(request.model_spec), "gRPC", lambda known: protos.arrays(request.inputs, most)
-        )
-        wanted = request.output_filter or outputs
-        for name in wanted:
-            if name not in outputs:
-                raise invalid(
-                    f"output tensor alias not found in signature: {name[:100]}; there are {', '.join(outputs)}"
-                )
-        response = predict_pb2.PredictResponse()
-        answered(response.model_spec, request.model_spec, version)
-        protos.fill(response.outputs, {name: outputs[name] for name in wanted})
-        return response
-
-    @answering
-    async def GetModelMetadata(self, request):  # noqa: N802
-        if not request.metadata_field:
-            raise invalid("GetModelMetadataRequest must specify at least one metadata_field")
-        for name in request.metadata_field:
-            if name != "signature_def":
-                raise invalid(f"Metadata field {name[:100]} is not supported; ask for signature_def")
-        where = asked(request.model_spec)
-        return protos.metadata(where.model, self.service.models[where.model].choose(where.number, where.label))
-
-    @answering
-    async def Classify(self, request):  # noqa: N802
-        outputs = await examples.run(self.service, asked(request.model_spec), "classify", given(request.input), "gRPC")
-        response = classification_pb2.ClassificationResponse()
-        response.model_spec.CopyFrom(request.model_spec)
-        for row in examples.classes(outputs):
-            line = response.result.classifications.add()
-            for label, score in row:
-                line.classes.add(label=label, score=score)
-        return response
-
-    @answering
-    async def Regress(self, request):  # noqa: N802
-        outputs = await examples.run(self.service, asked(request.model_spec), "regress", given(request.input), "gRPC")
-        response = regression_pb2.RegressionResponse()
-        response.model_spec.CopyFrom(request.model_spec)
-        for value in examples.values(outputs):
-            response.result.regressions.add(value=value)
-        return response
+async def predict(service: Service, request: messages.PredictRequest):
+    version, outputs = await service.predict(
+        asked(request.model_spec), "gRPC", lambda known: protos.arrays(request.inputs, known, service.limits.rows),
+        heavy=request.ByteSize() > WINDOW * 8,
+    )  # fmt: skip
+    wanted = request.output_filter or outputs
+    for name in wanted:
+        if name not in outputs:
+            raise invalid(f"output tensor alias not found in signature: {name[:100]}; there are {', '.join(outputs)}")
+    response = messages.PredictResponse()
+    answered(response.model_spec, request.model_spec, version)
+    protos.fill(response.outputs, {name: outputs[name] for name in wanted})
+    return response
 
 
-class Statuses(model_service_pb2_grpc.ModelServiceServicer):
-    def __init__(self, service: Service):
-        self.service = service
+async def metadata(service: Service, request: messages.GetModelMetadataRequest):
+    if not request.metadata_field:
+        raise invalid("GetModelMetadataRequest must specify at least one metadata_field")
+    for name in request.metadata_field:
+        if name != "signature_def":
+            raise invalid(f"Metadata field {name[:100]} is not supported; ask for signature_def")
+    where = asked(request.model_spec)
+    return protos.metadata(where.model, service.models[where.model].choose(where.number, where.label))
 
-    @answering
-    async def GetModelStatus(self, request):  # noqa: N802
-        where = asked(request.model_spec)
-        return protos.status(self.service.models[where.model].told(where.number, where.label))
+
+async def classify(service: Service, request: messages.ClassificationRequest):
+    outputs = await of_examples(service, request, "classify")
+    return protos.classifications(request.model_spec, examples.classes(outputs))
 
 
-def asked(spec) -> Asked:
+async def regress(service: Service, request: messages.RegressionRequest):
+    outputs = await of_examples(service, request, "regress")
+    return protos.regressions(request.model_spec, examples.values(outputs))
+
+
+async def of_examples(service: Service, request, method: str):
+    listed = request.input.example_list
+    context = b""
+    if request.input.HasField("example_list_with_context"):
+        listed = request.input.example_list_with_context
+        context = listed.context
+    return await examples.run(service, asked(request.model_spec), method, context, list(listed.examples), "gRPC")
+
+
+async def status(service: Service, request: messages.GetModelStatusRequest):
+    where = asked(request.model_spec)
+    return protos.status(service.models[where.model].told(where.number, where.label))
+
+
+CALLS: dict[str, dict[str, tuple[type, Answer]]] = {
+    "PredictionService": {
+        "Predict": (messages.PredictRequest, predict),
+        "Classify": (messages.ClassificationRequest, classify),
+        "Regress": (messages.RegressionRequest, regress),
+        "GetModelMetadata": (messages.GetModelMetadataRequest, metadata),
+    },
+    "ModelService": {"GetModelStatus": (messages.GetModelStatusRequest, status)},
+}
+
+
+def asked(spec: messages.ModelSpec) -> Asked:
     if not spec.name:
         raise invalid("Missing ModelSpec")
     number = spec.version.value if spec.HasField("version") else None
     return Asked(spec.name, number, spec.version_label or None, spec.signature_name or DEFAULT)
 
 
-def answered(spec, request, version) -> None:
+def answered(spec: messages.ModelSpec, request: messages.ModelSpec, version) -> None:
     """Say which version it was."""
     spec.name, spec.signature_name = request.name, request.signature_name or DEFAULT
     spec.version.value = version.number
 
 
-def given(message) -> list[bytes]:
-    """The serialized examples of a Classify or Regress request."""
-    if message.HasField("example_list_with_context"):
-        listed = message.example_list_with_context
-        for example in listed.examples:
-            for name, feature in listed.context.features.feature.items():
-                example.features.feature[name].CopyFrom(feature)
-        found = listed.examples
-    else:
-        found = message.example_list.examples
-    if not found:
-        raise invalid("Input is empty.")
-    return [example.SerializeToString() for example in found]
+def answering(service: Service, reading: asyncio.Semaphore, kind: type, answer: Answer):
+    """A handler that reads one request when there is room for it; errors of requests become gRPC's status codes."""
+
+    async def handle(_, context) -> bytes:
+        try:
+            with service.budget.share() as share:
+                data = await read(context, reading, service.limits.read_s)
+                share.take(len(data))
+                response = await answer(service, wire.parse(data, kind))
+                return response.SerializeToString()
+        except RequestError as error:
+            wrong = error
+        except grpc.aio.AbortError:
+            raise
+        except Exception as error:
+            log.error("a request failed", exc_info=error)
+            wrong = no_answer()
+        again = [("grpc-retry-pushback-ms", AGAIN_MS)] if wrong.code == "RESOURCE_EXHAUSTED" else []
+        await context.abort(grpc.StatusCode[wrong.grpc_code], str(wrong), again)
+        raise AssertionError  # abort never returns
+
+    return grpc.stream_unary_rpc_method_handler(handle)
+
+
+async def read(context, reading: asyncio.Semaphore, seconds: float) -> bytes:
+    """The bytes of the request. gRPC takes them as they come once it is asked, however many they are."""
+    try:
+        async with asyncio.timeout(seconds), reading:
+            data = await context.read()
+    except TimeoutError as error:
+        raise RequestError("TOO_SLOW", f"the request did not come in within {seconds:g} seconds") from error
+    if data is grpc.aio.EOF:
+        raise invalid("the call came without a request")
+    return data
 
 
 class KeyGuard(grpc.aio.ServerInterceptor):
@@ -131,10 +138,10 @@ class KeyGuard(grpc.aio.ServerInterceptor):
     def __init__(self, allows: Callable[[str], bool]):
         self.allows = allows
 
-        async def deny(request, context):
+        async def deny(_, context):
             await context.abort(grpc.StatusCode.UNAUTHENTICATED, "a key is needed: authorization: Bearer KEY")
 
-        self.denied = grpc.unary_unary_rpc_method_handler(deny)
+        self.denied = grpc.stream_unary_rpc_method_handler(deny)
 
     async def intercept_service(self, continuation, details):
         given = next((value for name, value in details.invocation_metadata if name == "authorization"), "")
@@ -148,9 +155,15 @@ def server(service: Service, allows: Callable[[str], bool] | None) -> grpc.aio.S
         maximum_concurrent_rpcs=limits.connections,
         options=[
             ("grpc.max_receive_message_length", limits.body_bytes + OVERHEAD),
+            ("grpc.http2.lookahead_bytes", WINDOW),
+            ("grpc.http2.bdp_probe", 0),
             ("grpc.so_reuseport", 0),  # a second server on the port must fail
         ],
     )
-    prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(Predictions(service), built)
-    model_service_pb2_grpc.add_ModelServiceServicer_to_server(Statuses(service), built)
+    reading = asyncio.Semaphore(max(1, READ_BYTES // (limits.body_bytes + OVERHEAD)))
+    for name, calls in CALLS.items():
+        handlers = {call: answering(service, reading, *what) for call, what in calls.items()}
+        built.add_generic_rpc_handlers(
+            [grpc.method_handlers_generic_handler(f"tensorflow.serving.{name}", handlers)]
+        )
     return built

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,10 +10,19 @@ from typing import TYPE_CHECKING
 import numpy as np
 import tensorflow as tf
 from google.protobuf.json_format import MessageToDict
+from tensorflow.core.framework import tensor_pb2
 from tensorflow.core.protobuf import meta_graph_pb2
-from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2, prediction_log_pb2
+from tensorflow_serving.apis import (
+    classification_pb2,
+    get_model_metadata_pb2,
+    get_model_status_pb2,
+    prediction_log_pb2,
+    regression_pb2,
+)
 
+from cnn_app.errors import ServingError
 from cnn_app.names import DEFAULT
+from cnn_app.serving import tensor_proto
 from cnn_app.serving.server.errors import invalid
 from cnn_app.serving.server.signatures import Signature
 from cnn_app.tensors import Spec
@@ -24,37 +34,67 @@ STATES = get_model_status_pb2.ModelVersionStatus
 FAILED = 2  # UNKNOWN, among TensorFlow's error codes
 
 
-def array(message, name: str, most_bytes: int) -> np.ndarray:
-    """A TensorProto's values. A small message may claim a large shape, so that is looked at first."""
+def arrays(given, known: Signature, rows: int) -> Arrays:
+    """The tensors of a request, which are held against the signature before their values are touched."""
+    known.keys(given)
+    for name, spec in known.inputs.items():
+        number = given[name].dtype
+        if number != _number(spec):
+            found = tensor_proto.NAMES.get(number, f"of type {number}")
+            raise invalid(f"input {name} is {found}, not of expected type: {spec.dtype}")
+        known.fits(name, tuple(dim.size for dim in given[name].tensor_shape.dim), rows)
+    return {name: array(given[name], name) for name in known.inputs}
+
+
+def array(message, name: str) -> np.ndarray:
+    """A TensorProto's values; those of types that the client does not know go through TensorFlow."""
     try:
-        dtype = tf.dtypes.as_dtype(message.dtype)
-        count = 1
-        for dim in message.tensor_shape.dim:
-            count *= max(dim.size, 0)
-        if count * max(dtype.size or 1, 1) > most_bytes:
-            raise invalid(
-                f"input {name} claims {count:,} values of {dtype.name}; at most {most_bytes:,} bytes are taken"
-            )
-        return tf.make_ndarray(message)
-    except (TypeError, ValueError, IndexError) as error:
-        raise invalid(f"input {name} is no tensor: {str(error).splitlines()[0][:200]}") from error
+        if message.dtype in tensor_proto.NAMES:
+            return tensor_proto.array(message)
+        return tf.make_ndarray(tensor_pb2.TensorProto.FromString(message.SerializeToString()))
+    except (ServingError, TypeError, ValueError, IndexError, KeyError, OverflowError) as error:
+        raise invalid(f"input {name}: {str(error).splitlines()[0][:200]}") from error
 
 
-def arrays(messages, most_bytes: int) -> Arrays:
-    return {name: array(message, name, most_bytes) for name, message in messages.items()}
+@functools.cache
+def _number(spec: Spec) -> int:
+    return tf.dtypes.as_dtype(spec.dtype).as_datatype_enum
 
 
-def fill(messages, values: Arrays) -> None:
+def fill(given, values: Arrays) -> None:
     """Write arrays into a map of TensorProtos."""
     for name, value in values.items():
-        messages[name].CopyFrom(tf.make_tensor_proto(value))
+        if value.dtype.name in tensor_proto.TYPES or value.dtype.kind in "OS":
+            tensor_proto.fill(given[name], value)
+        else:
+            given[name].ParseFromString(tf.make_tensor_proto(value).SerializeToString())
+
+
+def classifications(spec, rows) -> classification_pb2.ClassificationResponse:
+    """Of labels and scores for each example."""
+    response = classification_pb2.ClassificationResponse()
+    response.model_spec.ParseFromString(spec.SerializeToString())
+    for row in rows:
+        line = response.result.classifications.add()
+        for label, score in row:
+            line.classes.add(label=label, score=score)
+    return response
+
+
+def regressions(spec, values) -> regression_pb2.RegressionResponse:
+    response = regression_pb2.RegressionResponse()
+    response.model_spec.ParseFromString(spec.SerializeToString())
+    for value in values:
+        response.result.regressions.add(value=value)
+    return response
 
 
 def logged(file: Path, most: int) -> Iterator[tuple[str, Arrays]]:
     """The signature and inputs of each recorded PredictRequest."""
     for record in tf.data.TFRecordDataset(str(file)).take(most):
         request = prediction_log_pb2.PredictionLog.FromString(record.numpy()).predict_log.request
-        yield request.model_spec.signature_name or DEFAULT, arrays(request.inputs, 2**31)
+        found = {name: tf.make_ndarray(tensor) for name, tensor in request.inputs.items()}
+        yield request.model_spec.signature_name or DEFAULT, found
 
 
 def status(versions: Iterable) -> get_model_status_pb2.GetModelStatusResponse:

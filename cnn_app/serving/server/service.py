@@ -26,6 +26,7 @@ class Limits:
     rows: int = 256  # of its tensors
     queue: int = 1024  # rows that may wait for one version
     connections: int = 512
+    in_flight_bytes: int = 64 * 2**20  # of all requests that are not answered yet
     read_s: float = 10  # until a request has come in
     answer_s: float = 30  # until it is answered
 

@@ -45,6 +45,15 @@ class Signature:
                 f"signature {self.name}: the request {wrong}; keys must be equal to: {', '.join(self.inputs)}"
             )
 
+    def fits(self, name: str, shape: tuple[int, ...], most: int) -> None:
+        """Refuse a shape that input `name` does not take, or more than `most` rows."""
+        spec = self.inputs[name]
+        if not spec.fits(shape):
+            raise invalid(f"input {name} has shape {shape}; expected {spec}")
+        rows = shape[0] if spec.batched else 1
+        if not 1 <= rows <= most:
+            raise invalid(f"the request has {rows:,} rows; from 1 to {most:,} are allowed (--max-rows)")
+
     def check(self, inputs: Arrays, most: int) -> int:
         """The number of rows of a request that fits; `most` are allowed."""
         self.keys(inputs)
@@ -53,14 +62,10 @@ class Signature:
             found = "string" if array.dtype.kind in "OSU" else array.dtype.name
             if found != spec.dtype:
                 raise invalid(f"input {name} is {found}, not of expected type: {spec.dtype}")
-            if not spec.fits(array.shape):
-                raise invalid(f"input {name} has shape {array.shape}; expected {spec}")
+            self.fits(name, array.shape, most)
             if array.dtype.kind == "f" and not np.isfinite(array).all():
                 raise invalid(f"input {name} holds NaN or infinity; finite numbers of type {spec.dtype} are expected")
         counts = {len(inputs[name]) for name, spec in self.inputs.items() if spec.batched}
-        rows = counts.pop() if counts else 1
-        if counts:
+        if len(counts) > 1:
             raise invalid(f"signature {self.name}: inputs {', '.join(self.inputs)} differ in their number of rows")
-        if not 1 <= rows <= most:
-            raise invalid(f"the request has {rows} rows; from 1 to {most} are allowed")
-        return rows
+        return counts.pop() if counts else 1
