@@ -23,8 +23,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from cnn_app.cli.main import cli
 from cnn_app.errors import ServingError
-from cnn_app.serving import Client
-from cnn_app.serving import messages_pb2, tensor_proto
+from cnn_app.serving import Client, messages_pb2, tensor_proto
 from cnn_app.serving.client.grpc import SERVICE
 
 KEY = "a key of the tests"

@@ -12,8 +12,7 @@ import numpy as np
 import pytest
 
 from cnn_app.errors import ServingError
-from cnn_app.serving import Client
-from cnn_app.serving import messages_pb2, tensor_proto
+from cnn_app.serving import Client, messages_pb2, tensor_proto
 from cnn_app.serving.client import RecordError, transport
 from cnn_app.serving.client.grpc import PUSHBACK, SERVICE
 

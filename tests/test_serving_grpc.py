@@ -121,8 +121,8 @@ IMAGE = served.pixels(0)
     (request(IMAGE.astype(np.float32)), "INVALID_ARGUMENT", "input image is float32, not of expected type: uint8"),
     (request(IMAGE[0]), "INVALID_ARGUMENT", "shape (8, 8, 3); expected uint8 (n, 8, 8, 3)"),
     (request(IMAGE[:0]), "INVALID_ARGUMENT", "the request has 0 rows"),
-    (request(vast()), "INVALID_ARGUMENT", "input image claims 192,000,000 values"),
-    (request(torn()), "INVALID_ARGUMENT", "input image is no tensor"),
+    (request(vast()), "INVALID_ARGUMENT", "the request has 1,000,000 rows; from 1 to 256 are allowed"),
+    (request(torn()), "INVALID_ARGUMENT", "input image: the values of a uint8 tensor do not fit"),
     (request([b"no image"], "image_bytes", signature="image_bytes"), "INVALID_ARGUMENT", "no JPEG, PNG, BMP or GIF"),
     (request([served.bomb()], "image_bytes", signature="image_bytes"), "INVALID_ARGUMENT", "more than 64,000,000"),
 ])  # fmt: skip

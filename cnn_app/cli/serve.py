@@ -15,10 +15,16 @@ FILE = click.Path(exists=True, dir_okay=False)
     "--batch", type=click.IntRange(0), default=64, show_default=True, help="Most records at once; 0: no batching."
 )
 @click.option(
-    "--batch-delay", type=click.FloatRange(0), default=5, show_default=True, help="Milliseconds to wait for more."
+    "--batch-delay", type=click.FloatRange(0), default=0, show_default=True, help="Milliseconds to wait for more."
 )
 @click.option("--queue", type=click.IntRange(1), default=1024, show_default=True, help="Records that may wait.")
 @click.option("--max-body", type=click.IntRange(1), default=32, show_default=True, help="MiB of a request.")
+@click.option(
+    "--max-in-flight", type=click.IntRange(1), default=64, show_default=True, help="MiB of all requests at a time."
+)
+@click.option(
+    "--max-connections", type=click.IntRange(1), default=512, show_default=True, help="Of REST; and calls of gRPC."
+)
 @click.option("--max-rows", type=click.IntRange(1), default=256, show_default=True, help="Records in a request.")
 @click.option(
     "--max-pixels", type=click.IntRange(1), default=64, show_default=True, help="Millions, of an encoded image."
@@ -29,8 +35,14 @@ FILE = click.Path(exists=True, dir_okay=False)
 @click.option(
     "--poll", type=click.FloatRange(0.05), default=1, show_default=True, help="Seconds between looks for versions."
 )
-def serve(models, host, port, grpc_port, api_key_file, tls_cert, tls_key, batch, batch_delay, queue, max_body, max_rows,
-          max_pixels, timeout, poll):  # fmt: skip
+@click.option(
+    "--load-timeout", type=click.FloatRange(1), default=120, show_default=True, help="Seconds until a version is ready."
+)
+@click.option("--origins", metavar="URL", multiple=True, help="Whose pages may ask, beside our own; may be repeated.")
+@click.option("--trust", is_flag=True, help="Load SavedModels whose operators touch files, too.")
+def serve(models, host, port, grpc_port, api_key_file, tls_cert, tls_key, batch, batch_delay, queue, max_body,
+          max_in_flight, max_connections, max_rows, max_pixels, timeout, poll, load_timeout, origins,
+          trust):  # fmt: skip
     """Answer as TF Serving does, by REST and gRPC, on this machine; / is a page to try it.
 
     DIR is a model directory, a TF Serving base path, a .tflite or .onnx file, or a folder of several models;
@@ -51,16 +63,20 @@ def serve(models, host, port, grpc_port, api_key_file, tls_cert, tls_key, batch,
         raise ServingError(f"{error}; pip install 'cnn-app[serve]'") from error
     from cnn_app.serving.server.batching import Batching
     from cnn_app.serving.server.discovery import discover
+    from cnn_app.serving.server.models import Loading
     from cnn_app.serving.server.service import Limits
 
     if bool(tls_cert) != bool(tls_key):
         raise ServingError("TLS needs both --tls-cert and --tls-key")
+    if max_in_flight < max_body:
+        raise ServingError(f"--max-in-flight {max_in_flight} leaves no room for --max-body {max_body}; raise it")
     settings = run.Settings(
         host=host, port=port, grpc_port=None if grpc_port < 0 else grpc_port, key=api_key(api_key_file), poll_s=poll,
         tls=(Path(tls_cert), Path(tls_key)) if tls_cert else None,
         batching=Batching(batch, batch_delay / 1e3) if batch else Batching(rows=0, delay_s=0, workers=2),
         limits=Limits(body_bytes=max_body * 2**20, pixels=max_pixels * 10**6, rows=max_rows, queue=queue,
-                      answer_s=timeout),
+                      answer_s=timeout, in_flight_bytes=max_in_flight * 2**20, connections=max_connections),
+        loading=Loading(load_timeout, trust), origins=origins,
     )  # fmt: skip
     found = discover(models)
 

@@ -25,13 +25,13 @@ NAMES = {number: name for name, (number, _) in TYPES.items()}
 
 
 def fill(message: messages.TensorProto, value: np.ndarray) -> None:
-    """Write an array into `message`; strings are an array of bytes objects."""
-    strings = value.dtype.kind in "OS"
+    """Write an array into `message`; strings are an array of bytes objects, or of text."""
+    strings = value.dtype.kind in "OSU"
     message.dtype = TYPES["string" if strings else value.dtype.name][0]
     for side in value.shape:
         message.tensor_shape.dim.add(size=side)
     if strings:
-        message.string_val.extend(value.ravel().tolist())
+        message.string_val.extend(one.encode() if isinstance(one, str) else one for one in value.ravel().tolist())
     else:
         message.tensor_content = np.ascontiguousarray(value, value.dtype.newbyteorder("<")).tobytes()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hmac
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from urllib.parse import urlsplit
 
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -44,6 +44,27 @@ class HostGuard:
                 )
                 return await response(scope, receive, send)
         await self.app(scope, receive, send)
+
+
+class OriginGuard:
+    """ASGI: a browser sends along where a page is from that posts; only our own and `origins` may."""
+
+    def __init__(self, app: ASGIApp, origins: Collection[str]):
+        self.app, self.origins = app, origins
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["method"] not in ("GET", "HEAD"):
+            given = {name: value.decode("latin-1") for name, value in scope["headers"] if name in (b"origin", b"host")}
+            origin = given.get(b"origin")
+            if origin and origin not in self.origins and place_of(origin) != given.get(b"host"):
+                response = rest.error(f"pages of {origin[:100]} may not ask; --origins names those that may", 403)
+                return await response(scope, receive, send)
+        await self.app(scope, receive, send)
+
+
+def place_of(origin: str) -> str:
+    """Host and port of an Origin header."""
+    return origin.rpartition("://")[2]
 
 
 def host_of(given: str) -> str:

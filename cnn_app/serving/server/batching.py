@@ -20,14 +20,18 @@ if TYPE_CHECKING:
     from cnn_app.tensors import Arrays
 
 log = logging.getLogger(__name__)
+MOST = 64  # rows that run at a time: a network's memory grows with them
 
 
 @dataclass(frozen=True)
 class Batching:
-    """A batch is run when it has `rows`, or when its oldest request has waited for `delay_s`; no rows: one by one."""
+    """A batch is run when it has `rows`, or when its oldest request has waited for `delay_s`; no rows: one by one.
+
+    Without a delay nobody waits for an idle model; while it runs, the next batch gathers.
+    """
 
     rows: int = 64
-    delay_s: float = 0.005
+    delay_s: float = 0
     workers: int = 1  # threads that run batches; one leaves the cores to TensorFlow
 
 
@@ -53,6 +57,14 @@ class Batcher:
         self._tasks = [asyncio.create_task(self._work()) for _ in range(how.workers)]
 
     async def __call__(self, signature: str, inputs: Arrays, rows: int) -> Arrays:
+        """The outputs. More rows than run at a time are answered one part after the other."""
+        if rows <= MOST or not self.engine.signatures[signature].batched:
+            return await self._wait(signature, inputs, rows)
+        parts = [await self._wait(signature, {name: array[start : start + MOST] for name, array in inputs.items()},
+                                  min(MOST, rows - start)) for start in range(0, rows, MOST)]  # fmt: skip
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+    async def _wait(self, signature: str, inputs: Arrays, rows: int) -> Arrays:
         if self.waiting + rows > self.queue:
             raise RequestError(
                 "UNAVAILABLE", f"{self.waiting} rows wait already, the queue holds {self.queue}; try again later"
@@ -152,6 +164,12 @@ def _request_error(error: Exception) -> RequestError:
     if isinstance(error, DataError):
         return invalid(str(error))
     if isinstance(error, tf.errors.InvalidArgumentError):
-        return invalid(f"the model refuses the request: {str(error.message).splitlines()[0][:300]}")
+        return invalid(f"the model refuses the request: {_reason(str(error.message))}")
     log.error("a request failed", exc_info=error)
     return no_answer()
+
+
+def _reason(message: str) -> str:
+    """TensorFlow's, without its own headline and the names of nodes."""
+    lines = [line.strip() for line in message.splitlines() if line.strip() and "Graph execution error" not in line]
+    return lines[0][:300] if lines else "no reason is given"

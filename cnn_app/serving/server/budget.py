@@ -32,7 +32,9 @@ class Share:
         """Raises RequestError (RESOURCE_EXHAUSTED) where the others leave too little."""
         if self.budget.used + size > self.budget.most:
             raise RequestError(
-                "RESOURCE_EXHAUSTED", f"requests of {self.budget.used:,} bytes are being answered and this one has "
-                f"{size:,}; at most {self.budget.most:,} are held at a time (--max-in-flight); try again later")  # fmt: skip
+                "RESOURCE_EXHAUSTED",
+                f"{self.budget.used:,} bytes of requests are held, this one has {size:,} more; "
+                f"at most {self.budget.most:,} are held at a time (--max-in-flight); try again later",
+            )
         self.budget.used += size
         self.size += size

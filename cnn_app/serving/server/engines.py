@@ -12,6 +12,7 @@ from cnn_app import runtimes, tasks
 from cnn_app.artifacts import model_dir_of
 from cnn_app.errors import ArtifactError
 from cnn_app.names import DEFAULT
+from cnn_app.runtimes import operators
 from cnn_app.serving.server.discovery import the_file
 from cnn_app.serving.server.signatures import Signature
 from cnn_app.tensors import Spec
@@ -110,15 +111,18 @@ class DefaultSignature:
         return self.engine.run(DEFAULT, arrays)
 
 
-def open_engine(path: Path) -> Engine:
+def open_engine(path: Path, trust: bool = False) -> Engine:
     """The engine for a version: a SavedModel directory, a file, or a directory with one file in it.
 
-    Raises ArtifactError for what was exported of another model than the one that its directory has now.
+    Raises ArtifactError for what was exported of another model than the one that its directory has now, and unless
+    `trust`, for a SavedModel whose operators touch the system.
     """
     engine: Engine
     if (path / "saved_model.pb").is_file():
         place, about = path, runtimes.about_of(path)
         _check_fresh(place, about)
+        if not trust:
+            operators.check_saved_model(place)
         engine = SavedModelEngine(place)
     else:
         runtime = runtimes.open_model(the_file(path))

@@ -7,6 +7,7 @@ from cnn_app.errors import ServingError
 HTTP_STATUS = {
     "INVALID_ARGUMENT": 400,
     "UNAUTHENTICATED": 401,
+    "PERMISSION_DENIED": 403,
     "NOT_FOUND": 404,
     "TOO_SLOW": 408,  # this and the next are HTTP's alone
     "TOO_LARGE": 413,

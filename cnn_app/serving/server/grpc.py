@@ -113,7 +113,7 @@ def answering(service: Service, reading: asyncio.Semaphore, kind: type, answer: 
         except Exception as error:
             log.error("a request failed", exc_info=error)
             wrong = no_answer()
-        again = [("grpc-retry-pushback-ms", AGAIN_MS)] if wrong.code == "RESOURCE_EXHAUSTED" else []
+        again = (("grpc-retry-pushback-ms", AGAIN_MS),) if wrong.code == "RESOURCE_EXHAUSTED" else ()
         await context.abort(grpc.StatusCode[wrong.grpc_code], str(wrong), again)
         raise AssertionError  # abort never returns
 
@@ -163,7 +163,5 @@ def server(service: Service, allows: Callable[[str], bool] | None) -> grpc.aio.S
     reading = asyncio.Semaphore(max(1, READ_BYTES // (limits.body_bytes + OVERHEAD)))
     for name, calls in CALLS.items():
         handlers = {call: answering(service, reading, *what) for call, what in calls.items()}
-        built.add_generic_rpc_handlers(
-            [grpc.method_handlers_generic_handler(f"tensorflow.serving.{name}", handlers)]
-        )
+        built.add_generic_rpc_handlers([grpc.method_handlers_generic_handler(f"tensorflow.serving.{name}", handlers)])
     return built

@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from cnn_app.tensors import Arrays
 
 BINARY = "_bytes"  # the end of the names of outputs that are no text, as in TF Serving
+DEPTH = 32  # of lists in lists
 AT_ONCE = 4096  # values that NumPy turns into digits while no other thread can run
 NUMBERS = {"f": "iuf", "i": "iu", "u": "iu", "b": "b"}  # by kind: the kinds of JSON's values that are taken
 
@@ -137,6 +139,8 @@ def _strings(value, name: str) -> np.ndarray:
     while isinstance(level, list):
         shape.append(len(level))
         level = level[0] if level else None
+        if len(shape) > DEPTH:
+            raise invalid(f"input {name}: lists are nested more than {DEPTH} deep")
     flat: list[bytes] = []
     _gather(value, shape, name, flat)
     found = np.empty(len(flat), object)
@@ -163,25 +167,53 @@ def _gather(value, shape: list[int], name: str, out: list[bytes]) -> None:
         raise invalid(f"input {name}: JSON Value: {_short(value)} is not of expected type: string")
 
 
-def answer(outputs: Arrays, by_rows: bool) -> dict:
-    """The JSON object for a response; a single output goes without its name."""
-    values = {name: plain(array, name) for name, array in sorted(outputs.items())}
+def answer(outputs: Arrays, by_rows: bool) -> Iterator[str]:
+    """The JSON for a response, in pieces; a single output goes without its name."""
+    names = sorted(outputs)
     if not by_rows:
-        return {"outputs": values if len(values) > 1 else next(iter(values.values()))}
+        yield '{"outputs": '
+        yield from _row(outputs, names)
+        yield "}"
+        return
+    yield '{"predictions": ['
+    for place in range(len(outputs[names[0]])):
+        yield ", " if place else ""
+        yield from _row({name: outputs[name][place, ...] for name in names}, names)
+    yield "]}"
+
+
+def check_rows(outputs: Arrays) -> None:
+    """Refuse outputs that cannot be told row by row."""
     counts = {array.shape[:1] for array in outputs.values()}
     if len(counts) != 1 or () in counts:
         raise invalid("outputs differ in their number of rows; ask with 'inputs' instead of 'instances'")
-    if len(values) == 1:
-        return {"predictions": next(iter(values.values()))}
-    return {"predictions": [dict(zip(values, row, strict=True)) for row in zip(*values.values(), strict=True)]}
+
+
+def _row(outputs: Arrays, names: list[str]) -> Iterator[str]:
+    if len(names) == 1:
+        yield from _pieces(outputs[names[0]], names[0])
+        return
+    for place, name in enumerate(names):
+        yield f"{', ' if place else '{'}{json.dumps(name)}: "
+        yield from _pieces(outputs[name], name)
+    yield "}"
+
+
+def _pieces(array: np.ndarray, name: str) -> Iterator[str]:
+    """So that other threads run between them."""
+    if array.ndim > 1 and array.size > AT_ONCE:
+        for place, row in enumerate(array):
+            yield ", " if place else "["
+            yield from _pieces(row, name)
+        yield "]"
+    else:
+        yield json.dumps(plain(array, name), ensure_ascii=False)
 
 
 def plain(array: np.ndarray, name: str):
     """Lists; float32 by its shortest digits, 0.2 and not 0.20000000298; bytes in base64 where the name says so."""
     if array.dtype.kind in "OSU":
         return _text(array.tolist(), name.endswith(BINARY))
-    if array.ndim > 1 and array.size > AT_ONCE:
-        return [plain(row, name) for row in array]
     if array.dtype == np.float32 and array.size:
         return array.astype(str).astype(float).tolist()
     return array.tolist()
@@ -203,5 +235,8 @@ def _is_named(value) -> bool:
 
 
 def _short(value) -> str:
-    text = str(value[:8] if isinstance(value, list | str) else value)
+    try:
+        text = str(value[:8] if isinstance(value, list | str) else value)
+    except RecursionError:
+        text = "deeply nested lists"
     return text if len(text) <= 60 else f"{text[:60]}..."

@@ -12,10 +12,10 @@ from pathlib import Path
 from cnn_app.errors import CnnAppError
 from cnn_app.serving.server.batching import Batcher, Batching
 from cnn_app.serving.server.discovery import Servable
-from cnn_app.serving.server.engines import Engine, open_engine
+from cnn_app.serving.server.engines import Engine
 from cnn_app.serving.server.errors import invalid, not_found
+from cnn_app.serving.server.loading import opened, tried
 from cnn_app.serving.server.metrics import Metrics
-from cnn_app.serving.server.warmup import warm
 
 log = logging.getLogger(__name__)
 KEPT = 8  # ended versions that the status still tells of
@@ -36,9 +36,18 @@ class Version:
     idle: asyncio.Event = field(default_factory=asyncio.Event)
 
 
+@dataclass(frozen=True)
+class Loading:
+    """seconds: that a version may take to be ready. trust: load SavedModels whose operators touch the system."""
+
+    seconds: float = 120
+    trust: bool = False
+
+
 class Model:
-    def __init__(self, servable: Servable, batching: Batching, queue: int, metrics: Metrics):
+    def __init__(self, servable: Servable, batching: Batching, queue: int, metrics: Metrics, loading: Loading):
         self.servable, self.batching, self.queue, self.metrics = servable, batching, queue, metrics
+        self.loading = loading
         self.name = servable.name
         self.versions: dict[int, Version] = {}
         self.labels: dict[str, int] = {}
@@ -99,14 +108,18 @@ class Model:
                 del self.versions[number]
 
     async def _load(self, version: Version) -> None:
+        others_answer = bool(self.available)
         self.versions[version.number] = version
+        before = await asyncio.to_thread(stamp, version.path)
         try:
-            version.engine = await asyncio.to_thread(_opened, version.path)
+            if others_answer:  # without them a crash harms nobody
+                await asyncio.to_thread(tried, version.path, self.loading.trust, self.loading.seconds)
+            version.engine = await asyncio.to_thread(opened, version.path, self.loading.trust)
         except Exception as error:  # a broken version must not take those along that answer
             if not isinstance(error, CnnAppError):
                 log.error("cannot load %s", version.path, exc_info=error)
             version.state, version.error = "END", str(error) or type(error).__name__
-            version.failed = await asyncio.to_thread(stamp, version.path)
+            version.failed = before  # it may have changed meanwhile
             return
         ran = self.metrics.batches(self.name, version.number)
         version.batcher = Batcher(version.engine, self.batching, self.queue, ran)
@@ -141,8 +154,10 @@ class Model:
 class Models:
     """Everything a server answers with."""
 
-    def __init__(self, servables: Iterable[Servable], batching: Batching, queue: int, metrics: Metrics):
-        self.by_name = {one.name: Model(one, batching, queue, metrics) for one in servables}
+    def __init__(
+        self, servables: Iterable[Servable], batching: Batching, queue: int, metrics: Metrics, loading: Loading
+    ):  # fmt: skip
+        self.by_name = {one.name: Model(one, batching, queue, metrics, loading) for one in servables}
 
     def __getitem__(self, name: str) -> Model:
         if name not in self.by_name:
@@ -167,19 +182,26 @@ class Models:
         return all(model.available for model in self.by_name.values())
 
     async def refresh(self) -> None:
-        for model in self.by_name.values():
-            try:
-                await model.refresh()
-            except (OSError, CnnAppError) as error:  # a folder in the middle of a change: the next look will do
-                log.warning("%s: %s", model.name, error)
+        """Every model beside the others."""
+        await asyncio.gather(*map(_refreshed, self.by_name.values()))
 
     async def watch(self, poll_s: float) -> None:
-        while True:
-            await asyncio.sleep(poll_s)
-            await self.refresh()
+        async def one(model: Model) -> None:
+            while True:
+                await asyncio.sleep(poll_s)
+                await _refreshed(model)
+
+        await asyncio.gather(*map(one, self.by_name.values()))
 
     async def close(self) -> None:
         await asyncio.gather(*(model.close() for model in self.by_name.values()))
+
+
+async def _refreshed(model: Model) -> None:
+    try:
+        await model.refresh()
+    except (OSError, CnnAppError) as error:  # a folder in the middle of a change: the next look will do
+        log.warning("%s: %s", model.name, error)
 
 
 def stamp(path: Path) -> tuple:
@@ -194,9 +216,3 @@ def _size_and_time(file: Path) -> tuple[int, int]:
     except OSError:  # it has just gone
         return 0, 0
     return about.st_size, about.st_mtime_ns
-
-
-def _opened(path: Path) -> Engine:
-    engine = open_engine(path)
-    warm(engine, path)
-    return engine

@@ -64,7 +64,7 @@ def _number(spec: Spec) -> int:
 def fill(given, values: Arrays) -> None:
     """Write arrays into a map of TensorProtos."""
     for name, value in values.items():
-        if value.dtype.name in tensor_proto.TYPES or value.dtype.kind in "OS":
+        if value.dtype.name in tensor_proto.TYPES or value.dtype.kind in "OSU":
             tensor_proto.fill(given[name], value)
         else:
             given[name].ParseFromString(tf.make_tensor_proto(value).SerializeToString())

@@ -8,25 +8,27 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from functools import partial
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from urllib.parse import unquote
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.responses import FileResponse, JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from cnn_app.inputs import by_encoded
-from cnn_app.serving.server import examples, json_tensor, metrics, protos
+from cnn_app.serving.server import examples, json_child, json_tensor, metrics, protos
+from cnn_app.serving.server.budget import Share
 from cnn_app.serving.server.errors import RequestError, invalid, no_answer
 from cnn_app.serving.server.service import Asked, Service
 
 PAGE = Path(__file__).with_name("page")
 POST = re.compile(r"/v1/models/([^/:]+)(?:/versions/(\d+)|/labels/([^/:]+))?:(classify|regress|predict)", re.I)
 GET = re.compile(r"/v1/models(?:/([^/:]+))?(?:/versions/(\d+)|/labels/([^/:]+))?(?:/(metadata))?", re.I)
-HEAVY = 2**20  # bytes of a body that takes long to read
+PIECE = 2**18  # characters of a large answer
+AGAIN_S = 1
 SAFE = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
@@ -49,19 +51,27 @@ def application(service: Service) -> Starlette:
 
     async def post(request: Request) -> Response:
         name, number, label, what = matched(POST, request)
-        service.models[name].choose(number, label)  # before a body is waited for
-        data = await body(request, service)
-        heavy = len(data) > HEAVY
-        if what.lower() != "predict":
-            given = await asyncio.to_thread(examples.parse, data) if heavy else examples.parse(data)
+        method = what.lower()
+        version = service.models[name].choose(number, label)  # before a body is waited for
+        assert version.engine
+        with service.budget.share() as share:
+            data = await body(request, service, share)
+            if json_child.is_heavy(data):
+                given = await service.reader.read(data, method, version.engine.signatures)
+            else:
+                given = json_child.read(data, method, version.engine.signatures, service.limits.rows)
+            del data
             asked = Asked(name, number, label, given.signature)
-            return reply(await examples.answer(service, asked, what.lower(), given.examples, "REST"))
-        found = await asyncio.to_thread(json_tensor.body, data) if heavy else json_tensor.body(data)
-        asked = Asked(name, number, label, found.signature)
-        _, outputs = await service.predict(asked, "REST", lambda known: json_tensor.arrays(found, known), heavy=heavy)
-        large = sum(array.size for array in outputs.values()) > json_tensor.AT_ONCE
-        answer = partial(json_tensor.answer, outputs, found.by_rows)
-        return reply(await asyncio.to_thread(answer) if large else answer())
+            if method != "predict":
+                (context,), listed = given.arrays[json_child.CONTEXT], given.arrays[json_child.EXAMPLES].tolist()
+                return reply(told(method, await examples.run(service, asked, method, context, listed, "REST")))
+            _, outputs = await service.predict(asked, "REST", lambda known: given.arrays)
+        if given.by_rows:
+            json_tensor.check_rows(outputs)
+        pieces = json_tensor.answer(outputs, given.by_rows)
+        if sum(array.size for array in outputs.values()) > json_tensor.AT_ONCE:
+            return StreamingResponse(joined(pieces), media_type="application/json")
+        return Response(encoded("".join(pieces)), media_type="application/json")
 
     async def v1(request: Request) -> Response:
         return await {"GET": get, "POST": post}.get(request.method, malformed)(request)
@@ -80,7 +90,7 @@ def application(service: Service) -> Starlette:
         ])  # fmt: skip
 
     async def health(request: Request) -> Response:
-        ready = service.models.ready
+        ready = service.models.ready and not service.draining
         return JSONResponse({"status": "ready" if ready else "not ready"}, 200 if ready else 503)
 
     async def measurements(request: Request) -> Response:
@@ -122,37 +132,82 @@ async def malformed(request: Request) -> Response:
     raise invalid(f"Malformed request: {request.method} {request.url.path[:200]}")
 
 
-async def body(request: Request, service: Service) -> bytes:
+async def body(request: Request, service: Service, share: Share) -> bytes:
     """What the client sends, unless it is too much or takes too long."""
     most, seconds = service.limits.body_bytes, service.limits.read_s
     announced = request.headers.get("content-length", "0")
     if announced.isdecimal() and int(announced) > most:
-        raise RequestError("TOO_LARGE", f"the body has {announced[:20]} bytes; at most {most:,} are taken")
-    parts, size = [], 0
+        raise RequestError("TOO_LARGE", f"the body has {announced[:20]} bytes; at most {most:,} are taken (--max-body)")
+    found = bytearray()
     try:
         async with asyncio.timeout(seconds):
-            async for part in request.stream():
-                size += len(part)
-                if size > most:
-                    raise RequestError("TOO_LARGE", f"the body has more than the {most:,} bytes that are taken")
-                parts.append(part)
+            try:
+                share.take(int(announced))
+                async for part in request.stream():
+                    found += part
+                    if len(found) > share.size:
+                        share.take(len(part))
+                    if len(found) > most:
+                        raise RequestError("TOO_LARGE", f"the body has more than the {most:,} bytes that are taken "
+                                           "(--max-body)")  # fmt: skip
+            except RequestError as wrong:
+                if wrong.code == "RESOURCE_EXHAUSTED":  # who still sends would not see why
+                    await discard(request, most)
+                raise
     except TimeoutError as error:
         raise RequestError("TOO_SLOW", f"the request did not come in within {seconds:g} seconds") from error
-    return b"".join(parts)
+    return bytes(found)
 
 
-def reply(value, indent: int | None = None) -> Response:
+async def discard(request: Request, most: int) -> None:
+    size = 0
+    async for part in request.stream():
+        size += len(part)
+        if size > most:
+            return
+
+
+async def joined(pieces: Iterator[str]) -> AsyncIterator[bytes]:
+    """Pieces of text as some larger ones, made in a thread."""
+
+    def more() -> bytes:
+        size, found = 0, []
+        for piece in pieces:
+            found.append(piece)
+            size += len(piece)
+            if size > PIECE:
+                break
+        return encoded("".join(found))
+
+    while part := await asyncio.to_thread(more):
+        yield part
+
+
+def told(method: str, outputs) -> dict:
+    """The JSON for the examples' classes or values."""
+    if method == "regress":
+        return {"results": examples.values(outputs).tolist()}
+    return {"results": [[[label, score] for label, score in row] for row in examples.classes(outputs)]}
+
+
+def encoded(text: str) -> bytes:
+    return text.encode("utf-8", "replace")
+
+
+def reply(value, indent: int | None = None, status: int = 200, headers: dict[str, str] | None = None) -> Response:
     """TF Serving's JSON knows NaN."""
-    return Response(json.dumps(value, ensure_ascii=False, indent=indent).encode("utf-8", "replace"),
+    return Response(encoded(json.dumps(value, ensure_ascii=False, indent=indent)), status, headers,
                     media_type="application/json")  # fmt: skip
 
 
 def error(message: str, status: int) -> Response:
-    rest_unread = status in (401, 408, 413)  # a body that nobody reads must not be taken for the next request
+    rest_unread = status in (401, 403, 408, 413, 429)  # a body that nobody reads is not to be taken for a request
     headers = {"Connection": "close"} if rest_unread else {}
     if status == 401:
         headers["WWW-Authenticate"] = "Bearer"
-    return JSONResponse({"error": message}, status, headers)
+    if status in (429, 503):
+        headers["Retry-After"] = str(AGAIN_S)
+    return reply({"error": message}, status=status, headers=headers)
 
 
 async def failed(request: Request, exception: Exception) -> Response:
@@ -162,7 +217,8 @@ async def failed(request: Request, exception: Exception) -> Response:
 
 async def not_here(request: Request, exception: Exception) -> Response:
     assert isinstance(exception, HTTPException)
-    return error(f"{request.method} {request.url.path[:200]}: {exception.detail}", exception.status_code)
+    where = ascii(request.url.path[:200])[1:-1]
+    return error(f"{request.method} {where}: {exception.detail}", exception.status_code)
 
 
 async def gone(request: Request, exception: Exception) -> Response:

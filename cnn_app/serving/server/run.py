@@ -13,17 +13,18 @@ from pathlib import Path
 
 import grpc
 import uvicorn
+from starlette.middleware.cors import CORSMiddleware
 
 from cnn_app.errors import ServingError
 from cnn_app.names import LOOPBACK
 from cnn_app.serving.server import grpc as grpc_server
 from cnn_app.serving.server import rest
-from cnn_app.serving.server.access import HostGuard, KeyGuard, allows
+from cnn_app.serving.server.access import HostGuard, KeyGuard, OriginGuard, allows
 from cnn_app.serving.server.batching import Batching
 from cnn_app.serving.server.discovery import Servable
-from cnn_app.serving.server.header_timeout import with_header_timeout
+from cnn_app.serving.server.http import limited
 from cnn_app.serving.server.metrics import Metrics
-from cnn_app.serving.server.models import Models
+from cnn_app.serving.server.models import Loading, Models
 from cnn_app.serving.server.service import Limits, Service
 
 GRACE_S = 30  # for what runs when the server is told to stop
@@ -38,6 +39,8 @@ class Settings:
     tls: tuple[Path, Path] | None = None  # certificate and key, as PEM
     batching: Batching = field(default_factory=Batching)
     limits: Limits = field(default_factory=Limits)
+    loading: Loading = field(default_factory=Loading)
+    origins: tuple[str, ...] = ()  # whose pages may post, beside our own: scheme://host[:port]
     poll_s: float = 1  # between looks for new versions
 
     def __post_init__(self):
@@ -69,7 +72,7 @@ class Server:
 
     async def _run(self, end: asyncio.Event, tell: Callable[[Addresses], None]) -> None:
         settings, metrics = self.settings, Metrics()
-        models = Models(self.servables, settings.batching, settings.limits.queue, metrics)
+        models = Models(self.servables, settings.batching, settings.limits.queue, metrics, settings.loading)
         service = Service(models, settings.limits, metrics)
         with _listening(settings.host, settings.port) as listening:
             await models.refresh()
@@ -85,10 +88,11 @@ class Server:
                 await asyncio.wait([serving, asyncio.create_task(end.wait())], return_when=asyncio.FIRST_COMPLETED)
             finally:
                 watching.cancel()
-                web.should_exit = True
+                service.draining = web.should_exit = True
                 stops = [calls[0].stop(GRACE_S)] if calls else []
                 await asyncio.gather(serving, *stops)
                 await models.close()
+                service.reader.close()
 
     def stop(self) -> None:
         """From any thread, or a signal."""
@@ -97,11 +101,15 @@ class Server:
 
     def _web(self, service: Service) -> uvicorn.Server:
         settings, app = self.settings, rest.application(service)
+        if settings.origins:
+            app.add_middleware(CORSMiddleware, allow_origins=settings.origins, allow_methods=["GET", "POST"],
+                               allow_headers=["authorization", "content-type"])  # fmt: skip
         guarded = KeyGuard(app, allows(settings.key)) if settings.key else HostGuard(app)
         cert, key = settings.tls or (None, None)
         config = uvicorn.Config(
-            guarded, log_level="warning", access_log=False, lifespan="off", ws="none", server_header=False,
-            http=with_header_timeout(settings.limits.read_s), limit_concurrency=settings.limits.connections,
+            OriginGuard(guarded, settings.origins), log_level="warning", access_log=False, lifespan="off", ws="none",
+            server_header=False,
+            http=limited(settings.limits.read_s, settings.limits.connections),
             timeout_graceful_shutdown=GRACE_S, ssl_certfile=cert, ssl_keyfile=key,
         )  # fmt: skip
         try:
@@ -153,7 +161,17 @@ def serve(servables: Iterable[Servable], settings: Settings, tell: Callable[[Add
 
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     logging.getLogger("cnn_app.serving").setLevel(logging.INFO)
-    asyncio.run(main())
+    with asyncio.Runner(loop_factory=_loop()) as runner:
+        runner.run(main())
+
+
+def _loop():
+    """uvloop's where there is one: it takes a fifth of the time from a call."""
+    try:
+        import uvloop
+    except ImportError:  # Windows
+        return None
+    return uvloop.new_event_loop
 
 
 def _all_there(models: Models) -> None:
@@ -167,7 +185,7 @@ def _all_there(models: Models) -> None:
 def _listening(host: str, port: int):
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        listening = socket.socket(found[0])
+        listening = socket.socket(*found[:3])  # without the protocol asyncio would not set TCP_NODELAY
     except OSError as error:
         raise ServingError(f"--host {host} is no address of this machine: {error.strerror}") from error
     with listening:

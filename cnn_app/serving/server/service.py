@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 
 from cnn_app.errors import DataError
 from cnn_app.inputs import by_encoded
+from cnn_app.serving.server.budget import Budget
 from cnn_app.serving.server.errors import RequestError, invalid
+from cnn_app.serving.server.json_child import Reader, named
 from cnn_app.serving.server.metrics import Metrics
 from cnn_app.serving.server.models import Models, Version
 from cnn_app.serving.server.signatures import Signature
@@ -25,7 +27,7 @@ class Limits:
     pixels: int = 64_000_000  # of an image, once decoded; as many as without a server
     rows: int = 256  # of its tensors
     queue: int = 1024  # rows that may wait for one version
-    connections: int = 512
+    connections: int = 512  # of REST, and calls of gRPC
     in_flight_bytes: int = 64 * 2**20  # of all requests that are not answered yet
     read_s: float = 10  # until a request has come in
     answer_s: float = 30  # until it is answered
@@ -44,6 +46,9 @@ class Asked:
 class Service:
     def __init__(self, models: Models, limits: Limits, metrics: Metrics):
         self.models, self.limits, self.metrics = models, limits, metrics
+        self.budget = Budget(limits.in_flight_bytes)
+        self.reader = Reader(limits.answer_s, limits.rows)
+        self.draining = False  # told to stop; who asks is answered for the last time
 
     async def predict(
         self, asked: Asked, api: str, arrays: Callable[[Signature], Arrays], method: str = "", heavy: bool = False
@@ -54,7 +59,7 @@ class Service:
         try:
             async with asyncio.timeout(self.limits.answer_s), self._using(asked) as version:
                 assert version.engine and version.batcher
-                known = signature(version, asked.signature)
+                known = named(version.engine.signatures, asked.signature)
                 if method and known.method != method:
                     what = "classification" if method.endswith("classify") else "regression"
                     raise invalid(f"Expected {what} signature method_name to be {method}. Was: {known.method}")
@@ -90,11 +95,3 @@ class Service:
             if reason:
                 which = f"record {place}" if records.size > 1 else "the record"
                 raise invalid(f"cannot read {which}: {reason}")
-
-
-def signature(version: Version, name: str) -> Signature:
-    assert version.engine
-    known = version.engine.signatures
-    if name not in known:
-        raise invalid(f'Serving signature name: "{name[:100]}" not found in signature def; known: {", ".join(known)}')
-    return known[name]

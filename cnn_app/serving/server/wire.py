@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from google.protobuf.message import DecodeError
 
 from cnn_app.serving.server.errors import invalid
 
@@ -19,7 +20,7 @@ def parse(data: bytes, kind):
     check(data, kind.DESCRIPTOR)
     try:
         return kind.FromString(data)
-    except ValueError as error:  # strings that are no UTF-8
+    except (DecodeError, ValueError) as error:  # strings that are no UTF-8, fields without a number
         raise invalid(f"the request is no {kind.DESCRIPTOR.name}: {str(error)[:100]}") from error
 
 
