@@ -33,7 +33,11 @@ class Rest:
     def ask(self, method: str, path: str, body: bytes) -> Found:
         asked = (method, path, body)
         try:
-            self.connection.request(method, path, body, {"Content-Type": "application/json"})
+            try:
+                self.connection.request(method, path, body, {"Content-Type": "application/json"})
+            except ConnectionError:  # the server closes what is idle
+                self.connection.close()
+                self.connection.request(method, path, body, {"Content-Type": "application/json"})
             response = self.connection.getresponse()
             text = response.read()
         except TimeoutError:

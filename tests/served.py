@@ -7,8 +7,9 @@ import json
 import struct
 import threading
 import zlib
+from collections.abc import Callable
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from importlib import import_module
 
 import keras
@@ -88,6 +89,15 @@ def one_colour(label, side=SIDE):
     return array
 
 
+@dataclass(frozen=True)
+class Running:
+    """Addresses of a server, and what tells it to stop."""
+
+    rest: str
+    grpc: str
+    stop: Callable[[], None]
+
+
 @contextmanager
 def running(*places, **changes):
     """Addresses of a server that ends with the block; whatever it raises is raised here."""
@@ -111,7 +121,7 @@ def running(*places, **changes):
     opened.wait()
     try:
         if found:
-            yield found[0]
+            yield Running(found[0].rest, found[0].grpc, server.stop)
     finally:
         server.stop()
         thread.join()

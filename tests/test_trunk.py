@@ -18,7 +18,9 @@ CHAIN = [
 WORDS = re.compile("classification|top1", re.IGNORECASE)
 ALLOWED = {
     "runtimes/about.py": re.compile('^UNSAID = "classification"'),  # of files that say nothing, the only default
-    "serving": re.compile("classification_pb2|ClassificationResponse|result.classifications|classify"),  # TF Serving's
+    "serving": re.compile(
+        r"(?i)classification(_pb2|response|request|s\b|,regression|\.proto)|classify"
+    ),  # TF Serving's
 }
 
 
