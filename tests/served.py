@@ -8,10 +8,12 @@ import struct
 import threading
 import zlib
 from collections.abc import Callable
+from concurrent import futures
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from importlib import import_module
 
+import grpc
 import keras
 import numpy as np
 import PIL.Image
@@ -27,6 +29,8 @@ from cnn_app.inputs.image import Image
 from cnn_app.inputs.text import Text
 from cnn_app.runtimes import keras_model
 from cnn_app.runtimes.about import About
+from cnn_app.serving import messages_pb2
+from cnn_app.serving.client.grpc import SERVICE
 from cnn_app.serving.server.discovery import discover
 from cnn_app.serving.server.run import Server, Settings
 from cnn_app.tasks.classification import Classification
@@ -252,6 +256,35 @@ def bomb(side=50_000):
     return (
         b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(bytes(1000))) + chunk(b"IEND", b"")
     )
+
+
+@contextmanager
+def grpc_server(predict):
+    """The address of a model `m` whose Predict is answered by `predict(request, context)`."""
+
+    def about(request, context):
+        found = messages_pb2.SignatureDefMap()
+        found.signature_def["serving_default"].inputs["image"].dtype = 4
+        response = messages_pb2.GetModelMetadataResponse()
+        response.metadata["signature_def"].value = found.SerializeToString()
+        return response
+
+    def handler(call, kind):
+        return grpc.unary_unary_rpc_method_handler(call, kind.FromString, lambda m: m.SerializeToString())
+
+    with futures.ThreadPoolExecutor(4) as pool:
+        server = grpc.server(pool)
+        calls = {
+            "Predict": handler(predict, messages_pb2.PredictRequest),
+            "GetModelMetadata": handler(about, messages_pb2.GetModelMetadataRequest),
+        }
+        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE.lstrip("/"), calls),))
+        port = server.add_insecure_port("127.0.0.1:0")
+        server.start()
+        try:
+            yield f"grpc://127.0.0.1:{port}/m"
+        finally:
+            server.stop(None).wait()
 
 
 def b64(data):

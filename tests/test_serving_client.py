@@ -7,7 +7,6 @@ import socket
 import subprocess
 import sys
 import threading
-from concurrent import futures
 from contextlib import contextmanager
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -24,7 +23,6 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cnn_app.cli.main import cli
 from cnn_app.errors import ServingError
 from cnn_app.serving import Client, messages_pb2, tensor_proto
-from cnn_app.serving.client.grpc import SERVICE
 
 KEY = "a key of the tests"
 SCHEMES = ("http", "grpc")
@@ -110,30 +108,8 @@ def busy_grpc(*codes):
         tensor_proto.fill(response.outputs["probabilities"], np.float32([[0.25, 0.75]]))
         return response
 
-    def about(request, context):
-        found = messages_pb2.SignatureDefMap()
-        found.signature_def["serving_default"].inputs["image"].dtype = 4
-        response = messages_pb2.GetModelMetadataResponse()
-        response.metadata["signature_def"].value = found.SerializeToString()
-        return response
-
-    def handler(call, kind):
-        return grpc.unary_unary_rpc_method_handler(call, kind.FromString, lambda m: m.SerializeToString())
-
-    with futures.ThreadPoolExecutor(4) as pool:
-        server = grpc.server(pool)
-        calls = {
-            "Predict": handler(predict, messages_pb2.PredictRequest),
-            "GetModelMetadata": handler(about, messages_pb2.GetModelMetadataRequest),
-        }
-        service = SERVICE.lstrip("/")
-        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, calls),))
-        port = server.add_insecure_port("127.0.0.1:0")
-        server.start()
-        try:
-            yield f"grpc://127.0.0.1:{port}/m", asked
-        finally:
-            server.stop(None).wait()
+    with served.grpc_server(predict) as address:
+        yield address, asked
 
 
 @pytest.mark.parametrize(("server", "again", "done", "never"), [

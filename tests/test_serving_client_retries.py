@@ -4,17 +4,17 @@ import json
 import socket
 import threading
 import time
-from concurrent import futures
 from contextlib import contextmanager
 
 import grpc
 import numpy as np
 import pytest
+import served
 
 from cnn_app.errors import ServingError
 from cnn_app.serving import Client, messages_pb2, tensor_proto
 from cnn_app.serving.client import RecordError, transport
-from cnn_app.serving.client.grpc import PUSHBACK, SERVICE
+from cnn_app.serving.client.grpc import PUSHBACK
 
 IMAGE = np.zeros((4, 4, 3), np.uint8)
 GOOD = json.dumps({"predictions": [[0.25, 0.75]]})
@@ -88,29 +88,8 @@ def calls(*answers):
         tensor_proto.fill(response.outputs["probabilities"], np.float32([[0.25, 0.75]]))
         return response
 
-    def about(request, context):
-        found = messages_pb2.SignatureDefMap()
-        found.signature_def["serving_default"].inputs["image"].dtype = 4
-        response = messages_pb2.GetModelMetadataResponse()
-        response.metadata["signature_def"].value = found.SerializeToString()
-        return response
-
-    def handler(call, kind):
-        return grpc.unary_unary_rpc_method_handler(call, kind.FromString, lambda m: m.SerializeToString())
-
-    with futures.ThreadPoolExecutor(4) as pool:
-        server = grpc.server(pool)
-        by_name = {
-            "Predict": handler(predict, messages_pb2.PredictRequest),
-            "GetModelMetadata": handler(about, messages_pb2.GetModelMetadataRequest),
-        }
-        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE.lstrip("/"), by_name),))
-        port = server.add_insecure_port("127.0.0.1:0")
-        server.start()
-        try:
-            yield f"grpc://127.0.0.1:{port}/m", asked
-        finally:
-            server.stop(None).wait()
+    with served.grpc_server(predict) as address:
+        yield address, asked
 
 
 @pytest.fixture

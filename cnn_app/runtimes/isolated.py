@@ -57,20 +57,32 @@ def asked(child: Child, path: Path, request: bytes, seconds: float) -> bytes:
         raise ArtifactError(str(error)) from error
 
 
+def framed(about, *data: bytes) -> bytes:
+    """JSON that describes what comes behind it."""
+    header = json.dumps(about).encode()
+    return b"".join([LENGTH.pack(len(header)), header, *data])
+
+
+def described(data: bytes):
+    """What stands in front of `framed` data, and where these begin."""
+    start = LENGTH.size + LENGTH.unpack_from(data)[0]
+    return json.loads(data[LENGTH.size : start]), start
+
+
 def packed(arrays: Arrays) -> bytes:
     arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
     if texts := [name for name, array in arrays.items() if array.dtype.hasobject]:
         raise ArtifactError(f"{texts[0]} is of texts, and a child is sent numbers alone; --trust runs the file here")
-    header = json.dumps({name: [array.dtype.str, array.shape] for name, array in arrays.items()}).encode()
-    return b"".join([LENGTH.pack(len(header)), header, *(array.tobytes() for array in arrays.values())])
+    about = {name: [array.dtype.str, array.shape] for name, array in arrays.items()}
+    return framed(about, *(array.tobytes() for array in arrays.values()))
 
 
 def unpacked(data: bytes) -> Arrays:
     """The opposite, of bytes that anybody may have written; arrays are copies, which may be written to."""
     try:
-        start = LENGTH.size + LENGTH.unpack_from(data)[0]
+        about, start = described(data)
         found = {}
-        for name, (kind, shape) in json.loads(data[LENGTH.size : start]).items():
+        for name, (kind, shape) in about.items():
             dtype = np.dtype(str(kind))
             if dtype.hasobject or len(shape) > SIDES or not all(type(side) is int and side >= 0 for side in shape):
                 raise ValueError(f"{kind} {shape} is no array of numbers")

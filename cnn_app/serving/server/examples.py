@@ -13,7 +13,6 @@ from cnn_app.serving.server.errors import invalid
 from cnn_app.tensors import Spec
 
 if TYPE_CHECKING:
-    from cnn_app.serving.server.service import Asked, Service
     from cnn_app.serving.server.signatures import Signature
     from cnn_app.tensors import Arrays
 
@@ -39,27 +38,23 @@ def parse(data: bytes) -> Given:
     return Given(json_tensor.signature_name(found), context, list(map(_example, examples)))
 
 
-async def run(
-    service: Service, asked: Asked, method: str, context: bytes, examples: list[bytes], api: str
-) -> Arrays:  # fmt: skip
-    """Outputs for serialized examples, each of which has the features of `context` where it has no such of its own."""
-    if not examples:
-        raise invalid("Input is empty.")
+def arrays(given: Given, known: Signature, rows: int, most: int) -> Arrays:
+    """The one input of a signature: each example with the features of the context where it has no such of its own.
 
-    def arrays(known: Signature) -> Arrays:
-        if len(known.inputs) != 1:
-            raise invalid("Expected one input Tensor.")
-        (name,) = known.inputs
-        known.fits(name, (len(examples),), service.limits.rows)
-        size, most = len(context) * len(examples) + sum(map(len, examples)), service.limits.body_bytes
-        if size > most:
-            raise invalid(f"{len(examples)} examples, each with a context of {len(context):,} bytes, are {size:,} "
-                          f"bytes; at most {most:,} are taken (--max-body)")  # fmt: skip
-        given = np.empty(len(examples), object)
-        given[:] = [context + example for example in examples]  # the later of two features counts
-        return {name: given}
-
-    return (await service.predict(asked, api, arrays, METHODS[method]))[1]
+    They are `rows` and `most` bytes together at most.
+    """
+    if len(known.inputs) != 1:
+        raise invalid("Expected one input Tensor.")
+    (name,) = known.inputs
+    context, examples = given.context, given.examples
+    known.fits(name, (len(examples),), rows)
+    size = len(context) * len(examples) + sum(map(len, examples))
+    if size > most:
+        raise invalid(f"{len(examples)} examples, each with a context of {len(context):,} bytes, are {size:,} "
+                      f"bytes; at most {most:,} are taken (--max-body)")  # fmt: skip
+    found = np.empty(len(examples), object)
+    found[:] = [context + example for example in examples]  # the later of two features counts
+    return {name: found}
 
 
 def classes(outputs: Arrays) -> list[list[tuple[str, float]]]:

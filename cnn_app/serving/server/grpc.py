@@ -13,6 +13,7 @@ from cnn_app.names import DEFAULT
 from cnn_app.serving import messages_pb2 as messages
 from cnn_app.serving.server import examples, protos, wire
 from cnn_app.serving.server.errors import RequestError, invalid, no_answer
+from cnn_app.serving.server.examples import Given
 from cnn_app.serving.server.service import Asked, Service
 
 log = logging.getLogger(__name__)
@@ -64,7 +65,8 @@ async def of_examples(service: Service, request, method: str):
     if request.input.HasField("example_list_with_context"):
         listed = request.input.example_list_with_context
         context = listed.context
-    return await examples.run(service, asked(request.model_spec), method, context, list(listed.examples), "gRPC")
+    where = asked(request.model_spec)
+    return await service.of_examples(where, "gRPC", method, Given(where.signature, context, list(listed.examples)))
 
 
 async def status(service: Service, request: messages.GetModelStatusRequest):

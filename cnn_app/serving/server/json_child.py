@@ -4,24 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from cnn_app.child import Child, ChildError
-from cnn_app.runtimes.isolated import LENGTH, packed, unpacked
+from cnn_app.runtimes.isolated import described, framed, packed, unpacked
 from cnn_app.serving.server import examples, json_tensor
 from cnn_app.serving.server.errors import RequestError, invalid
+from cnn_app.serving.server.examples import Given
 from cnn_app.serving.server.signatures import Signature
 from cnn_app.tensors import Arrays, Spec
 
 BYTES, VALUES = 2**18, 4096  # of a body that is read at once
 MEMORY_BYTES = 192 * 2**20
+CONTEXT, EXAMPLES = "context", "examples"  # how examples travel
 STRINGS = ".strings"  # what ends the name of an array of their bytes
-CONTEXT, EXAMPLES = "context", "examples"
 
 
 def is_heavy(data: bytes) -> bool:
@@ -31,17 +31,19 @@ def is_heavy(data: bytes) -> bool:
 
 @dataclass(frozen=True)
 class Read:
+    """A :predict request has arrays, any other examples."""
+
     signature: str
-    by_rows: bool
-    arrays: Arrays  # of a :predict request; else CONTEXT and EXAMPLES
+    by_rows: bool = False
+    arrays: Arrays = field(default_factory=dict)
+    examples: Given | None = None
 
 
 def read(data: bytes, method: str, signatures: dict[str, Signature], rows: int) -> Read:
     """A request; what it asks for must be among `signatures`, and its rows not be more than `rows`."""
     if method != "predict":
         given = examples.parse(data)
-        found = {CONTEXT: _strings([given.context]), EXAMPLES: _strings(given.examples)}
-        return Read(given.signature, False, found)
+        return Read(given.signature, examples=given)
     body = json_tensor.body(data)
     known = named(signatures, body.signature)
     arrays = json_tensor.arrays(body, known)
@@ -72,17 +74,19 @@ class Reader:
             self._child = Child(build, memory_bytes=MEMORY_BYTES)
         specs = {name: {key: [spec.dtype, spec.shape] for key, spec in known.inputs.items()}
                  for name, known in signatures.items()}  # fmt: skip
-        about = json.dumps([method, self.rows, specs]).encode()
         try:
-            answer = self._child.ask(LENGTH.pack(len(about)) + about + data, self.seconds)
+            answer = self._child.ask(framed([method, self.rows, specs], data), self.seconds)
         except ChildError as error:
             raise RequestError("TOO_LARGE", f"the request has {len(data):,} bytes of JSON and cannot be read: {error}; "
                                "send fewer records, encoded ones, or ask by gRPC") from error  # fmt: skip
-        start = LENGTH.size + LENGTH.unpack_from(answer)[0]
-        told = json.loads(answer[LENGTH.size : start])
+        told, start = described(answer)
         if "error" in told:
             raise RequestError(told["code"], told["error"])
-        return Read(told["signature"], told["by_rows"], _with_strings(unpacked(answer[start:]), told["shapes"]))
+        arrays = _with_strings(unpacked(answer[start:]), told["shapes"])
+        if method == "predict":
+            return Read(told["signature"], told["by_rows"], arrays)
+        (context,), listed = arrays[CONTEXT], arrays[EXAMPLES].tolist()
+        return Read(told["signature"], examples=Given(told["signature"], context, listed))
 
     def close(self) -> None:
         self._turns.shutdown()
@@ -97,8 +101,7 @@ def build() -> Callable[[bytes], bytes]:
 
 
 def _answer(request: bytes) -> bytes:
-    start = LENGTH.size + LENGTH.unpack_from(request)[0]
-    method, rows, specs = json.loads(request[LENGTH.size : start])
+    (method, rows, specs), start = described(request)
     signatures = {
         name: Signature(name, {key: Spec(dtype, None if shape is None else tuple(shape))
                                for key, (dtype, shape) in inputs.items()}, {})
@@ -107,12 +110,13 @@ def _answer(request: bytes) -> bytes:
     arrays: Arrays = {}
     try:
         found = read(request[start:], method, signatures, rows)
-        arrays, shapes = _without_strings(found.arrays)
+        given = found.examples
+        sent = {CONTEXT: _strings([given.context]), EXAMPLES: _strings(given.examples)} if given else found.arrays
+        arrays, shapes = _without_strings(sent)
         told = {"signature": found.signature, "by_rows": found.by_rows, "shapes": shapes}
     except RequestError as error:
         told = {"code": error.code, "error": str(error)}
-    about = json.dumps(told).encode()
-    return LENGTH.pack(len(about)) + about + packed(arrays)
+    return framed(told, packed(arrays))
 
 
 def _strings(values: list[bytes]) -> np.ndarray:

@@ -62,9 +62,8 @@ def application(service: Service) -> Starlette:
                 given = json_child.read(data, method, version.engine.signatures, service.limits.rows)
             del data
             asked = Asked(name, number, label, given.signature)
-            if method != "predict":
-                (context,), listed = given.arrays[json_child.CONTEXT], given.arrays[json_child.EXAMPLES].tolist()
-                return reply(told(method, await examples.run(service, asked, method, context, listed, "REST")))
+            if given.examples:
+                return reply(told(method, await service.of_examples(asked, "REST", method, given.examples)))
             _, outputs = await service.predict(asked, "REST", lambda known: given.arrays)
         if given.by_rows:
             json_tensor.check_rows(outputs)

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING
 
 from cnn_app.errors import DataError
 from cnn_app.inputs import by_encoded
+from cnn_app.serving.server import examples
 from cnn_app.serving.server.budget import Budget
 from cnn_app.serving.server.errors import RequestError, invalid
+from cnn_app.serving.server.examples import Given
 from cnn_app.serving.server.json_child import Reader, named
 from cnn_app.serving.server.metrics import Metrics
 from cnn_app.serving.server.models import Models, Version
@@ -80,6 +82,17 @@ class Service:
             self.metrics.waiting.dec()
             name = asked.model if asked.model in self.models.by_name else "unknown"
             self.metrics.answered(name, api, code, time.perf_counter() - start)
+
+    async def of_examples(self, asked: Asked, api: str, method: str, given: Given) -> Arrays:
+        """The outputs for tf.Examples; `method` is classify or regress."""
+        if not given.examples:
+            raise invalid("Input is empty.")
+        limits = self.limits
+
+        def arrays(known: Signature) -> Arrays:
+            return examples.arrays(given, known, limits.rows, limits.body_bytes)
+
+        return (await self.predict(asked, api, arrays, examples.METHODS[method]))[1]
 
     def _using(self, asked: Asked):
         return self.models.using(asked.model, asked.number, asked.label)
