@@ -33,11 +33,7 @@ class Rest:
     def ask(self, method: str, path: str, body: bytes) -> Found:
         asked = (method, path, body)
         try:
-            try:
-                self.connection.request(method, path, body, {"Content-Type": "application/json"})
-            except ConnectionError:  # the server closes what is idle
-                self.connection.close()
-                self.connection.request(method, path, body, {"Content-Type": "application/json"})
+            self.connection.request(method, path, body, {"Content-Type": "application/json"})
             response = self.connection.getresponse()
             text = response.read()
         except TimeoutError:

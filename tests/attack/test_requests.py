@@ -173,6 +173,18 @@ def test_bad_http_is_answered_in_json(toy_server, head):
     assert b"content-type: application/json" in found and json.loads(found.partition(b"\r\n\r\n")[2])["error"]
 
 
+def test_a_body_that_nobody_reads_is_no_head(toy_server):
+    """Its answer comes before it does, and the connection goes on."""
+    kept = http.client.HTTPConnection(toy_server.rest.removeprefix("http://"))
+    for _ in range(3):
+        kept.request("POST", "/v1/models/none:predict", body=bytes(300_000))
+        assert kept.getresponse().read().startswith(b'{"error": "Servable not found')
+    first = kept.sock
+    kept.request("GET", "/healthz")
+    assert kept.getresponse().read() == b'{"status":"ready"}' and kept.sock is first
+    kept.close()
+
+
 def test_more_connections_than_there_may_be(toy_store):
     with served.running(toy_store, limits=Limits(connections=1)) as found:
         host = found.rest.removeprefix("http://")

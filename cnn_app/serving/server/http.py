@@ -25,7 +25,7 @@ def limited(seconds: float, most: int) -> type[asyncio.Protocol]:
 
     class Limited(HttpToolsProtocol):
         late: asyncio.TimerHandle | None = None
-        head_bytes = 0
+        head_bytes, in_head = 0, False
         draining = False
 
         def connection_made(self, transport) -> None:
@@ -35,12 +35,13 @@ def limited(seconds: float, most: int) -> type[asyncio.Protocol]:
                 self.app = full
 
         def data_received(self, data: bytes) -> None:
-            self.head_bytes += len(data)
             super().data_received(data)
-            if self._in_head:
-                self._wait()
+            if self.in_head and not self.transport.is_closing():
+                self.head_bytes += len(data)
                 if self.head_bytes > HEAD_BYTES:
                     self.send_400_response(f"the head of a request has more than {HEAD_BYTES:,} bytes")
+            if self.cycle is None or self.cycle.response_complete:
+                self._wait()
             else:
                 self._cancel()
 
@@ -53,6 +54,7 @@ def limited(seconds: float, most: int) -> type[asyncio.Protocol]:
                 raise httptools.HttpParserError("too many requests at once")
             super().on_message_begin()
             self.count = self.head_bytes = 0
+            self.in_head = True
 
         def on_header(self, name: bytes, value: bytes) -> None:
             self.count += 1
@@ -61,6 +63,7 @@ def limited(seconds: float, most: int) -> type[asyncio.Protocol]:
             super().on_header(name, value)
 
         def on_headers_complete(self) -> None:
+            self.in_head = False  # what follows may be a body that nobody reads
             super().on_headers_complete()
             self.cycle.keep_alive &= not self.draining and self.app is not full
 
@@ -77,10 +80,6 @@ def limited(seconds: float, most: int) -> type[asyncio.Protocol]:
                 self.loop.call_later(LINGER_S, super().shutdown)
             else:
                 super().shutdown()
-
-        @property
-        def _in_head(self) -> bool:
-            return self.cycle is None or self.cycle.response_complete
 
         def _wait(self) -> None:
             """From the first byte: a drop every second must not prolong it."""
