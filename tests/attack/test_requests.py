@@ -11,6 +11,7 @@ import tensorflow as tf
 import urllib3
 from tensorflow_serving.apis import classification_pb2, predict_pb2
 
+from cnn_app.serving import messages_pb2 as messages
 from cnn_app.serving.server import json_child, wire
 from cnn_app.serving.server.service import Limits
 
@@ -103,6 +104,15 @@ def test_a_context_is_not_multiplied_before_it_is_looked_at(call, rest):
     body = json.dumps({"signature_name": "of_examples", "context": {"x": "a" * 2**20}, "examples": [{}] * 3000})
     status, found = rest(body, "/v1/models/examples:classify")
     assert status == 400 and "3,000 rows" in found["error"]
+
+
+@pytest.mark.parametrize("example", [b"\xff" * 20, b"no example"])
+def test_an_example_that_is_none_is_the_requests_fault(call, example):
+    request = messages.ClassificationRequest()
+    request.model_spec.name, request.model_spec.signature_name = "examples", "of_examples"
+    request.input.example_list.examples.append(example)
+    code, message = call("Classify", request.SerializeToString())
+    assert code == "INVALID_ARGUMENT" and "the model refuses the request" in message
 
 
 def predict(**fields):

@@ -165,6 +165,8 @@ def _request_error(error: Exception) -> RequestError:
         return invalid(str(error))
     if isinstance(error, tf.errors.InvalidArgumentError):
         return invalid(f"the model refuses the request: {_reason(str(error.message))}")
+    if isinstance(error, UnicodeDecodeError):  # TensorFlow's own message quotes the request's bytes
+        return invalid("the model refuses the request: it cannot read the examples")
     log.error("a request failed", exc_info=error)
     return no_answer()
 
