@@ -16,6 +16,7 @@ from sklearn.datasets import load_digits
 from cnn_app.artifacts import ModelDir, sha256
 from cnn_app.delivery import catalogue, repository
 from cnn_app.export import golden
+from cnn_app.runtimes.tflite import about_of
 from cnn_app.serving import store
 
 NETWORK = ["-c", "maps=[2, 4, 8]", "-c", "units=8"]
@@ -25,8 +26,10 @@ FINETUNE = ["finetune", "one", *DATA, "--epochs", "2", "--lr", "0.01", "--out", 
 EXPORT = ["export", "one", "--to", "saved_model,tflite-float32", "--force", "--max-drop", "100"]
 ADD = ["deliver", "add", "catalogue", "one/mobile/one-float32.tflite", "--keys", "keys", "--version"]
 AVERAGE = ["average", "one", "two", "--out", "m"]
+QUICKSTART = ["quickstart", "--store", "."]
 SMALL = ["export", "m", "--to", "tflite-float32", "--max-drop", "100"]
 PUBLISH = ["serving", "publish", "one/serving/1", "models"]
+RESUME = "to be resumed"
 PREDICT = ["predict", "one", "digit.png", "--out", "answers.jsonl", "--top"]
 RECIPE = """
 name = "quickstart"
@@ -69,28 +72,25 @@ def model(path: Path) -> tuple | None:
 
 
 def exported(path: Path) -> dict[str, str]:
-    """Digests of exported files, each of which is what the list says and has golden answers of its own."""
-    directory = ModelDir(path)
+    """The version that each exported file names; what the list says fits the files, and they fit their answers."""
+    directory, found = ModelDir(path), {}
     for line in directory.read_exports():
         place = path / line["path"]
         assert sha256(place) == line["sha256"], f"{place} is not the file that was recorded"
-        assert str(golden.read(golden.place(place))["sha256"]) == golden.digest(place), f"{place} has others' answers"
-    files = [
-        *directory.mobile.glob("*.tflite"),
-        *map(directory.serving.joinpath, map(str, store.versions(directory.serving))),
-    ]
-    for place in files:
+        found[line["path"]] = about_of(place).version if place.suffix == ".tflite" else ""
+    versions = (directory.serving / str(version) for version in store.versions(directory.serving))
+    for place in (*directory.mobile.glob("*.tflite"), *versions):
         answers = golden.place(place)
-        assert not answers.exists() or str(golden.read(answers)["sha256"]) == golden.digest(place), f"{place}, unlisted"
-    return {
-        line["path"]: sha256(path / line["path"]) * (path / line["path"]).is_file() for line in directory.read_exports()
-    }
+        assert not answers.exists() or str(golden.read(answers)["sha256"]) == golden.digest(place), (
+            f"{place}, {answers}"
+        )
+    return found
 
 
 def trained(folder: Path, name: str = "m"):
-    """None where a run is to be resumed."""
+    """Model and exported files, or that a run is to be resumed."""
     if (folder / name / "training" / "state.npz").exists():
-        return None
+        return RESUME
     return model(folder / name), exported(folder / name)
 
 
@@ -118,10 +118,10 @@ class Case:
     share: int = 1  # of the kills
 
 
-def run(words: list[str], parts: tuple[str, ...], state: Callable[[Path], object], **options) -> Case:
-    """Of a command that --resume and --overwrite repeat."""
-    again = {"new": [*words, "--overwrite"], "mixed": [*words, "--overwrite"], "resume": [*words, "--resume"]}
-    return Case(words, parts, state, {"old": words, **again}, **options)
+def run(words: list[str], parts: tuple[str, ...], state: Callable[[Path], object], share: int = 1, **others) -> Case:
+    """Of a command that --resume and --overwrite repeat; `others` follow other states."""
+    again = {"old": words, "new": [*words, "--overwrite"], "resume": [*words, "--resume"]}
+    return Case(words, parts, state, again | others, share)
 
 
 def repeated(
@@ -139,8 +139,12 @@ CASES = {
         [*EXPORT, "--version", "2"], ("one",), lambda folder: exported(folder / "one"),
         mixed=[*EXPORT, "--version", "2"],
     ),
-    "quickstart": run(["quickstart", "--store", "."], (), lambda folder: trained(folder, "quickstart")),
-    "average": Case(AVERAGE, ("one", "two"), lambda folder: model(folder / "m"), {"old": AVERAGE, "new": SMALL}, share=2),
+    "quickstart": run(
+        QUICKSTART, (), lambda folder: trained(folder, "quickstart"), mixed=[*QUICKSTART, "--overwrite"]
+    ),
+    "average": Case(
+        AVERAGE, ("one", "two"), lambda folder: model(folder / "m"), {"old": AVERAGE, "new": SMALL}, share=2,
+    ),
     "serving publish": repeated(PUBLISH, ("one", "models"), published, share=4),
     "deliver add": Case(
         [*ADD, "1.1.0"], ("one", "catalogue", "keys"), delivered,

@@ -23,7 +23,7 @@ from pathlib import Path
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import tensorflow as tf  # noqa: F401  imported once for all forks
-from kill_cases import CASES, RECIPE, setup
+from kill_cases import CASES, RECIPE, RESUME, setup
 
 from cnn_app import recipe
 from cnn_app.cli.main import cli
@@ -55,7 +55,9 @@ def carried_out(folder: Path, words: list[str], seconds: float | None = None, ch
             break
     spent = time.monotonic() - start
     code = os.waitstatus_to_exitcode(done[1])
-    return Ended(code, spent, int(count.read_text()) if code == 0 else 0, log.read_text(errors="replace"))
+    return Ended(
+        code, spent, int(count.read_text()) if code == 0 else 0, log.read_text(errors="replace") if log.exists() else ""
+    )
 
 
 def _child(folder: Path, words: list[str], last: int | None, log: Path, count: Path) -> None:
@@ -129,11 +131,12 @@ class Trials:
             code, redrawn = carried_out(self.folder, self.case.words, **moment).code, redrawn + 1
             assert code in (0, -signal.SIGKILL) and redrawn < 50, f"ended with {code}"
         left = self.case.state(self.folder)
-        state = {repr(self.old): "old", repr(self.new): "new", "None": "resume"}.get(repr(left), "mixed")
+        known = {RESUME: "resume", repr(self.new): "new", repr(self.old): "old"}
+        state = known.get(left if left == RESUME else repr(left), "mixed")
         assert state in self.case.following, f"neither old nor new: {left!r}"
         demanded(self.folder, self.case.following[state])
         result = {"state": state, "moment": moment}
-        if state in ("old", "resume") and self.case.following[state][: len(self.case.words)] == self.case.words:
+        if state in ("old", "resume"):
             result["equal"] = repr(self.case.state(self.folder)) == repr(self.new)
         return result | {"scratch": len(list(self.folder.rglob(".cnn-app*")))}
 

@@ -146,6 +146,15 @@ class ModelDir:
             raise ArtifactError(f"{self.exports} is no list of exported files; remove it and export again")
         return lines
 
+    def forget_export(self, place: Path) -> None:
+        """Strike off the list a file that is about to be replaced, and remove what tells of it."""
+        lines = self.read_exports()
+        kept = [line for line in lines if self.path / line["path"] != place]
+        if kept != lines:
+            write_json(self.exports, kept)
+        for ending in (".golden.npz", ".layers.csv"):
+            place.with_suffix(ending).unlink(missing_ok=True)
+
     def add_exports(self, lines: list[dict]) -> None:
         """Record exported files; a line with the same `path` is replaced."""
         new = {line["path"] for line in lines}

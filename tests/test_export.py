@@ -245,7 +245,7 @@ def test_the_self_test_compares_every_named_tensor(tmp_path):
     given = {"long": random.normal(size=(8, 4)).astype("f"), "short": random.normal(size=(8, 3)).astype("f")}
     wanted = {"sums": given["long"].sum(1, keepdims=True) + given["short"].sum(1, keepdims=True),
               "products": 2 * given["short"]}  # fmt: skip
-    golden.write(file, target("tflite-float32"), given, wanted)
+    golden.write(file, golden.answers(file, target("tflite-float32"), given, wanted))
     stored = golden.read(golden.place(file))
     for name, array in wanted.items():
         np.testing.assert_allclose(stored[f"output/{name}"], array, atol=1e-6)

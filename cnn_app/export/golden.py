@@ -52,8 +52,8 @@ def place(artifact: Path) -> Path:
     return artifact / EXTRA / "golden.npz" if artifact.is_dir() else artifact.with_suffix(".golden.npz")
 
 
-def write(artifact: Path, target: Target, inputs: Arrays, reference: Arrays) -> None:
-    """Ask the written artifact about the first of `inputs`; `reference` has what Keras says."""
+def answers(artifact: Path, target: Target, inputs: Arrays, reference: Arrays) -> bytes:
+    """The golden file of a written artifact: its answers to the first of `inputs`; `reference` has what Keras says."""
     inputs = _first(inputs)
     exact = target.weights == target.activations == "float32"
     arrays = {f"input/{name}": array for name, array in inputs.items()}
@@ -61,7 +61,12 @@ def write(artifact: Path, target: Target, inputs: Arrays, reference: Arrays) -> 
     arrays |= {f"reference/{name}": array for name, array in _first(reference).items()}
     buffer = io.BytesIO()
     np.savez(buffer, tolerance=np.float32(EXACT if exact else ROUNDED), sha256=np.array(digest(artifact)), **arrays)
-    write_bytes(place(artifact), buffer.getvalue())
+    return buffer.getvalue()
+
+
+def write(artifact: Path, data: bytes) -> None:
+    """Put a golden file where it belongs, and the self-test beside the files that phones get."""
+    write_bytes(place(artifact), data)
     if artifact.suffix == ".tflite":
         write_bytes(artifact.with_name(SELFTEST.name), SELFTEST.read_bytes())
 
@@ -84,17 +89,17 @@ def check(artifact: str | os.PathLike[str], *, trust: bool = False) -> Check:
         if name not in inputs or not spec.fits(inputs[name].shape):
             received = {name: array.shape for name, array in inputs.items()}
             raise ArtifactError(f"{path} takes {name} {spec}, its golden answers are of {received}; export again")
-    answers = runtime.run(inputs)
-    for name, array in answers.items():
+    given = runtime.run(inputs)
+    for name, array in given.items():
         if name not in expected or array.shape != expected[name].shape:
             raise ArtifactError(f"{path} gives {name} {array.shape}, its golden answers do not; export again")
     known, directory = str(found["sha256"]), model_dir_of(path)
     exported_of = runtime.about.model_sha256 if runtime.about else ""
     return Check(
         artifact=str(path),
-        n=len(next(iter(answers.values()))),
-        agreement=tasks.of(runtime).agreement(answers, expected),
-        max_difference=max_difference(answers, expected),
+        n=len(next(iter(given.values()))),
+        agreement=tasks.of(runtime).agreement(given, expected),
+        max_difference=max_difference(given, expected),
         tolerance=float(found["tolerance"]),
         untouched=not known or known == digest(path),
         stale=directory is not None and directory.is_stale(exported_of),

@@ -123,15 +123,17 @@ def _publish(attempt: strategies.Attempt, bench: _Bench, tried: list[Comparison]
             raise _TooMuch
         result = replace(result, speed=timed(scratch))
         bench.tell(result)
+        if attempt.simulation is not None:
+            facts["simulation"] = _agreement(bench.reference.task, scratch, attempt.simulation, inputs)
+        answers = golden.answers(scratch, target, inputs, outputs)
         if scratch.is_dir():
-            golden.write(scratch, target, inputs, outputs)
+            golden.write(scratch, answers)
             facts["warmup"] = warmup.write(scratch, bench.reference.task.input, inputs)
+        bench.directory.forget_export(place)
     if place.is_file():
-        golden.write(place, target, inputs, outputs)
+        golden.write(place, answers)
     if attempt.errors:
         sensitivity.write_report(place.with_suffix(".layers.csv"), attempt.errors)
-    if attempt.simulation is not None:
-        facts["simulation"] = _agreement(bench.reference.task, place, attempt.simulation, inputs)
     _record(bench, place, result, facts)
     return result
 
@@ -172,7 +174,7 @@ def _record(bench: _Bench, place: Path, result: Comparison, facts: dict) -> None
     directory.add_exports([line | result.as_json()])
 
 
-def _agreement(task: Task, place: Path, model: keras.Model, inputs: Arrays) -> dict:
+def _agreement(task: Task, file: Path, model: keras.Model, inputs: Arrays) -> dict:
     """How well the file repeats the model that it was trained as."""
-    found, wanted = open_model(place).run(inputs), KerasRuntime(task.deployed(model)).run(inputs)
+    found, wanted = open_model(file).run(inputs), KerasRuntime(task.deployed(model)).run(inputs)
     return {"agreement": task.agreement(found, wanted), "max_difference": golden.max_difference(found, wanted)}

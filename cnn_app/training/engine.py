@@ -88,7 +88,7 @@ def train(
     run = stepper(model, task, split, schedule, freeze, phase.epoch)
     if saved is not None:
         checkpoint.fill(directory, run.variables, saved)
-    elif directory.card.is_file():  # from here on --resume repairs what a kill may leave of two runs
+    else:  # from here on --resume repairs what a kill may leave: a card of half a run, or a model and a card of two
         checkpoint.save(directory, run.variables, position, settings)
     if learned and not position.history:
         before = measure(task, runtime, split).metrics

@@ -38,7 +38,9 @@ def real(tmp_path_factory):
     file = place(directory, kind)
     file.parent.mkdir(parents=True)
     write(kind, graph.deployable(model), file, pixels)
-    golden.write(file, target(kind), {"image": pixels}, {"probabilities": keras_scores(model, pixels)})
+    golden.write(
+        file, golden.answers(file, target(kind), {"image": pixels}, {"probabilities": keras_scores(model, pixels)})
+    )
     facts = {"kind": "image", "image": [32, 32, 1]}
     directory.write_card(Card(architecture="lenet5", columns={}, labels=tuple("0123456789"), input=facts))
     directory.add_exports([{"path": "mobile/digits-int8.tflite", "sha256": sha256(file), "target": "tflite-int8",
