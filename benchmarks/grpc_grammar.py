@@ -50,7 +50,7 @@ def call(random: Random) -> tuple[str, bytes]:
     for _ in range(random.randrange(4)):
         spoil(message, random)
     data = message.SerializeToString()
-    return method, mutated(data, random) if random.random() < 0.3 else data
+    return method, mutated(data, random) if likely(random, 30) else data
 
 
 def right(random: Random, method: str) -> Message:
@@ -61,7 +61,7 @@ def right(random: Random, method: str) -> Message:
         spec.name, spec.signature_name = "examples", CLASSIFY if method == "Classify" else REGRESS
         example = tf.train.Example()
         example.features.feature["x"].float_list.value.append(1)
-        if random.random() < 0.5:
+        if likely(random, 50):
             found.input.example_list.examples.extend([example] * random.choice((1, 3)))
         else:
             found.input.example_list_with_context.context.CopyFrom(example)
@@ -76,7 +76,7 @@ def right(random: Random, method: str) -> Message:
             "examples": ("x", np.float32([1, 2]), "serving_default"),
             "words": ("text", np.array([b"a", b"bc"], object), "text"),
         }[spec.name]
-        if spec.name == "pixels" and random.random() < 0.5:
+        if spec.name == "pixels" and likely(random, 50):
             name, value, spec.signature_name = "image_bytes", np.array([PNG], object), "image_bytes"
         found.inputs[name].CopyFrom(tf.make_tensor_proto(value))
     return found
@@ -86,14 +86,14 @@ def spoil(message: Message, random: Random) -> None:
     """Put something else into one field, of the message or of one inside."""
     field = random.choice(message.DESCRIPTOR.fields)
     there = [value for which, value in message.ListFields() if which.message_type]
-    if there and random.random() < 0.7:
+    if there and likely(random, 70):
         value = random.choice(there)
         if isinstance(value, Message):
             return spoil(value, random)
         inside = list(value.values()) if hasattr(value, "values") else list(value)
         if inside and isinstance(inside[0], Message):
             return spoil(random.choice(inside), random)
-    if random.random() < 0.3:
+    if likely(random, 30):
         message.ClearField(field.name)
     put(message, field, random, 3)
 
@@ -126,7 +126,7 @@ def put(message: Message, field, random: Random, depth: int) -> None:
 
 def fill(message: Message, random: Random, depth: int) -> None:
     for field in message.DESCRIPTOR.fields:
-        if depth > 0 and random.random() < 0.4:
+        if depth > 0 and likely(random, 40):
             put(message, field, random, depth)
 
 
@@ -137,15 +137,20 @@ def scalar(field, random: Random):
             return random.choice(WORDS)
         return random.choice((b"", b"\0", PNG, PNG[:40], b"\xff" * 9, bytes(SIDE * SIDE * 3), b"x" * 5000))
     if kind == KIND.CPPTYPE_BOOL:
-        return random.random() < 0.5
+        return likely(random, 50)
     if kind in (KIND.CPPTYPE_FLOAT, KIND.CPPTYPE_DOUBLE):
         return random.choice(FLOATS)
     signed = kind in (KIND.CPPTYPE_INT32, KIND.CPPTYPE_INT64, KIND.CPPTYPE_ENUM)
     bits = 64 if kind in (KIND.CPPTYPE_INT64, KIND.CPPTYPE_UINT64) else 32
     least, most = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if signed else (0, 2**bits - 1)
-    if kind == KIND.CPPTYPE_ENUM and random.random() < 0.8:
+    if kind == KIND.CPPTYPE_ENUM and likely(random, 80):
         return random.choice(field.enum_type.values).number
     return min(max(random.choice(INTEGERS), least), most)
+
+
+def likely(random: Random, percent: int) -> bool:
+    """By a draw of which the least, to which Hypothesis goes back, says no."""
+    return random.randrange(100) >= 100 - percent
 
 
 def mutated(data: bytes, random: Random) -> bytes:

@@ -6,7 +6,7 @@ import base64
 import json
 from random import Random
 
-from grpc_grammar import LEAK, PNG, mutated
+from grpc_grammar import LEAK, PNG, likely, mutated
 from toys import CLASSIFY, REGRESS, SIDE
 
 STATUSES = {200, *range(400, 500), 503}
@@ -35,29 +35,29 @@ PARTS = ("/versions/1", "/versions/2", "/versions/99", "/versions/99999999999999
 def post(random: Random) -> tuple[str, str, bytes]:
     """A method, a path and a body."""
     model, verb, body = random.choice(TEMPLATES)
-    method = "POST" if random.random() < 0.95 else random.choice(("GET", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE"))
-    if random.random() < 0.1:
+    method = "POST" if likely(random, 95) else random.choice(("GET", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE"))
+    if likely(random, 10):
         model, verb = (
             random.choice(("pixels", "none", "%2e%2e", "a" * 300)),
             random.choice(("predict", "none", "CLASSIFY")),
         )
-    part = random.choice(PARTS) if random.random() < 0.15 else ""
-    text = json.dumps(body, ensure_ascii=random.random() < 0.5)
-    if random.random() < 0.8:
+    part = random.choice(PARTS) if likely(random, 15) else ""
+    text = json.dumps(body, ensure_ascii=likely(random, 50))
+    if likely(random, 80):
         text = respelled(body, random)
     data = text.encode("utf-8", "surrogatepass")
-    if random.random() < 0.2:
+    if likely(random, 20):
         data = mutated(data, random)
     return method, f"/v1/models/{model}{part}:{verb}", data
 
 
 def respelled(value, random: Random) -> str:
     """JSON for a value, but for a place or two, where any other text may stand."""
-    if random.random() < 0.08:
+    if likely(random, 8):
         return anything(random, 4)
     if isinstance(value, dict):
         pairs = [(json.dumps(key), respelled(one, random)) for key, one in value.items()]
-        if random.random() < 0.15:
+        if likely(random, 15):
             pairs.append((f'"{random.choice(KEYS)}"', anything(random, 3)))  # perhaps a key that is there already
         return f"{{{', '.join(f'{key}: {one}' for key, one in pairs)}}}"
     if isinstance(value, list):

@@ -17,7 +17,7 @@ def asker(toy_server, api):
     found.close()
 
 
-def attacked(asker, examples):
+def attacked(asker, examples, caplog):
     @settings(max_examples=examples, deadline=None, derandomize=True, database=None, suppress_health_check=HEALTH)
     @given(random=st.randoms(use_true_random=False))
     def ask(random):
@@ -25,14 +25,15 @@ def attacked(asker, examples):
         assert not found.wrong, found
 
     ask()
+    assert not [record for record in caplog.records if record.exc_info]
 
 
 @APIS
-def test_every_answer_is_one_of_the_protocols(asker):
-    attacked(asker, 300)
+def test_every_answer_is_one_of_the_protocols(asker, caplog):
+    attacked(asker, 300, caplog)
 
 
 @pytest.mark.slow
 @APIS
-def test_every_answer_is_one_of_the_protocols_at_length(asker):
-    attacked(asker, 20_000)
+def test_every_answer_is_one_of_the_protocols_at_length(asker, caplog):
+    attacked(asker, 20_000, caplog)
