@@ -1,16 +1,22 @@
-"""Asks a server of `toys` what the grammars make up, and says what is wrong with an answer."""
+"""Asks a server of `toys` what the grammars make up or `worst` has, and says what is wrong with an answer."""
 
 from __future__ import annotations
 
 import http.client
+import itertools
+import threading
+import time
+from collections import Counter
 from random import Random
 from typing import NamedTuple
 
 import grpc
 import grpc_grammar
 import rest_grammar
+import worst
 
 HANG_S = 10  # an answer that takes longer is none
+IDLE_S = 2  # after which a server may have closed a connection
 SERVICES = {"GetModelStatus": "ModelService"}  # of methods that PredictionService lacks
 BUSY = ("429", "503", "RESOURCE_EXHAUSTED", "UNAVAILABLE")
 
@@ -24,24 +30,27 @@ class Found(NamedTuple):
 class Rest:
     """Over one connection, which the server may close and nobody else."""
 
-    def __init__(self, address: str):
-        self.connection = http.client.HTTPConnection(address, timeout=HANG_S)
+    def __init__(self, address: str, timeout_s: float = HANG_S):
+        self.connection, self.used = http.client.HTTPConnection(address, timeout=timeout_s), time.monotonic()
 
     def __call__(self, random: Random) -> Found:
         return self.ask(*rest_grammar.post(random))
 
     def ask(self, method: str, path: str, body: bytes) -> Found:
         asked = (method, path, body)
+        if time.monotonic() - self.used > IDLE_S:
+            self.connection.close()
         try:
             self.connection.request(method, path, body, {"Content-Type": "application/json"})
             response = self.connection.getresponse()
             text = response.read()
         except TimeoutError:
             self.connection.close()
-            return Found("hang", f"no answer within {HANG_S} seconds", asked)
+            return Found("hang", f"no answer within {self.connection.timeout} seconds", asked)
         except (OSError, http.client.HTTPException) as error:
             self.connection.close()
             return Found("other", f"no answer: {error!r}", asked)
+        self.used = time.monotonic()
         wrong = rest_grammar.wrong(response.status, text)
         return Found(_kind(str(response.status), "200", wrong), wrong, asked)
 
@@ -50,7 +59,8 @@ class Rest:
 
 
 class Grpc:
-    def __init__(self, address: str):
+    def __init__(self, address: str, timeout_s: float = HANG_S):
+        self.timeout_s = timeout_s
         self.channel = grpc.insecure_channel(address, [("grpc.use_local_subchannel_pool", 1)])
         self.calls = {
             name: self.channel.unary_unary(f"/tensorflow.serving.{SERVICES.get(name, 'PredictionService')}/{name}")
@@ -63,7 +73,7 @@ class Grpc:
     def ask(self, method: str, message: bytes) -> Found:
         code, details = "OK", ""
         try:
-            self.calls[method](message, timeout=HANG_S)
+            self.calls[method](message, timeout=self.timeout_s)
         except grpc.RpcError as error:
             code, details = error.code().name, error.details()
         wrong = grpc_grammar.wrong(code, details)
@@ -79,3 +89,27 @@ def _kind(code: str, good: str, wrong: str) -> str:
 
 
 APIS = {"rest": Rest, "grpc": Grpc}
+
+
+def storm(addresses: dict[str, str], seconds: float, threads: int) -> Counter:
+    """Kinds of answers to the worst requests of all, from many at a time; to be run in a process of its own.
+
+    addresses: HOST:PORT by API.
+    """
+    made = [(api, ask()) for api, address in addresses.items() for ask in worst.APIS[api]().values()]
+    turns, counts, end = itertools.cycle(made), Counter(), time.monotonic() + seconds
+
+    def attack() -> None:
+        askers = {api: APIS[api](address, 60) for api, address in addresses.items()}
+        while time.monotonic() < end:
+            api, asked = next(turns)
+            counts[askers[api].ask(*asked).kind] += 1
+        for asker in askers.values():
+            asker.close()
+
+    running = [threading.Thread(target=attack) for _ in range(threads)]
+    for thread in running:
+        thread.start()
+    for thread in running:
+        thread.join()
+    return counts

@@ -35,14 +35,20 @@ class Server:
 
     def rss(self) -> int:
         """Bytes, of all its processes."""
-        own = psutil.Process(self.process.pid)
-        return sum(each.memory_info().rss for each in (own, *own.children(recursive=True)))
+        return sum(each.memory_info().rss for each in self._processes())
 
     def peak(self) -> int:
-        """Bytes; the highest of each of its processes."""
-        own = psutil.Process(self.process.pid)
-        lines = (Path(f"/proc/{each.pid}/status").read_text() for each in (own, *own.children(recursive=True)))
+        """Bytes; the most that each of its processes had since `forget_peak`."""
+        lines = (Path(f"/proc/{each.pid}/status").read_text() for each in self._processes())
         return sum(int(text.partition("VmHWM:")[2].split()[0]) * 1024 for text in lines)
+
+    def forget_peak(self) -> None:
+        for each in self._processes():
+            Path(f"/proc/{each.pid}/clear_refs").write_text("5")
+
+    def _processes(self) -> list[psutil.Process]:
+        own = psutil.Process(self.process.pid)
+        return [own, *own.children(recursive=True)]
 
     def log(self) -> str:
         return Path(self.log_file.name).read_text()
