@@ -39,8 +39,8 @@ class Server:
 
     def peak(self) -> int:
         """Bytes; the most that each of its processes had since `forget_peak`."""
-        lines = (Path(f"/proc/{each.pid}/status").read_text() for each in self._processes())
-        return sum(int(text.partition("VmHWM:")[2].split()[0]) * 1024 for text in lines)
+        lines = (Path(f"/proc/{each.pid}/status").read_text().partition("VmHWM:")[2] for each in self._processes())
+        return sum(int(line.split()[0]) * 1024 for line in lines if line)  # a process that has ended has none
 
     def forget_peak(self) -> None:
         for each in self._processes():

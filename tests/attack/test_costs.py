@@ -29,12 +29,13 @@ def server(toy_store):
 
 @pytest.mark.parametrize(("api", "name"), REQUESTS)
 def test_memory(server, api, name):
-    process, before = server
+    process, _ = server
+    before = process.rss()  # what one has left behind is not the next one's fault
     process.forget_peak()
     asker = attacker.APIS[api](getattr(process, api), timeout_s=60)
     found = asker.ask(*worst.APIS[api]()[name]())
     asker.close()
-    assert process.alive() and (process.peak() - before) / 2**20 < MOST_BYTES / 2**20
+    assert process.alive() and process.peak() - before < MOST_BYTES, f"{(process.peak() - before) >> 20} MiB"
     assert not found.wrong, found.wrong
 
 
@@ -53,5 +54,5 @@ def test_others_while_many_of_them_are_asked(server):
     connection.close()
     kinds = storm.result()
     assert not kinds["other"] and not kinds["hang"] and sum(kinds.values()) > 20, kinds
-    assert (process.peak() - before) / 2**20 < MOST_BYTES / 2**20
-    assert max(waits) < MOST_S
+    assert process.peak() - before < MOST_BYTES, f"{(process.peak() - before) >> 20} MiB"
+    assert max(waits) < MOST_S, f"{max(waits) * 1e3:.0f} ms"
