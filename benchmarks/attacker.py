@@ -92,18 +92,19 @@ APIS = {"rest": Rest, "grpc": Grpc}
 
 
 def storm(addresses: dict[str, str], seconds: float, threads: int) -> Counter:
-    """Kinds of answers to the worst requests of all, from many at a time; to be run in a process of its own.
+    """Kinds of answers to the worst requests, or what is wrong with them; to be run in a process of its own.
 
     addresses: HOST:PORT by API.
     """
-    made = [(api, ask()) for api, address in addresses.items() for ask in worst.APIS[api]().values()]
+    made = [(api, name, ask()) for api in addresses for name, ask in worst.APIS[api]().items()]
     turns, counts, end = itertools.cycle(made), Counter(), time.monotonic() + seconds
 
     def attack() -> None:
         askers = {api: APIS[api](address, 60) for api, address in addresses.items()}
         while time.monotonic() < end:
-            api, asked = next(turns)
-            counts[askers[api].ask(*asked).kind] += 1
+            api, name, asked = next(turns)
+            found = askers[api].ask(*asked)
+            counts[f"{api}, {name}: {found.wrong}" if found.wrong else found.kind] += 1
         for asker in askers.values():
             asker.close()
 

@@ -53,6 +53,6 @@ def test_others_while_many_of_them_are_asked(server):
             time.sleep(0.01)  # the poll is not to be the load
     connection.close()
     kinds = storm.result()
-    assert not kinds["other"] and not kinds["hang"] and sum(kinds.values()) > 20, kinds
+    assert set(kinds) <= {"ok", "refused", "busy"} and sum(kinds.values()) > 20, kinds
     assert process.peak() - before < MOST_BYTES, f"{(process.peak() - before) >> 20} MiB"
     assert max(waits) < MOST_S, f"{max(waits) * 1e3:.0f} ms"
