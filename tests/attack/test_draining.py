@@ -80,9 +80,8 @@ def test_a_request_under_way_is_answered_and_told(colours):
 def test_a_grpc_connection_gets_a_goaway(colours):
     with Stopping(colours) as server:
         host, port = server.grpc.split(":")
-        with socket.create_connection((host, int(port)), 30) as connection:
+        with socket.create_connection((host, int(port)), 30) as connection, connection.makefile("rb") as stream:
             connection.sendall(PREFACE + frame(SETTINGS, 0, 0, b""))
-            stream = connection.makefile("rb")
             skip_frame(stream)  # its settings
             server.stop()
             while skip_frame(stream) != GOAWAY:  # which raises where the connection ends without one
