@@ -38,6 +38,8 @@ class Stopping:
                 socket.create_connection((host, int(port)), 10).close()
             except ConnectionRefusedError:
                 return
+            except ConnectionResetError:  # it was waiting when nobody listened any more
+                continue
 
     def __enter__(self):
         return self

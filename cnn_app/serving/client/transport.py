@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import random
 import time
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from cnn_app.errors import ServingError
 if TYPE_CHECKING:
     from cnn_app.tensors import Arrays
 
+log = logging.getLogger(__name__)
 RETRIES = 4  # when nobody listens, the server is busy, or it goes away
 BACKOFF_S = 0.1  # before the second try, doubled each time; up to as much again lets clients come one after another
 LONGEST_S = 5  # that a server may ask to be left alone
@@ -36,6 +38,7 @@ def patiently(ask: Callable[[], Found]) -> Found:
         except TryAgain as busy:
             backoff = BACKOFF_S * 2**number
             wait = backoff if busy.wait_s is None else min(busy.wait_s, LONGEST_S)
+            log.debug("%s; asked again after %.1f s", busy.error, wait)
             time.sleep(wait + random.uniform(0, backoff))
     try:
         return ask()
