@@ -75,8 +75,6 @@ async def _carried(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -
         while data := await reader.read(CHUNK):
             writer.write(data)
             await writer.drain()
-    except OSError:
-        writer.transport.abort()
-        return
-    if writer.can_write_eof() and not writer.is_closing():
         writer.write_eof()
+    except OSError:  # a reset goes on as one
+        writer.transport.abort()

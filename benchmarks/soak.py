@@ -142,7 +142,7 @@ class Faults:
     def restarted(self) -> None:
         number = self.counts["restarted"] % 2
         self.end(self.replicas[number])
-        self.keep_whole()
+        self.added()  # a server does not start with a broken version alone
         self.replicas[number] = self.started(number)
         self.before[number] = self.replicas[number].rss() >> 20
 
@@ -153,10 +153,6 @@ class Faults:
         if status or "Traceback" in replica.log():
             print(status, replica.log()[-3000:], file=sys.stderr)
 
-    def keep_whole(self) -> None:
-        """A server does not start with a broken version alone."""
-        self.added()
-
     def stormed(self) -> None:
         import attacker
 
@@ -165,7 +161,9 @@ class Faults:
             attacker.storm, {"rest": replica.rest, "grpc": replica.grpc}, STORM_S, STORM_THREADS
         ).result()
         for kind, count in kinds.items():
-            self.trouble["wrong answers to an attacker"] += count * (kind not in ("ok", "refused", "busy"))
+            if kind not in ("ok", "refused", "busy"):
+                self.trouble["wrong answers to an attacker"] += count
+                print(f"an attacker: {kind}", file=sys.stderr)
 
     def versions(self) -> list[int]:
         from cnn_app.serving import store
