@@ -33,8 +33,8 @@ class Client:
     ca: a PEM file of whom to trust for TLS.
     parallel: how many records are asked for at a time.
 
-    Connections that are refused and servers that are busy are tried again after a while; nothing else is. Raises
-    ServingError for what concerns all records, RecordError for one.
+    Tried again after a while are connections that are refused or end without an answer, and servers that are busy, when
+    they say; nothing else is. Raises ServingError for what concerns all records, RecordError for one.
     """
 
     def __init__(
