@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import itertools
 import threading
@@ -41,7 +42,8 @@ class Rest:
         if time.monotonic() - self.used > IDLE_S:
             self.connection.close()
         try:
-            self.connection.request(method, path, body, {"Content-Type": "application/json"})
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # it may have answered before it was read
+                self.connection.request(method, path, body, {"Content-Type": "application/json"})
             response = self.connection.getresponse()
             text = response.read()
         except TimeoutError:
