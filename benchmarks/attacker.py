@@ -17,7 +17,6 @@ import rest_grammar
 import worst
 
 HANG_S = 10  # an answer that takes longer is none
-IDLE_S = 2  # after which a server may have closed a connection
 SERVICES = {"GetModelStatus": "ModelService"}  # of methods that PredictionService lacks
 BUSY = ("429", "503", "RESOURCE_EXHAUSTED", "UNAVAILABLE")
 
@@ -32,15 +31,13 @@ class Rest:
     """Over one connection, which the server may close and nobody else."""
 
     def __init__(self, address: str, timeout_s: float = HANG_S):
-        self.connection, self.used = http.client.HTTPConnection(address, timeout=timeout_s), time.monotonic()
+        self.connection = http.client.HTTPConnection(address, timeout=timeout_s)
 
     def __call__(self, random: Random) -> Found:
         return self.ask(*rest_grammar.post(random))
 
     def ask(self, method: str, path: str, body: bytes) -> Found:
         asked = (method, path, body)
-        if time.monotonic() - self.used > IDLE_S:
-            self.connection.close()
         try:
             with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # it may have answered before it was read
                 self.connection.request(method, path, body, {"Content-Type": "application/json"})
@@ -52,7 +49,6 @@ class Rest:
         except (OSError, http.client.HTTPException) as error:
             self.connection.close()
             return Found("other", f"no answer: {error!r}", asked)
-        self.used = time.monotonic()
         wrong = rest_grammar.wrong(response.status, text)
         return Found(_kind(str(response.status), "200", wrong), wrong, asked)
 

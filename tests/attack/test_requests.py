@@ -206,36 +206,3 @@ def test_more_connections_than_there_may_be(toy_store):
         assert refused.status == 503 and "--max-connections" in json.loads(refused.read())["error"]
         first.close()
         second.close()
-
-
-def test_pages_elsewhere_may_not_post(toy_store):
-    body = json.dumps({"instances": served.pixels(0).tolist()})
-    with (
-        served.running(toy_store, origins=("https://app.example",)) as found,
-        urllib3.PoolManager(retries=False) as pool,
-    ):
-        url = f"{found.rest}{PREDICT}"
-        for origin, status in (("https://evil.example", 403), ("null", 403), (found.rest, 200)):
-            response = pool.request("POST", url, body=body, headers={"Origin": origin})
-            assert response.status == status
-        allowed = pool.request("POST", url, body=body, headers={"Origin": "https://app.example"})
-        assert allowed.status == 200 and allowed.headers["Access-Control-Allow-Origin"] == "https://app.example"
-        asked = {"Origin": "https://app.example", "Access-Control-Request-Method": "POST"}
-        assert pool.request("OPTIONS", url, headers=asked).status == 200
-
-
-def test_a_server_that_goes_says_so(toy_store):
-    """A kept connection is answered for the last time, and told that it was."""
-    with served.running(toy_store) as found:
-        kept = http.client.HTTPConnection(found.rest.removeprefix("http://"))
-        kept.request("GET", "/healthz")
-        assert kept.getresponse().read()
-        found.stop()
-        kept.request("GET", "/healthz")
-        answer = kept.getresponse()
-        while answer.getheader("Connection") != "close":  # it has not been told yet
-            answer.read()
-            kept.request("GET", "/healthz")
-            answer = kept.getresponse()
-        assert json.loads(answer.read())["status"] == "not ready"
-        kept.close()

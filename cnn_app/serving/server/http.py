@@ -25,7 +25,7 @@ def limited(seconds: float, most: int) -> type[asyncio.Protocol]:
 
     class Limited(HttpToolsProtocol):
         late: asyncio.TimerHandle | None = None
-        head_bytes, in_head = 0, False
+        head_bytes, kept_bytes, in_head = 0, 0, False
         draining = False
 
         def connection_made(self, transport) -> None:
@@ -53,13 +53,18 @@ def limited(seconds: float, most: int) -> type[asyncio.Protocol]:
             if len(self.pipeline) >= PIPELINED:
                 raise httptools.HttpParserError("too many requests at once")
             super().on_message_begin()
-            self.count = self.head_bytes = 0
+            self.count = self.head_bytes = self.kept_bytes = 0
             self.in_head = True
+
+        def on_url(self, url: bytes) -> None:
+            self._keep(url)
+            super().on_url(url)
 
         def on_header(self, name: bytes, value: bytes) -> None:
             self.count += 1
             if self.count > HEADERS:
                 raise httptools.HttpParserError("too many headers")
+            self._keep(name + value)
             super().on_header(name, value)
 
         def on_headers_complete(self) -> None:
@@ -80,6 +85,12 @@ def limited(seconds: float, most: int) -> type[asyncio.Protocol]:
                 self.loop.call_later(LINGER_S, super().shutdown)
             else:
                 super().shutdown()
+
+        def _keep(self, part: bytes) -> None:
+            """Of a head that came at once."""
+            self.kept_bytes += len(part)
+            if self.kept_bytes > HEAD_BYTES:
+                raise httptools.HttpParserError(f"the head of a request has more than {HEAD_BYTES:,} bytes")
 
         def _wait(self) -> None:
             """From the first byte: a drop every second must not prolong it."""
