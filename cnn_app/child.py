@@ -27,6 +27,7 @@ from typing import IO, Any
 from cnn_app.errors import CnnAppError
 
 Answer = Callable[[bytes], bytes]
+Parts = tuple[bytes | bytearray, ...]  # of one request
 HEADER = struct.Struct("!Qd")  # length, and the seconds that a request may take
 ANSWERED, REFUSED, FAILED, NO_MEMORY = b"0123"
 MAX_ANSWER_BYTES = 2**30
@@ -63,14 +64,17 @@ class Child:
         self._requests, self._answers = self._process.stdin, self._process.stdout
         self._end = weakref.finalize(self, _end, self._process, self._requests, self._answers)
 
-    def ask(self, request: bytes, seconds: float) -> bytes:
-        """The answer. Raises ChildError where the child died of it, CnnAppError with the child's own reason."""
+    def ask(self, request: bytes | Parts, seconds: float) -> bytes:
+        """The answer; parts of a request are not copied into one here.
+
+        Raises ChildError where the child died of it, CnnAppError with the child's own reason.
+        """
         with self._lock:
             timer = threading.Timer(seconds, self._stop, (f"it took more than {seconds:g} s",))
             timer.daemon = True
             timer.start()
             try:
-                _send(self._requests, request, seconds)
+                _send(self._requests, request if isinstance(request, tuple) else (request,), seconds)
                 status = _receive(self._answers, 1)[0]
                 length, _ = HEADER.unpack(_receive(self._answers, HEADER.size))
                 if length > MAX_ANSWER_BYTES:
@@ -125,9 +129,10 @@ def _end(process: subprocess.Popen, *pipes: IO[bytes]) -> None:
             pipe.close()
 
 
-def _send(pipe: IO[bytes], data: bytes, seconds: float = 0.0) -> None:
-    pipe.write(HEADER.pack(len(data), seconds))
-    pipe.write(data)
+def _send(pipe: IO[bytes], parts: Parts, seconds: float = 0.0) -> None:
+    pipe.write(HEADER.pack(sum(map(len, parts)), seconds))
+    for part in parts:
+        pipe.write(part)
     pipe.flush()
 
 
@@ -151,7 +156,7 @@ def main(module: str, name: str, args: list, memory_bytes: int | None, imports: 
         seconds, request = waiting.get()
         status, data = (built, result) if built != ANSWERED else _outcome(seconds + SPARE_SECONDS, result, request)
         answers.write(bytes([status]))
-        _send(answers, data)
+        _send(answers, (data,))
         if status == NO_MEMORY or built != ANSWERED:
             os._exit(1)
 

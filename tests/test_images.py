@@ -8,6 +8,7 @@ import tensorflow as tf
 from PIL import Image
 
 from cnn_app.errors import DataError
+from cnn_app.inputs import headers
 from cnn_app.inputs import pixels as images
 
 COLOUR = (200, 100, 50)
@@ -88,7 +89,7 @@ def animation():
     "black-half half opaque clear grey-half grey-clear bmp-half palette-half".split(),
 )
 def test_decode(data, colour):
-    assert images.problem(data) is None
+    assert headers.problem(data) is None
     pixels = decode(data)
     assert pixels.dtype == np.uint8 and pixels.shape == (6, 8, len(colour))
     np.testing.assert_allclose(pixels.astype(int), np.broadcast_to(colour, pixels.shape), atol=1)
@@ -202,17 +203,17 @@ def test_a_huge_image_is_refused_before_it_is_decoded(monkeypatch, width, height
 
 
 def test_the_largest_image_passes_the_header():
-    assert images.problem(png_that_claims(8000, 8000)) is None
+    assert headers.problem(png_that_claims(8000, 8000)) is None
 
 
 def test_a_file_too_large_is_refused(monkeypatch):
-    monkeypatch.setattr(images, "MAX_BYTES", 100)
-    assert "larger than" in images.problem(photo("PNG"))
+    monkeypatch.setattr(headers, "MAX_BYTES", 100)
+    assert "larger than" in headers.problem(photo("PNG"))
 
 
 def test_metadata_of_megabytes_before_the_pixels():
     segment = b"\xff\xe1" + (65535).to_bytes(2, "big") + bytes(65533)
     data = photo("JPEG")
     long = data[:2] + segment * 32 + data[2:]
-    assert images.problem(io.BytesIO(long)) is None
+    assert headers.problem(io.BytesIO(long)) is None
     np.testing.assert_array_equal(images.load(long, "x", (40, 40, 3)), decode(data))

@@ -8,6 +8,7 @@ import pytest
 
 from cnn_app.errors import DataError
 from cnn_app.serving.server.batching import Batcher, Batching
+from cnn_app.serving.server.budget import Room
 from cnn_app.serving.server.errors import RequestError
 from cnn_app.serving.server.signatures import Signature
 from cnn_app.tensors import Spec
@@ -38,12 +39,12 @@ class Doubling:
     def close(self): ...
 
 
-def serve(what, how=None, queue=1000):
+def serve(what, how=None, queue=1000, room=100):
     """Run the coroutine function `what(batcher, engine)` and close the batcher."""
 
     async def main():
         engine = Doubling()
-        batcher = Batcher(engine, how or Batching(rows=8, delay_s=0.005), queue, lambda rows, seconds: None)
+        batcher = Batcher(engine, how or Batching(rows=8, delay_s=0.005), queue, Room(room), lambda rows, seconds: None)
         try:
             return await what(batcher, engine)
         finally:
@@ -117,3 +118,29 @@ def test_a_full_queue_refuses_and_recovers():
         assert engine.runs == [1, 3] and (await batcher("double", rows(9), 1))["y"] == 18
 
     serve(busy, queue=4)
+
+
+def test_what_is_decoded_at_a_time_fits_its_room():
+    """Of a request, of requests that run together, and of two models."""
+
+    async def sizes(batcher, engine):
+        answer = await batcher("double", rows(*range(6)), 6, [60, 40, 1, 99, 100, 5])
+        assert engine.runs == [2, 2, 1, 1]
+        np.testing.assert_array_equal(answer["y"], 2 * rows(*range(6))["x"])
+        await asyncio.gather(*(batcher("double", rows(i), 1, [40]) for i in range(4)))
+        assert engine.runs[4:] == [2, 2]
+        other = Batcher(engine, Batching(), 1000, batcher.room, lambda rows, seconds: None)
+        engine.may_run.clear()
+        asked = [asyncio.ensure_future(one("double", rows(1), 1, [60])) for one in (batcher, other)]
+        while len(engine.runs) < 7:
+            await asyncio.sleep(0)
+        small = asyncio.ensure_future(other("double", rows(1), 1))
+        for _ in range(100):
+            await asyncio.sleep(0)
+        assert len(engine.runs) == 7
+        engine.may_run.set()
+        await asyncio.gather(*asked, small)
+        assert len(engine.runs) == 9 and batcher.room.used == 0
+        await other.close()
+
+    serve(sizes, Batching())

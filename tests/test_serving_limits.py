@@ -3,11 +3,13 @@
 import socket
 from contextlib import closing
 
+import pytest
 import served
 import urllib3
 
 from cnn_app.cli.serve import serve
-from cnn_app.inputs import by_encoded, pixels
+from cnn_app.errors import DataError
+from cnn_app.inputs import by_encoded, headers
 from cnn_app.names import IMAGE_BYTES
 from cnn_app.serving.server.batching import Batching
 from cnn_app.serving.server.service import Limits
@@ -18,11 +20,12 @@ COLOURS = "/v1/models/colours"
 
 def test_an_image_may_be_as_large_as_without_a_server():
     most = Limits().pixels
-    assert most == pixels.MAX_PIXELS
+    assert most == headers.MAX_PIXELS
     assert {option.name: option.default for option in serve.params}["max_pixels"] * 10**6 == most
     kind = by_encoded(IMAGE_BYTES)
-    for side, message in ((7900, None), (8100, "it has 8100x8100 pixels; more than 64,000,000 are refused")):
-        assert kind.problem(served.bomb(side), most) == pixels.problem(served.bomb(side)) == message
+    assert kind.decoded_bytes(served.bomb(7900), most) == 7900 * 7900 * 3
+    with pytest.raises(DataError, match="it has 8100x8100 pixels; more than 64,000,000 are refused"):
+        kind.decoded_bytes(served.bomb(8100), most)
 
 
 def test_limits_of_body_and_time(colours):

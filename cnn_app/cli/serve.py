@@ -30,6 +30,9 @@ FILE = click.Path(exists=True, dir_okay=False)
     "--max-pixels", type=click.IntRange(1), default=64, show_default=True, help="Millions, of an encoded image."
 )
 @click.option(
+    "--max-decoding", type=click.IntRange(1), default=96, show_default=True, help="MiB of images, while decoded."
+)
+@click.option(
     "--timeout", type=click.FloatRange(0, min_open=True), default=30, show_default=True, help="Seconds for an answer."
 )
 @click.option(
@@ -41,8 +44,8 @@ FILE = click.Path(exists=True, dir_okay=False)
 @click.option("--origins", metavar="URL", multiple=True, help="Whose pages may ask, beside our own; may be repeated.")
 @click.option("--trust", is_flag=True, help="Load SavedModels whose operators touch files, too.")
 def serve(models, host, port, grpc_port, api_key_file, tls_cert, tls_key, batch, batch_delay, queue, max_body,
-          max_in_flight, max_connections, max_rows, max_pixels, timeout, poll, load_timeout, origins,
-          trust):  # fmt: skip
+          max_in_flight, max_connections, max_rows, max_pixels, max_decoding, timeout, poll, load_timeout,
+          origins, trust):  # fmt: skip
     """Answer as TF Serving does, by REST and gRPC, on this machine; / is a page to try it.
 
     DIR is a model directory, a TF Serving base path, a .tflite or .onnx file, or a folder of several models;
@@ -75,7 +78,8 @@ def serve(models, host, port, grpc_port, api_key_file, tls_cert, tls_key, batch,
         tls=(Path(tls_cert), Path(tls_key)) if tls_cert else None,
         batching=Batching(batch, batch_delay / 1e3) if batch else Batching(rows=0, delay_s=0, workers=2),
         limits=Limits(body_bytes=max_body * 2**20, pixels=max_pixels * 10**6, rows=max_rows, queue=queue,
-                      answer_s=timeout, in_flight_bytes=max_in_flight * 2**20, connections=max_connections),
+                      decoding_bytes=max_decoding * 2**20, answer_s=timeout,
+                      in_flight_bytes=max_in_flight * 2**20, connections=max_connections),
         loading=Loading(load_timeout, trust), origins=origins,
     )  # fmt: skip
     found = discover(models)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -112,8 +111,7 @@ def _problems(split: Split) -> dict[int, str]:
     found: dict[int, str] = {}
     for column in split.columns.values():
         if column.problem is not None:
-            with warnings.catch_warnings(), ThreadPoolExecutor() as pool:
-                warnings.simplefilter("ignore")  # of sizes that are refused anyway
+            with ThreadPoolExecutor() as pool:
                 reasons = enumerate(pool.map(column.problem, range(len(split))))
                 found = {i: reason for i, reason in reasons if reason} | found
     return found

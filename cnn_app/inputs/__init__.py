@@ -53,7 +53,7 @@ class Input(Protocol):
     def load(self, data: bytes, name: str) -> Arrays: ...  # as `decoder`, for a record from outside: checked first
 
     @staticmethod
-    def problem(data: bytes, most: int) -> str | None: ...  # why an encoded record should not be decoded
+    def decoded_bytes(data: bytes, most: int) -> int: ...  # memory to decode a record; DataError where it should not be
     @staticmethod
     def example() -> bytes: ...  # a small encoded record
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, BinaryIO, ClassVar
 from cnn_app import names
 from cnn_app.data.folder import split_folders
 from cnn_app.errors import DataError
-from cnn_app.inputs import files
+from cnn_app.inputs import files, headers
 from cnn_app.tensors import Spec
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ class Image:
         def read(place):
             return pixels.decode(tf.io.read_file(places[place]))
 
-        return {"image": Column(read, lambda place: file_problem(records[place]))}
+        return {"image": Column(read, lambda place: headers.file_problem(records[place]))}
 
     @staticmethod
     def records(places: Iterable[str], stdin: BinaryIO) -> Iterator[tuple[str, bytes | DataError]]:
@@ -119,12 +119,9 @@ class Image:
         return {"image": pixels.load(data, name, self.shape)}
 
     @staticmethod
-    def problem(data: bytes, most: int) -> str | None:
-        """Why an encoded record should not be decoded, from its header; `most` are the pixels it may have."""
-        from cnn_app.inputs import pixels
-
-        with pixels.quiet_sizes():
-            return pixels.problem(data, most)
+    def decoded_bytes(data: bytes, most: int) -> int:
+        """By its header; `most` are the pixels it may have."""
+        return headers.read(data, most).decoded_bytes
 
     @staticmethod
     def example() -> bytes:
@@ -205,14 +202,3 @@ def image_files(folder: Path) -> list[Path]:
         if str(path).encode(errors="replace") != os.fsencode(path):
             raise DataError(f"the name of {os.fsencode(path)!r} is not UTF-8; rename it")
     return found
-
-
-def file_problem(path: str) -> str | None:
-    """Why the file at `path` is not to be decoded, from its header and its size; None if it may be."""
-    from cnn_app.inputs import pixels
-
-    try:
-        with open(path, "rb") as stream:
-            return pixels.problem(stream)
-    except OSError as error:
-        return error.strerror

@@ -6,23 +6,18 @@ interpolation, brought to one or three channels, and rounded. EXIF rotation is n
 
 from __future__ import annotations
 
-import io
 import os
-import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import BinaryIO
+from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
 
 from cnn_app.errors import DataError
+from cnn_app.inputs import headers
 from cnn_app.inputs.files import MAX_BYTES
 
-MAX_PIXELS = 64_000_000  # of a decoded image; more is a mistake or an attack
-MIN_SIDE = 4  # pixels; less carries no image
 LUMA = (0.299, 0.587, 0.114)  # of red, green and blue in grey (ITU-R BT.601)
-FORMATS = ("JPEG", "PNG", "BMP", "GIF")  # JPEG opens MPO too: a phone's JPEG with a second image behind it
+STRIP = 2**18  # pixels with an alpha channel that are laid over white at a time
 
 
 def decode(data: tf.Tensor) -> tf.Tensor:
@@ -45,35 +40,6 @@ def to_size(pixels: tf.Tensor, image: tuple[int, int, int]) -> tf.Tensor:
     return tf.cast(tf.round(tf.clip_by_value(scaled, 0, 255)), tf.uint8)
 
 
-def problem(data: bytes | BinaryIO, most: int = MAX_PIXELS) -> str | None:
-    """Why `data` should not be decoded, read from its header alone; None if nothing speaks against it.
-
-    `most` are the pixels it may have.
-    """
-    from PIL import Image
-
-    stream = io.BytesIO(data) if isinstance(data, bytes) else data
-    size = stream.seek(0, io.SEEK_END)
-    stream.seek(0)
-    if not size:
-        return "the file is empty"
-    if size > MAX_BYTES:
-        return f"the file is larger than {MAX_BYTES >> 20} MiB"
-    try:
-        with Image.open(stream, formats=FORMATS) as image:
-            width, height = image.size
-            plain = image.format != "BMP" or _is_plain(image)
-    except Image.DecompressionBombError:
-        return f"it has more than {most:,} pixels"
-    except (OSError, ValueError, SyntaxError):
-        return "it is no JPEG, PNG, BMP or GIF"
-    if width * height > most:
-        return f"it has {width}x{height} pixels; more than {most:,} are refused"
-    if min(width, height) < MIN_SIDE:
-        return f"it has {width}x{height} pixels; at least {MIN_SIDE}x{MIN_SIDE} are needed"
-    return None if plain else "it is a BMP with a palette, compression or unusual pixels; save it as PNG"
-
-
 def read(path: str | os.PathLike[str], image: tuple[int, int, int]):
     """The image in a file from outside as a uint8 array of shape `image`."""
     try:
@@ -85,20 +51,12 @@ def read(path: str | os.PathLike[str], image: tuple[int, int, int]):
         raise DataError(f"cannot read {path}: {error.strerror}") from error
 
 
-@contextmanager
-def quiet_sizes() -> Iterator[None]:
-    """Around calls of `problem`: Pillow warns of sizes that are refused anyway. Not to be entered in threads."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
-
-
 def load(data: bytes, name: str, image: tuple[int, int, int]):
     """One image from outside as a uint8 array of shape `image`; `name` is for the error."""
-    with quiet_sizes():
-        reason = problem(data)
-    if reason:
-        raise DataError(f"cannot read {name}: {reason}")
+    try:
+        headers.read(data)
+    except DataError as error:
+        raise DataError(f"cannot read {name}: {error}") from error
     try:
         return to_size(decode(tf.constant(data)), image).numpy()
     except tf.errors.InvalidArgumentError as error:
@@ -106,7 +64,7 @@ def load(data: bytes, name: str, image: tuple[int, int, int]):
 
 
 def decoder(image: tuple[int, int, int]) -> Callable[[bytes], np.ndarray]:
-    """`load` for images that `problem` has nothing against, as one graph; it may be called in threads."""
+    """`load` for images that `headers` has nothing against, as one graph; it may be called in threads."""
 
     @tf.function(input_signature=[tf.TensorSpec((), tf.string)])
     def decoded(data):
@@ -121,11 +79,16 @@ def decoder(image: tuple[int, int, int]) -> Callable[[bytes], np.ndarray]:
     return read_one
 
 
-def _is_plain(bmp) -> bool:
-    """Whether TensorFlow reads this BMP as it is meant: it takes palette indices for grey, and padding for alpha."""
-    return all(tile.codec_name == "raw" and tile.args[0] in ("L", "BGR", "BGRA") for tile in bmp.tile)
-
-
 def _over_white(pixels):
-    colour, alpha = tf.cast(pixels[..., :-1], tf.float32), tf.cast(pixels[..., -1:], tf.float32) / 255
-    return tf.cast(tf.round(colour * alpha + 255 * (1 - alpha)), tf.uint8)
+    """uint8 (h, w, 2 or 4) -> uint8 (h, w, 1 or 3), a strip at a time: numbers between take six times the memory."""
+    flat, channels = tf.reshape(pixels, (-1, tf.shape(pixels)[-1])), tf.shape(pixels)[-1] - 1
+    count = tf.shape(flat)[0]
+    strips = tf.TensorArray(tf.uint8, (count + STRIP - 1) // STRIP, infer_shape=False, element_shape=(None, None))
+
+    def blended(number, done):
+        strip = tf.cast(flat[number * STRIP : (number + 1) * STRIP], tf.float32)
+        alpha = strip[:, -1:] / 255
+        return number + 1, done.write(number, tf.cast(tf.round(strip[:, :-1] * alpha + 255 * (1 - alpha)), tf.uint8))
+
+    _, strips = tf.while_loop(lambda number, _: number < strips.size(), blended, (0, strips), parallel_iterations=1)
+    return tf.reshape(strips.concat(), tf.concat([tf.shape(pixels)[:-1], [channels]], 0))

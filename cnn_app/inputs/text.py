@@ -154,8 +154,10 @@ class Text:
         return self.decoder()
 
     @staticmethod
-    def problem(data: bytes, most: int) -> str | None:
-        return sentences.problem(data)
+    def decoded_bytes(data: bytes, most: int) -> int:
+        if reason := sentences.problem(data):
+            raise DataError(reason)
+        return len(data)
 
     @staticmethod
     def example() -> bytes:

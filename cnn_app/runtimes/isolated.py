@@ -59,8 +59,13 @@ def asked(child: Child, path: Path, request: bytes, seconds: float) -> bytes:
 
 def framed(about, *data: bytes) -> bytes:
     """JSON that describes what comes behind it."""
-    header = json.dumps(about).encode()
-    return b"".join([LENGTH.pack(len(header)), header, *data])
+    return header(about) + b"".join(data)
+
+
+def header(about) -> bytes:
+    """What stands in front of framed data."""
+    text = json.dumps(about).encode()
+    return LENGTH.pack(len(text)) + text
 
 
 def described(data: bytes):

@@ -12,8 +12,8 @@ import numpy as np
 
 from cnn_app.data.folder import split_folders
 from cnn_app.errors import DataError
-from cnn_app.inputs import pixels
-from cnn_app.inputs.image import Image, class_files, file_problem
+from cnn_app.inputs import headers, pixels
+from cnn_app.inputs.image import Image, class_files
 from cnn_app.recipe import Data
 from cnn_app.tasks.classification import TARGET, Classification
 
@@ -44,7 +44,7 @@ def check(root: Path, progress=lambda what, done, total: None) -> Finding:
         counts[label][split] += 1
     paths = sorted({path for _, _, path in entries})
     unreadable, digests, sizes, formats = {}, {}, [], Counter()
-    with pixels.quiet_sizes(), ThreadPoolExecutor() as pool:
+    with ThreadPoolExecutor() as pool:
         for done, (path, looked) in enumerate(zip(paths, pool.map(_look, paths), strict=True), start=1):
             reason, digests[path], size, kind = looked
             if reason:
@@ -95,16 +95,14 @@ def _sides(sizes: list[tuple[int, int]]) -> dict[str, int]:
 
 def _look(path: Path) -> tuple[str | None, str, tuple[int, int], str]:
     """(reason if unreadable, SHA-256, (width, height), format) of one file."""
-    import PIL.Image
     import tensorflow as tf
 
-    if reason := file_problem(str(path)):
+    if reason := headers.file_problem(str(path)):
         return reason, "", (0, 0), ""
     data = path.read_bytes()
     try:
-        with PIL.Image.open(path, formats=pixels.FORMATS) as image:
-            size, kind = image.size, image.format
+        found = headers.read(data)
         pixels.decode(tf.constant(data))  # what training does, which is stricter than Pillow
-        return None, hashlib.sha256(data).hexdigest(), size, kind
-    except (OSError, tf.errors.InvalidArgumentError):
+        return None, hashlib.sha256(data).hexdigest(), (found.width, found.height), found.format
+    except (DataError, tf.errors.InvalidArgumentError):
         return "the image is damaged or cut off", "", (0, 0), ""

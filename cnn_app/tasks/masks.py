@@ -12,9 +12,9 @@ import numpy as np
 from cnn_app.data.dataset import Column, Dataset, Split, divided
 from cnn_app.data.folder import split_folders
 from cnn_app.errors import DataError
-from cnn_app.inputs import Input
+from cnn_app.inputs import Input, headers
 from cnn_app.inputs.files import relative
-from cnn_app.inputs.image import file_problem, image_files
+from cnn_app.inputs.image import image_files
 from cnn_app.tasks.drawing import save
 
 IGNORED, UNKNOWN = 255, 254  # places of pixels that do not count, and of values that may not be
@@ -135,7 +135,7 @@ def read(path: Path) -> np.ndarray:
     """The values of a mask, uint8 (h, w): of a palette its places, not its colours."""
     from PIL import Image
 
-    if problem := file_problem(str(path)):
+    if problem := headers.file_problem(str(path)):
         raise ValueError(problem)
     with Image.open(path) as found:
         if found.mode not in MODES:

@@ -61,6 +61,18 @@ with replacing(Path(sys.argv[1])) as place:
 """
 
 
+PUBLISHED = """
+import sys
+from pathlib import Path
+from cnn_app.errors import ServingError
+from cnn_app.serving import store
+try:
+    print(store.publish(*map(Path, sys.argv[1:])))
+except ServingError as error:
+    print(error)
+"""
+
+
 def hidden(folder):
     return [path for path in folder.rglob(".*")]
 
@@ -289,9 +301,7 @@ def test_a_source_that_is_replaced_while_it_is_copied_is_told(tmp_path, monkeypa
 def test_two_publications_are_two_versions(tmp_path):
     """Of ten processes that publish at once each says either its own number or that another was at work."""
     source = exported(tmp_path / "source")
-    code = "import sys; from pathlib import Path; from cnn_app.errors import ServingError; from cnn_app.serving import store\n"
-    code += "try: print(store.publish(*map(Path, sys.argv[1:])))\nexcept ServingError as error: print(error)"
-    command = [sys.executable, "-c", code, source, tmp_path / "base"]
+    command = [sys.executable, "-c", PUBLISHED, source, tmp_path / "base"]
     running = [subprocess.Popen(list(map(str, command)), stdout=subprocess.PIPE, text=True) for _ in range(10)]
     told = [process.communicate()[0].strip() for process in running]
     numbers = sorted(int(text) for text in told if text.isdecimal())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cnn_app.errors import DataError
+from cnn_app.serving.server.budget import Room
 from cnn_app.serving.server.engines import Engine
 from cnn_app.serving.server.errors import RequestError, invalid, no_answer
 
@@ -40,6 +41,7 @@ class _Job:
     signature: str
     inputs: Arrays
     rows: int
+    bytes: int
     due: float
     answer: asyncio.Future
     shapes: tuple = field(default=())
@@ -48,29 +50,35 @@ class _Job:
 class Batcher:
     """The queue in front of one version. All but `engine.run` happens on the event loop, so nothing is locked."""
 
-    def __init__(self, engine: Engine, how: Batching, queue: int, ran: Callable[[int, float], None]):
-        self.engine, self.how, self.queue, self.ran = engine, how, queue, ran
+    def __init__(self, engine: Engine, how: Batching, queue: int, room: Room, ran: Callable[[int, float], None]):
+        self.engine, self.how, self.queue, self.room, self.ran = engine, how, queue, room, ran
         self.waiting = 0  # rows
         self._groups: dict[tuple, deque[_Job]] = {}  # by signature and shapes, the one that was first to wait first
         self._news = asyncio.Event()
         self._pool = ThreadPoolExecutor(how.workers, thread_name_prefix="model")
         self._tasks = [asyncio.create_task(self._work()) for _ in range(how.workers)]
 
-    async def __call__(self, signature: str, inputs: Arrays, rows: int) -> Arrays:
-        """The outputs. More rows than run at a time are answered one part after the other."""
-        if rows <= MOST or not self.engine.signatures[signature].batched:
-            return await self._wait(signature, inputs, rows)
-        parts = [await self._wait(signature, {name: array[start : start + MOST] for name, array in inputs.items()},
-                                  min(MOST, rows - start)) for start in range(0, rows, MOST)]  # fmt: skip
-        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    async def __call__(self, signature: str, inputs: Arrays, rows: int, sizes: Sequence[int] = ()) -> Arrays:
+        """The outputs. More rows than run at a time are answered one part after the other.
 
-    async def _wait(self, signature: str, inputs: Arrays, rows: int) -> Arrays:
+        sizes: of encoded records, each in bytes once it is decoded; none is larger than the room for all.
+        """
+        if not self.engine.signatures[signature].batched or (rows <= MOST and sum(sizes) <= self.room.most):
+            return await self._wait(signature, inputs, rows, sum(sizes))
+        outputs = [
+            await self._wait(signature, {name: array[part] for name, array in inputs.items()},
+                             part.stop - part.start, sum(sizes[part]))
+            for part in _parts(rows, sizes, self.room.most)
+        ]  # fmt: skip
+        return {name: np.concatenate([part[name] for part in outputs]) for name in outputs[0]}
+
+    async def _wait(self, signature: str, inputs: Arrays, rows: int, size: int) -> Arrays:
         if self.waiting + rows > self.queue:
             raise RequestError(
                 "UNAVAILABLE", f"{self.waiting} rows wait already, the queue holds {self.queue}; try again later"
             )
         loop = asyncio.get_running_loop()
-        job = _Job(signature, inputs, rows, loop.time() + self.how.delay_s, loop.create_future())
+        job = _Job(signature, inputs, rows, size, loop.time() + self.how.delay_s, loop.create_future())
         key: tuple = (signature, *(array.shape[1:] for array in inputs.values()))
         if not (self.how.rows and self.engine.signatures[signature].batched):
             key = (job.answer,)  # like no other
@@ -110,16 +118,17 @@ class Batcher:
 
         Powers of two, for TensorFlow keeps something for every size of batch that it has seen.
         """
-        jobs, rows = self._groups.pop(key), 0
+        jobs, rows, size = self._groups.pop(key), 0, 0
         batch: list[_Job] = []
         there = min(sum(job.rows for job in jobs), self.how.rows)
         most = 1 << max(there.bit_length() - 1, 0)
-        while jobs and (not batch or rows + jobs[0].rows <= most):
+        while jobs and (not batch or (rows + jobs[0].rows <= most and size + jobs[0].bytes <= self.room.most)):
             job = jobs.popleft()
             self.waiting -= job.rows
             if not job.answer.done():  # its client may have gone
                 batch.append(job)
                 rows += job.rows
+                size += job.bytes
         if jobs:
             self._groups[key] = jobs
         return batch
@@ -147,12 +156,25 @@ class Batcher:
         inputs = first.inputs if len(batch) == 1 else {
             name: np.concatenate([job.inputs[name] for job in batch]) for name in first.inputs
         }  # fmt: skip
-        start = loop.time()
-        outputs = await loop.run_in_executor(self._pool, self.engine.run, first.signature, inputs)
+        async with self.room.of(sum(job.bytes for job in batch)):
+            start = loop.time()
+            outputs = await loop.run_in_executor(self._pool, self.engine.run, first.signature, inputs)
         self.ran(rows, loop.time() - start)
         if len(batch) > 1 and any(len(array) != rows for array in outputs.values()):
             raise RuntimeError(f"signature {first.signature} gave other than {rows} rows")
         return outputs
+
+
+def _parts(rows: int, sizes: Sequence[int], room: int) -> Iterator[slice]:
+    """Of a request: at most so many rows, and bytes that there is room for."""
+    start = held = 0
+    for row in range(rows):
+        size = sizes[row] if sizes else 0
+        if row > start and (row - start == MOST or held + size > room):
+            yield slice(start, row)
+            start, held = row, 0
+        held += size
+    yield slice(start, rows)
 
 
 def _request_error(error: Exception) -> RequestError:

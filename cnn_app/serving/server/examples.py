@@ -28,7 +28,7 @@ class Given:
     examples: list[bytes]
 
 
-def parse(data: bytes) -> Given:
+def parse(data: json_tensor.Buffer) -> Given:
     """A :classify or :regress request."""
     found = json_tensor.parse(data)
     examples = found.get("examples")

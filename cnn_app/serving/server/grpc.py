@@ -101,22 +101,26 @@ def answered(spec: messages.ModelSpec, request: messages.ModelSpec, version) -> 
 def answering(service: Service, reading: asyncio.Semaphore, kind: type, answer: Answer):
     """A handler that reads one request when there is room for it; errors of requests become gRPC's status codes."""
 
+    async def answer_of(context) -> bytes:
+        with service.budget.share() as share:
+            data = await read(context, reading, service.limits.read_s)
+            share.take(len(data))
+            response = await answer(service, wire.parse(data, kind))
+            return response.SerializeToString()
+
     async def handle(_, context) -> bytes:
+        """Its frame is kept with the error of `abort`, so it has no part in the request's bytes."""
         try:
-            with service.budget.share() as share:
-                data = await read(context, reading, service.limits.read_s)
-                share.take(len(data))
-                response = await answer(service, wire.parse(data, kind))
-                return response.SerializeToString()
+            return await answer_of(context)
         except RequestError as error:
-            wrong = error
+            code, message = error.grpc_code, str(error)
         except grpc.aio.AbortError:
             raise
         except Exception as error:
             log.error("a request failed", exc_info=error)
-            wrong = no_answer()
-        again = (("grpc-retry-pushback-ms", AGAIN_MS),) if wrong.code == "RESOURCE_EXHAUSTED" else ()
-        await context.abort(grpc.StatusCode[wrong.grpc_code], str(wrong), again)
+            code, message = no_answer().grpc_code, str(no_answer())
+        again = (("grpc-retry-pushback-ms", AGAIN_MS),) if code == "RESOURCE_EXHAUSTED" else ()
+        await context.abort(grpc.StatusCode[code], message, again)
         raise AssertionError  # abort never returns
 
     return grpc.stream_unary_rpc_method_handler(handle)

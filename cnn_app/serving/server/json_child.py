@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from cnn_app.child import Child, ChildError
-from cnn_app.runtimes.isolated import described, framed, packed, unpacked
+from cnn_app.runtimes.isolated import described, framed, header, packed, unpacked
 from cnn_app.serving.server import examples, json_tensor
 from cnn_app.serving.server.errors import RequestError, invalid
 from cnn_app.serving.server.examples import Given
@@ -19,12 +19,12 @@ from cnn_app.serving.server.signatures import Signature
 from cnn_app.tensors import Arrays, Spec
 
 BYTES, VALUES = 2**18, 4096  # of a body that is read at once
-MEMORY_BYTES = 192 * 2**20
+MEMORY_BYTES = 160 * 2**20
 CONTEXT, EXAMPLES = "context", "examples"  # how examples travel
 STRINGS = ".strings"  # what ends the name of an array of their bytes
 
 
-def is_heavy(data: bytes) -> bool:
+def is_heavy(data: bytearray) -> bool:
     """Whether others would notice that this is read."""
     return len(data) > BYTES or sum(map(data.count, (b"[", b"{", b","))) > VALUES
 
@@ -39,7 +39,7 @@ class Read:
     examples: Given | None = None
 
 
-def read(data: bytes, method: str, signatures: dict[str, Signature], rows: int) -> Read:
+def read(data: json_tensor.Buffer, method: str, signatures: dict[str, Signature], rows: int) -> Read:
     """A request; what it asks for must be among `signatures`, and its rows not be more than `rows`."""
     if method != "predict":
         given = examples.parse(data)
@@ -66,16 +66,16 @@ class Reader:
         self._child: Child | None = None
         self._turns = ThreadPoolExecutor(1, thread_name_prefix="json")
 
-    async def read(self, data: bytes, method: str, signatures: dict[str, Signature]) -> Read:
+    async def read(self, data: bytearray, method: str, signatures: dict[str, Signature]) -> Read:
         return await asyncio.get_running_loop().run_in_executor(self._turns, self._read, data, method, signatures)
 
-    def _read(self, data: bytes, method: str, signatures: dict[str, Signature]) -> Read:
+    def _read(self, data: bytearray, method: str, signatures: dict[str, Signature]) -> Read:
         if self._child is None or not self._child.alive:
             self._child = Child(build, memory_bytes=MEMORY_BYTES)
         specs = {name: {key: [spec.dtype, spec.shape] for key, spec in known.inputs.items()}
                  for name, known in signatures.items()}  # fmt: skip
         try:
-            answer = self._child.ask(framed([method, self.rows, specs], data), self.seconds)
+            answer = self._child.ask((header([method, self.rows, specs]), data), self.seconds)
         except ChildError as error:
             raise RequestError("TOO_LARGE", f"the request has {len(data):,} bytes of JSON and cannot be read: {error}; "
                                "send fewer records, encoded ones, or ask by gRPC") from error  # fmt: skip
@@ -109,7 +109,7 @@ def _answer(request: bytes) -> bytes:
     }  # fmt: skip
     arrays: Arrays = {}
     try:
-        found = read(request[start:], method, signatures, rows)
+        found = read(memoryview(request)[start:], method, signatures, rows)
         given = found.examples
         sent = {CONTEXT: _strings([given.context]), EXAMPLES: _strings(given.examples)} if given else found.arrays
         arrays, shapes = _without_strings(sent)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 BINARY = "_bytes"  # the end of the names of outputs that are no text, as in TF Serving
 DEPTH = 32  # of lists in lists
+Buffer = bytes | bytearray | memoryview
 AT_ONCE = 4096  # values that NumPy turns into digits while no other thread can run
 NUMBERS = {"f": "iuf", "i": "iu", "u": "iu", "b": "b"}  # by kind: the kinds of JSON's values that are taken
 
@@ -37,12 +38,13 @@ class Body:
     by_rows: bool
 
 
-def parse(data: bytes) -> dict:
-    """The JSON object in a body. NaN and Infinity are words here, as in TF Serving."""
-    if not data.strip():
-        raise invalid("JSON Parse error: The document is empty")
+def parse(data: Buffer) -> dict:
+    """The JSON object in a body of UTF-8. NaN and Infinity are words here, as in TF Serving."""
     try:
-        found = json.loads(data)
+        text = str(data, "utf-8")
+        if not text.strip():
+            raise invalid("JSON Parse error: The document is empty")
+        found = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise invalid(f"JSON Parse error: Invalid value: {str(error)[:200]}") from error
     if not isinstance(found, dict):
@@ -59,7 +61,7 @@ def signature_name(found: dict) -> str:
     return name or DEFAULT
 
 
-def body(data: bytes) -> Body:
+def body(data: Buffer) -> Body:
     """A :predict request."""
     found = parse(data)
     name = signature_name(found)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from cnn_app.errors import CnnAppError
-from cnn_app.serving.server.batching import Batcher, Batching
+from cnn_app.serving.server.batching import Batcher
 from cnn_app.serving.server.discovery import Servable
 from cnn_app.serving.server.engines import Engine
 from cnn_app.serving.server.errors import invalid, not_found
@@ -18,6 +18,7 @@ from cnn_app.serving.server.loading import opened, tried
 from cnn_app.serving.server.metrics import Metrics
 
 log = logging.getLogger(__name__)
+QueueOf = Callable[[Engine, Callable[[int, float], None]], Batcher]  # that stands before a version
 KEPT = 8  # ended versions that the status still tells of
 
 
@@ -45,9 +46,8 @@ class Loading:
 
 
 class Model:
-    def __init__(self, servable: Servable, batching: Batching, queue: int, metrics: Metrics, loading: Loading):
-        self.servable, self.batching, self.queue, self.metrics = servable, batching, queue, metrics
-        self.loading = loading
+    def __init__(self, servable: Servable, queue_of: QueueOf, metrics: Metrics, loading: Loading):
+        self.servable, self.queue_of, self.metrics, self.loading = servable, queue_of, metrics, loading
         self.name = servable.name
         self.versions: dict[int, Version] = {}
         self.labels: dict[str, int] = {}
@@ -122,7 +122,7 @@ class Model:
             version.failed = before  # it may have changed meanwhile
             return
         ran = self.metrics.batches(self.name, version.number)
-        version.batcher = Batcher(version.engine, self.batching, self.queue, ran)
+        version.batcher = self.queue_of(version.engine, ran)
         version.state = "AVAILABLE"
         log.info("%s version %s answers, by %s", self.name, version.number, version.engine.kind)
 
@@ -154,10 +154,8 @@ class Model:
 class Models:
     """Everything a server answers with."""
 
-    def __init__(
-        self, servables: Iterable[Servable], batching: Batching, queue: int, metrics: Metrics, loading: Loading
-    ):  # fmt: skip
-        self.by_name = {one.name: Model(one, batching, queue, metrics, loading) for one in servables}
+    def __init__(self, servables: Iterable[Servable], queue_of: QueueOf, metrics: Metrics, loading: Loading):
+        self.by_name = {one.name: Model(one, queue_of, metrics, loading) for one in servables}
 
     def __getitem__(self, name: str) -> Model:
         if name not in self.by_name:

@@ -131,7 +131,7 @@ async def malformed(request: Request) -> Response:
     raise invalid(f"Malformed request: {request.method} {request.url.path[:200]}")
 
 
-async def body(request: Request, service: Service, share: Share) -> bytes:
+async def body(request: Request, service: Service, share: Share) -> bytearray:
     """What the client sends, unless it is too much or takes too long."""
     most, seconds = service.limits.body_bytes, service.limits.read_s
     announced = request.headers.get("content-length", "0")
@@ -155,7 +155,7 @@ async def body(request: Request, service: Service, share: Share) -> bytes:
                 raise
     except TimeoutError as error:
         raise RequestError("TOO_SLOW", f"the request did not come in within {seconds:g} seconds") from error
-    return bytes(found)
+    return found
 
 
 async def discard(request: Request, most: int) -> None:

@@ -20,8 +20,10 @@ from cnn_app.names import LOOPBACK
 from cnn_app.serving.server import grpc as grpc_server
 from cnn_app.serving.server import rest
 from cnn_app.serving.server.access import HostGuard, KeyGuard, OriginGuard, allows
-from cnn_app.serving.server.batching import Batching
+from cnn_app.serving.server.batching import Batcher, Batching
+from cnn_app.serving.server.budget import Room
 from cnn_app.serving.server.discovery import Servable
+from cnn_app.serving.server.engines import Engine
 from cnn_app.serving.server.http import limited
 from cnn_app.serving.server.metrics import Metrics
 from cnn_app.serving.server.models import Loading, Models
@@ -71,8 +73,13 @@ class Server:
             self._loop = None
 
     async def _run(self, end: asyncio.Event, tell: Callable[[Addresses], None]) -> None:
-        settings, metrics = self.settings, Metrics()
-        models = Models(self.servables, settings.batching, settings.limits.queue, metrics, settings.loading)
+        settings, metrics, limits = self.settings, Metrics(), self.settings.limits
+        room = Room(limits.decoding_bytes)
+
+        def queue_of(engine: Engine, ran: Callable[[int, float], None]) -> Batcher:
+            return Batcher(engine, settings.batching, limits.queue, room, ran)
+
+        models = Models(self.servables, queue_of, metrics, settings.loading)
         service = Service(models, settings.limits, metrics)
         with _listening(settings.host, settings.port) as listening:
             await models.refresh()

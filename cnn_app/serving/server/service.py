@@ -23,10 +23,15 @@ if TYPE_CHECKING:
     from cnn_app.tensors import Arrays
 
 
+FEW, LARGE = 8, 2**20  # records and their bytes whose headers are read at once
+WAITING = 4  # times the bytes that are decoded at a time may wait for it: some seconds
+
+
 @dataclass(frozen=True)
 class Limits:
     body_bytes: int = 32 * 2**20  # of a request
     pixels: int = 64_000_000  # of an image, once decoded; as many as without a server
+    decoding_bytes: int = 96 * 2**20  # of encoded records, while they are decoded
     rows: int = 256  # of its tensors
     queue: int = 1024  # rows that may wait for one version
     connections: int = 512  # of REST, and calls of gRPC
@@ -48,7 +53,8 @@ class Asked:
 class Service:
     def __init__(self, models: Models, limits: Limits, metrics: Metrics):
         self.models, self.limits, self.metrics = models, limits, metrics
-        self.budget = Budget(limits.in_flight_bytes)
+        self.budget = Budget(limits.in_flight_bytes, "requests", "--max-in-flight")
+        self.decoding = Budget(limits.decoding_bytes * WAITING, "decoded records", "--max-decoding")
         self.reader = Reader(limits.answer_s, limits.rows)
         self.draining = False  # told to stop; who asks is answered for the last time
 
@@ -67,8 +73,10 @@ class Service:
                     raise invalid(f"Expected {what} signature method_name to be {method}. Was: {known.method}")
                 inputs = await asyncio.to_thread(arrays, known) if heavy else arrays(known)
                 rows = known.check(inputs, self.limits.rows)
-                self._look_at(known, inputs)
-                return version, await version.batcher(known.name, inputs, rows)
+                with self.decoding.share() as share:
+                    sizes = await self._decoded_bytes(known, inputs)
+                    share.take(sum(sizes))
+                    return version, await version.batcher(known.name, inputs, rows, sizes)
         except TimeoutError as error:
             code = "DEADLINE_EXCEEDED"
             raise RequestError(code, f"no answer within {self.limits.answer_s:g} seconds") from error
@@ -97,14 +105,28 @@ class Service:
     def _using(self, asked: Asked):
         return self.models.using(asked.model, asked.number, asked.label)
 
-    def _look_at(self, known: Signature, inputs: Arrays) -> None:
-        """Refuse encoded records by their headers, before anything decodes them."""
+    async def _decoded_bytes(self, known: Signature, inputs: Arrays) -> list[int]:
+        """Of encoded records by their headers, before anything decodes them."""
         kind = by_encoded(known.name) if known.of_strings else None
         if kind is None:
-            return
-        (records,) = inputs.values()
-        for place, data in enumerate(records.flat):
-            reason = kind.problem(data, self.limits.pixels)
-            if reason:
-                which = f"record {place}" if records.size > 1 else "the record"
-                raise invalid(f"cannot read {which}: {reason}")
+            return []
+        records = next(iter(inputs.values())).ravel().tolist()
+        heavy = len(records) > FEW or sum(map(len, records)) > LARGE
+        sizes = await asyncio.to_thread(self._looked_at, kind, records) if heavy else self._looked_at(kind, records)
+        if sum(sizes) > self.decoding.most:
+            raise invalid(f"decoding the records takes {sum(sizes):,} bytes, at most {self.decoding.most:,} are "
+                          "allowed in a request (--max-decoding); send fewer")  # fmt: skip
+        return sizes
+
+    def _looked_at(self, kind, records: list[bytes]) -> list[int]:
+        sizes, limits = [], self.limits
+        for place, data in enumerate(records):
+            try:
+                sizes.append(kind.decoded_bytes(data, limits.pixels))
+                if sizes[-1] > limits.decoding_bytes:
+                    raise DataError(f"decoding it takes {sizes[-1]:,} bytes, at most {limits.decoding_bytes:,} are "
+                                    "allowed (--max-decoding)")  # fmt: skip
+            except DataError as error:
+                which = f"record {place}" if len(records) > 1 else "the record"
+                raise invalid(f"cannot read {which}: {error}") from error
+        return sizes

@@ -1,0 +1,137 @@
+"""What an encoded image says of itself: whether it should be decoded, and what memory that would take."""
+
+from __future__ import annotations
+
+import io
+import os
+from dataclasses import dataclass
+from importlib import import_module
+from typing import BinaryIO
+
+from cnn_app.errors import DataError
+from cnn_app.inputs.files import MAX_BYTES
+
+MAX_PIXELS = 64_000_000  # of a decoded image; more is a mistake or an attack
+MIN_SIDE = 4  # pixels; less carries no image
+MAX_PARTS = 2000  # reads of a header
+STARTS = {b"\xff\xd8\xff": "Jpeg", b"\x89PNG\r\n\x1a\n": "Png", b"BM": "Bmp", b"GIF87a": "Gif", b"GIF89a": "Gif"}
+SCAN, FRAMES, NO_FRAMES, PROGRESSIVE = 0xDA, range(0xC0, 0xD0), (0xC4, 0xC8, 0xCC), (0xC2, 0xC6, 0xCA, 0xCE)
+
+
+@dataclass(frozen=True)
+class Header:
+    format: str  # JPEG, PNG, BMP or GIF
+    width: int
+    height: int
+    decoded_bytes: int  # the most that is held while `pixels.decode` and `pixels.to_size` make pixels of it
+
+
+def read(data: bytes | BinaryIO, most: int = MAX_PIXELS) -> Header:
+    """Raises DataError with why `data` should not be decoded; `most` are the pixels it may have."""
+    from PIL.Image import DecompressionBombError, DecompressionBombWarning
+
+    stream = _Parts(io.BytesIO(data) if isinstance(data, bytes) else data)
+    size = stream.seek(0, io.SEEK_END)
+    stream.seek(0)
+    if not size:
+        raise DataError("the file is empty")
+    if size > MAX_BYTES:
+        raise DataError(f"the file is larger than {MAX_BYTES >> 20} MiB")
+    try:
+        image = _opened(stream)
+        width, height = image.size
+        plain = image.format != "BMP" or _is_plain(image)
+        each = _bytes_per_pixel(image, stream)
+    except (DecompressionBombError, DecompressionBombWarning):  # of a GIF whose frame is larger than itself
+        raise DataError(f"it has more than {most:,} pixels") from None
+    except (OSError, ValueError, SyntaxError):
+        raise DataError("it is no JPEG, PNG, BMP or GIF") from None
+    if width * height > most:
+        raise DataError(f"it has {width}x{height} pixels; more than {most:,} are refused")
+    if min(width, height) < MIN_SIDE:
+        raise DataError(f"it has {width}x{height} pixels; at least {MIN_SIDE}x{MIN_SIDE} are needed")
+    if not plain:
+        raise DataError("it is a BMP with a palette, compression or unusual pixels; save it as PNG")
+    return Header(image.format, width, height, width * height * each)
+
+
+def problem(data: bytes | BinaryIO) -> str | None:
+    """Why `data` should not be decoded; None if nothing speaks against it."""
+    try:
+        read(data)
+    except DataError as error:
+        return str(error)
+    return None
+
+
+def file_problem(path: str) -> str | None:
+    """As `problem`, of the file at `path`."""
+    try:
+        with open(path, "rb") as stream:
+            return problem(stream)
+    except OSError as error:
+        return error.strerror
+
+
+class _Parts:
+    """A file whose header does not go on for ever: Pillow reads one of 30 MiB part by part, in Python."""
+
+    def __init__(self, stream: BinaryIO):
+        self.left, self.stream, self.seek, self.tell = MAX_PARTS, stream, stream.seek, stream.tell
+
+    def read(self, size: int = -1) -> bytes:
+        self.left -= 1
+        if self.left < 0:
+            raise DataError("its header has too many parts")
+        return self.stream.read(size)
+
+
+def _opened(stream: _Parts):
+    """By Pillow's own class of the format: `Image.open` warns of sizes that are refused here."""
+    start = stream.read(8)
+    stream.seek(0)
+    kind = next((kind for magic, kind in STARTS.items() if start.startswith(magic)), None)
+    if kind is None:
+        raise ValueError("it is none of these")
+    return getattr(import_module(f"PIL.{kind}ImagePlugin"), f"{kind}ImageFile")(stream)
+
+
+def _bytes_per_pixel(image, stream: _Parts) -> int:
+    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+        return 10  # four channels, and the three over white in parts and as a whole
+    three = 3 if image.mode in ("RGB", "YCbCr", "CMYK", "P") else 4  # grey comes beside what is made of it
+    in_parts = image.format == "JPEG" and _has_several_scans(stream)
+    return three + 2 * len(image.getbands()) * in_parts  # the coefficients of all its blocks
+
+
+def _has_several_scans(jpeg: _Parts) -> bool:
+    """By its first scan, as libjpeg tells it."""
+    place = jpeg.tell()
+    try:
+        jpeg.seek(2)
+        components = 0
+        while True:
+            while (byte := jpeg.read(1)) == b"\xff":
+                kind = jpeg.read(1)
+                while kind == b"\xff":
+                    kind = jpeg.read(1)
+                length = int.from_bytes(jpeg.read(2), "big")
+                if kind[0] == SCAN:
+                    return jpeg.read(1)[0] < components
+                if kind[0] in FRAMES and kind[0] not in NO_FRAMES:
+                    components = jpeg.read(6)[5]
+                    length -= 6
+                    if kind[0] in PROGRESSIVE:
+                        return True
+                jpeg.seek(max(length - 2, 0), os.SEEK_CUR)
+            if not byte:
+                raise ValueError("it has no scan")
+    except IndexError:
+        raise ValueError("it is cut off") from None
+    finally:
+        jpeg.seek(place)
+
+
+def _is_plain(bmp) -> bool:
+    """Whether TensorFlow reads this BMP as it is meant: it takes palette indices for grey, and padding for alpha."""
+    return all(tile.codec_name == "raw" and tile.args[0] in ("L", "BGR", "BGRA") for tile in bmp.tile)
