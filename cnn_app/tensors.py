@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import numpy as np
 
 Arrays = dict[str, "np.ndarray"]
+
+
+@cache
+def name_of(dtype: np.dtype) -> str:
+    """As a Spec has it; NumPy makes up the name of a type each time."""
+    return "string" if dtype.kind in "OSU" else dtype.name
 
 
 @dataclass(frozen=True)

@@ -36,6 +36,7 @@ LIGHT = (
     "predict",
     "quickstart",
     "run",
+    "serve",
     "serving",
 )  # they do without TensorFlow, or import it when they need it
 

@@ -59,14 +59,18 @@ def serve(models, host, port, grpc_port, api_key_file, tls_cert, tls_key, batch,
 
     from cnn_app.cli.options import api_key
     from cnn_app.errors import ServingError
+    from cnn_app.quiet import quiet_tensorflow
+    from cnn_app.serving.server.discovery import discover
+    from cnn_app.serving.server.loading import Loading, suiting
 
+    found = discover(models)
+    loading = suiting(Loading(load_timeout, trust), found)
+    quiet_tensorflow()  # which takes as long
     try:
         from cnn_app.serving.server import run
     except ImportError as error:
         raise ServingError(f"{error}; pip install 'cnn-app[serve]'") from error
     from cnn_app.serving.server.batching import Batching
-    from cnn_app.serving.server.discovery import discover
-    from cnn_app.serving.server.models import Loading
     from cnn_app.serving.server.service import Limits
 
     if bool(tls_cert) != bool(tls_key):
@@ -76,17 +80,16 @@ def serve(models, host, port, grpc_port, api_key_file, tls_cert, tls_key, batch,
     settings = run.Settings(
         host=host, port=port, grpc_port=None if grpc_port < 0 else grpc_port, key=api_key(api_key_file), poll_s=poll,
         tls=(Path(tls_cert), Path(tls_key)) if tls_cert else None,
-        batching=Batching(batch, batch_delay / 1e3) if batch else Batching(rows=0, delay_s=0, workers=2),
+        batching=Batching(batch, batch_delay / 1e3),
         limits=Limits(body_bytes=max_body * 2**20, pixels=max_pixels * 10**6, rows=max_rows, queue=queue,
                       decoding_bytes=max_decoding * 2**20, answer_s=timeout,
                       in_flight_bytes=max_in_flight * 2**20, connections=max_connections),
-        loading=Loading(load_timeout, trust), origins=origins,
+        origins=origins,
     )  # fmt: skip
-    found = discover(models)
 
     def tell(addresses):
         for one in found:
             click.echo(f"{one.name}: {addresses.rest}/v1/models/{one.name}")
         click.echo(f"page at {addresses.rest}/" + (f", gRPC at {addresses.grpc}" if addresses.grpc else ""))
 
-    run.serve(found, settings, tell)
+    run.serve(found, settings.suited(loading()), tell)

@@ -6,6 +6,7 @@ import numpy as np
 
 from cnn_app.errors import ServingError
 from cnn_app.serving import messages_pb2 as messages
+from cnn_app.tensors import name_of
 
 TYPES = {  # number, and the field for values that are not sent as one piece of content
     "float32": (messages.DT_FLOAT, "float_val"),
@@ -26,11 +27,11 @@ NAMES = {number: name for name, (number, _) in TYPES.items()}
 
 def fill(message: messages.TensorProto, value: np.ndarray) -> None:
     """Write an array into `message`; strings are an array of bytes objects, or of text."""
-    strings = value.dtype.kind in "OSU"
-    message.dtype = TYPES["string" if strings else value.dtype.name][0]
+    name = name_of(value.dtype)
+    message.dtype = TYPES[name][0]
     for side in value.shape:
         message.tensor_shape.dim.add(size=side)
-    if strings:
+    if name == "string":
         message.string_val.extend(one.encode() if isinstance(one, str) else one for one in value.ravel().tolist())
     else:
         message.tensor_content = np.ascontiguousarray(value, value.dtype.newbyteorder("<")).tobytes()

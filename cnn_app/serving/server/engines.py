@@ -37,11 +37,12 @@ class SavedModelEngine:
 
     kind = "TensorFlow"
 
-    def __init__(self, path: Path):
+    def __init__(self, path: Path, threads: int = 0):
         import tensorflow as tf
 
         graph = tf.Graph()
-        self.session = tf.compat.v1.Session(graph=graph)
+        alone = tf.compat.v1.ConfigProto(intra_op_parallelism_threads=1, inter_op_parallelism_threads=-1)
+        self.session = tf.compat.v1.Session(graph=graph, config=alone if threads == 1 else None)
         try:
             with graph.as_default():
                 meta = tf.compat.v1.saved_model.loader.load(self.session, ["serve"], str(path))
@@ -111,8 +112,10 @@ class DefaultSignature:
         return self.engine.run(DEFAULT, arrays)
 
 
-def open_engine(path: Path, trust: bool = False) -> Engine:
+def open_engine(path: Path, trust: bool = False, threads: int = 0) -> Engine:
     """The engine for a version: a SavedModel directory, a file, or a directory with one file in it.
+
+    threads: 1 for a SavedModel that runs in the thread that asks, 0 for one that takes all cores.
 
     Raises ArtifactError for what was exported of another model than the one that its directory has now, and unless
     `trust`, for a SavedModel whose operators touch the system.
@@ -123,7 +126,7 @@ def open_engine(path: Path, trust: bool = False) -> Engine:
         _check_fresh(place, about)
         if not trust:
             operators.check_saved_model(place)
-        engine = SavedModelEngine(place)
+        engine = SavedModelEngine(place, threads)
     else:
         runtime = runtimes.open_model(the_file(path))
         place, about = runtime.path, runtime.about

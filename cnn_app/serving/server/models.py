@@ -14,7 +14,7 @@ from cnn_app.serving.server.batching import Batcher
 from cnn_app.serving.server.discovery import Servable
 from cnn_app.serving.server.engines import Engine
 from cnn_app.serving.server.errors import invalid, not_found
-from cnn_app.serving.server.loading import opened, tried
+from cnn_app.serving.server.loading import Loading, opened, tried
 from cnn_app.serving.server.metrics import Metrics
 
 log = logging.getLogger(__name__)
@@ -35,14 +35,6 @@ class Version:
     failed: tuple = ()  # what was on disk when it could not be loaded
     users: int = 0
     idle: asyncio.Event = field(default_factory=asyncio.Event)
-
-
-@dataclass(frozen=True)
-class Loading:
-    """seconds: that a version may take to be ready. trust: load SavedModels whose operators touch the system."""
-
-    seconds: float = 120
-    trust: bool = False
 
 
 class Model:
@@ -113,8 +105,8 @@ class Model:
         before = await asyncio.to_thread(stamp, version.path)
         try:
             if others_answer:  # without them a crash harms nobody
-                await asyncio.to_thread(tried, version.path, self.loading.trust, self.loading.seconds)
-            version.engine = await asyncio.to_thread(opened, version.path, self.loading.trust)
+                await asyncio.to_thread(tried, version.path, self.loading)
+            version.engine = await asyncio.to_thread(opened, version.path, self.loading)
         except Exception as error:  # a broken version must not take those along that answer
             if not isinstance(error, CnnAppError):
                 log.error("cannot load %s", version.path, exc_info=error)

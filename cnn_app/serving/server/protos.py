@@ -25,7 +25,7 @@ from cnn_app.names import DEFAULT
 from cnn_app.serving import tensor_proto
 from cnn_app.serving.server.errors import invalid
 from cnn_app.serving.server.signatures import Signature
-from cnn_app.tensors import Spec
+from cnn_app.tensors import Spec, name_of
 
 if TYPE_CHECKING:
     from cnn_app.tensors import Arrays
@@ -64,7 +64,7 @@ def _number(spec: Spec) -> int:
 def fill(given, values: Arrays) -> None:
     """Write arrays into a map of TensorProtos."""
     for name, value in values.items():
-        if value.dtype.name in tensor_proto.TYPES or value.dtype.kind in "OSU":
+        if name_of(value.dtype) in tensor_proto.TYPES:
             tensor_proto.fill(given[name], value)
         else:
             given[name].ParseFromString(tf.make_tensor_proto(value).SerializeToString())

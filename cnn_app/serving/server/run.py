@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
+import os
 import signal
 import socket
 from collections.abc import Callable, Iterable
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import grpc
@@ -25,8 +27,9 @@ from cnn_app.serving.server.budget import Room
 from cnn_app.serving.server.discovery import Servable
 from cnn_app.serving.server.engines import Engine
 from cnn_app.serving.server.http import limited
+from cnn_app.serving.server.loading import Loading
 from cnn_app.serving.server.metrics import Metrics
-from cnn_app.serving.server.models import Loading, Models
+from cnn_app.serving.server.models import Models
 from cnn_app.serving.server.service import Limits, Service
 
 GRACE_S = 30  # for what runs when the server is told to stop
@@ -49,6 +52,12 @@ class Settings:
         if self.host not in LOOPBACK and not (self.key and self.tls):
             raise ServingError(f"--host {self.host} can be reached by others, so it needs --api-key-file and TLS "
                                "(--tls-cert, --tls-key); or leave it at 127.0.0.1")  # fmt: skip
+
+    def suited(self, loading: Loading) -> Settings:
+        """What runs on one core is left there: as many batches as there are cores run side by side."""
+        alone = loading.threads == 1 or not self.batching.rows
+        workers = max(os.cpu_count() or 1, 2) if alone else 1
+        return replace(self, loading=loading, batching=replace(self.batching, workers=workers))
 
 
 @dataclass(frozen=True)
@@ -164,7 +173,11 @@ def serve(servables: Iterable[Servable], settings: Settings, tell: Callable[[Add
         server = Server(servables, settings)
         for number in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(number, server.stop)
-        await server.run(tell)
+        await server.run(ready)
+
+    def ready(addresses: Addresses) -> None:
+        gc.freeze()  # TensorFlow's objects stay: to look through all of them again takes a fifth of a second
+        tell(addresses)
 
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     logging.getLogger("cnn_app.serving").setLevel(logging.INFO)

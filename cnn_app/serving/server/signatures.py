@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from cnn_app.serving.server.errors import invalid
-from cnn_app.tensors import Spec
+from cnn_app.tensors import Spec, name_of
 
 if TYPE_CHECKING:
     from cnn_app.tensors import Arrays
@@ -23,12 +24,12 @@ class Signature:
     outputs: dict[str, Spec]
     method: str = PREDICT
 
-    @property
+    @cached_property
     def batched(self) -> bool:
         """Whether requests can be put together: every tensor has a row for each record."""
         return all(spec.batched for spec in (*self.inputs.values(), *self.outputs.values()))
 
-    @property
+    @cached_property
     def of_strings(self) -> bool:
         """Whether one tensor of strings is all it takes, as encoded records come."""
         return [spec.dtype for spec in self.inputs.values()] == ["string"]
@@ -59,7 +60,7 @@ class Signature:
         self.keys(inputs)
         for name, spec in self.inputs.items():
             array = inputs[name]
-            found = "string" if array.dtype.kind in "OSU" else array.dtype.name
+            found = name_of(array.dtype)
             if found != spec.dtype:
                 raise invalid(f"input {name} is {found}, not of expected type: {spec.dtype}")
             self.fits(name, array.shape, most)
