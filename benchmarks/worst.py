@@ -6,6 +6,7 @@ Each is made when it is asked for: (method, path, body) for REST, (method, messa
 from __future__ import annotations
 
 import base64
+import io
 import json
 import struct
 import zlib
@@ -13,6 +14,7 @@ import zlib
 import numpy as np
 import tensorflow as tf
 from grpc_grammar import MESSAGES
+from PIL import Image
 from toys import CLASSIFY, SIDE
 
 MOST = 31 * 2**20  # bytes
@@ -39,8 +41,8 @@ def rest() -> dict:
         body = {"signature_name": CLASSIFY, "context": {"x": "a" * 900_000}, "examples": [{}] * 3000}
         return "POST", f"/v1/models/{model}:classify", json.dumps(body).encode()
 
-    def images(side: int, count: int) -> tuple:
-        rows = [{"b64": base64.b64encode(blank(side)).decode()}] * count
+    def images(side: int, count: int, kind=blank) -> tuple:
+        rows = [{"b64": base64.b64encode(kind(side)).decode()}] * count
         return predict(json.dumps({"signature_name": "image_bytes", "instances": rows}).encode())
 
     return {
@@ -60,7 +62,10 @@ def rest() -> dict:
         "a context of 0.9 MB for no model": lambda: context("none"),
         "100 images of 8,000 x 8,000": lambda: images(8000, 100),
         "an image of 8,000 x 8,000": lambda: images(8000, 1),
+        "3 images of 5,700 x 5,700": lambda: images(5700, 3),  # as large as they may be
         "4 images of 3,900 x 3,900": lambda: images(3900, 4),
+        "an image in scans of 3,300 x 3,300": lambda: images(3300, 1, scans),
+        "an image with alpha of 3,100 x 3,100": lambda: images(3100, 1, alpha),
     }
 
 
@@ -132,6 +137,21 @@ def blank(side: int) -> bytes:
     rows = b"".join([*(packed.compress(bytes(1 + 3 * side)) for _ in range(side)), packed.flush()])
     head = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+
+
+def scans(side: int) -> bytes:
+    """A progressive JPEG, all of whose coefficients are held until its end."""
+    return _saved(Image.new("RGB", (side, side), "red"), "JPEG", progressive=True, subsampling=0)
+
+
+def alpha(side: int) -> bytes:
+    return _saved(Image.new("RGBA", (side, side), (255, 0, 0, 128)), "PNG")
+
+
+def _saved(image: Image.Image, kind: str, **options) -> bytes:
+    out = io.BytesIO()
+    image.save(out, kind, **options)
+    return out.getvalue()
 
 
 def tag(number: int, data: bytes) -> bytes:

@@ -217,3 +217,42 @@ def test_metadata_of_megabytes_before_the_pixels():
     long = data[:2] + segment * 32 + data[2:]
     assert headers.problem(io.BytesIO(long)) is None
     np.testing.assert_array_equal(images.load(long, "x", (40, 40, 3)), decode(data))
+
+
+def blank(mode, kind, **options):
+    return encoded(Image.new(mode, (40, 56)), kind, **options)
+
+
+def in_three_scans():
+    """A JPEG whose first scan has one component of three, as its header says."""
+    data = blank("RGB", "JPEG")
+    place = data.index(b"\xff\xda") + 4
+    assert data[place] == 3
+    return data[:place] + b"\1" + data[place + 1 :]
+
+
+@pytest.mark.parametrize(("data", "each"), [
+    (blank("RGB", "PNG"), 3), (blank("L", "PNG"), 4), (blank("RGBA", "PNG"), 10), (blank("LA", "PNG"), 10),
+    (blank("P", "PNG", transparency=0), 10), (blank("RGB", "BMP"), 3), (blank("P", "GIF"), 3),
+    (blank("RGB", "JPEG"), 3), (blank("CMYK", "JPEG"), 3), (blank("RGB", "JPEG", progressive=True), 9),
+    (blank("L", "JPEG", progressive=True), 6), (in_three_scans(), 9),
+], ids=range(12))  # fmt: skip
+def test_a_header_tells_what_decoding_takes(data, each):
+    """Of a JPEG in several scans all coefficients are held, two bytes for each channel of a pixel."""
+    assert headers.read(data).decoded_bytes == 40 * 56 * each
+
+
+def test_a_header_does_not_go_on_for_ever():
+    """Pillow would look at each of its parts."""
+    data = photo("JPEG")
+    for count, reason in ((400, None), (100_000, "its header has too many parts")):
+        assert headers.problem(data[:2] + b"\xff\xe1\0\2" * count + data[2:]) == reason
+
+
+def test_alpha_is_laid_over_white_in_strips_as_at_once(monkeypatch):
+    pixels = np.random.default_rng(0).integers(0, 256, (30, 40, 4), np.uint8)
+    colour, alpha = pixels[..., :3].astype(float), pixels[..., 3:] / 255
+    for strip in (1, 7, 1199, 1200, 5000):
+        monkeypatch.setattr(images, "STRIP", strip)
+        found = images._over_white(tf.constant(pixels))
+        np.testing.assert_array_equal(found, np.round(colour * alpha + 255 * (1 - alpha)))

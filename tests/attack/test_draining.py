@@ -157,3 +157,12 @@ def test_pages_that_are_named_may_post(colours):
         assert posted(found.rest, found.rest).status == 200
         assert posted(found.rest, f"{ELSEWHERE}.org").status == 403
         assert posted(found.rest, "null").status == 403
+
+
+def test_a_browser_asks_without_the_key_whether_it_may_send_it(colours):
+    asked = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "authorization"}
+    with served.running(colours, origins=(ELSEWHERE,), key="secret") as found:
+        assert posted(found.rest, ELSEWHERE, "OPTIONS", **asked).status == 200
+        refused = posted(found.rest, ELSEWHERE)
+        assert refused.status == 401 and refused.headers["access-control-allow-origin"] == ELSEWHERE
+        assert posted(found.rest, ELSEWHERE, Authorization="Bearer secret").status == 200

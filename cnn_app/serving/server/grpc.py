@@ -18,24 +18,28 @@ from cnn_app.serving.server.service import Asked, Service
 
 log = logging.getLogger(__name__)
 OVERHEAD = 2**20  # bytes of a message beside its tensors
-READ_BYTES = 128 * 2**20  # of requests that come in: gRPC says how large one is when it is there
+READ_BYTES = 64 * 2**20  # of requests that come in: gRPC says how large one is when it is there
 WINDOW = 2**16  # bytes of a request that come in before it is read
 AGAIN_MS = "500"
 Answer = Callable[[Service, Any], Awaitable[Any]]
 
 
 async def predict(service: Service, request: messages.PredictRequest):
-    version, outputs = await service.predict(
-        asked(request.model_spec), "gRPC", lambda known: protos.arrays(request.inputs, known, service.limits.rows),
-        heavy=request.ByteSize() > WINDOW * 8,
-    )  # fmt: skip
+    size, sent, most = protos.size(request.inputs), request.ByteSize(), service.limits.body_bytes
+    with service.budget.share() as share:
+        share.take(max(min(size, most) - sent, 0))
+        version, outputs = await service.predict(
+            asked(request.model_spec), "gRPC", lambda known: protos.arrays(request.inputs, known, service.limits),
+            size=max(size, sent),
+        )  # fmt: skip
     wanted = request.output_filter or outputs
     for name in wanted:
         if name not in outputs:
             raise invalid(f"output tensor alias not found in signature: {name[:100]}; there are {', '.join(outputs)}")
     response = messages.PredictResponse()
     answered(response.model_spec, request.model_spec, version)
-    protos.fill(response.outputs, {name: outputs[name] for name in wanted})
+    size = sum(outputs[name].nbytes for name in wanted)
+    await service.aside(size, protos.fill, response.outputs, {name: outputs[name] for name in wanted})
     return response
 
 
@@ -105,8 +109,10 @@ def answering(service: Service, reading: asyncio.Semaphore, kind: type, answer: 
         with service.budget.share() as share:
             data = await read(context, reading, service.limits.read_s)
             share.take(len(data))
-            response = await answer(service, wire.parse(data, kind))
-            return response.SerializeToString()
+            request = await service.aside(len(data), wire.parse, data, kind)
+            del data
+            response = await answer(service, request)
+            return await service.aside(response.ByteSize(), response.SerializeToString)
 
     async def handle(_, context) -> bytes:
         """Its frame is kept with the error of `abort`, so it has no part in the request's bytes."""

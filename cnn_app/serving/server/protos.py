@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterable, Iterator
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,13 +29,14 @@ from cnn_app.serving.server.signatures import Signature
 from cnn_app.tensors import Spec, name_of
 
 if TYPE_CHECKING:
+    from cnn_app.serving.server.service import Limits
     from cnn_app.tensors import Arrays
 
 STATES = get_model_status_pb2.ModelVersionStatus
 FAILED = 2  # UNKNOWN, among TensorFlow's error codes
 
 
-def arrays(given, known: Signature, rows: int) -> Arrays:
+def arrays(given, known: Signature, limits: Limits) -> Arrays:
     """The tensors of a request, which are held against the signature before their values are touched."""
     known.keys(given)
     for name, spec in known.inputs.items():
@@ -42,8 +44,22 @@ def arrays(given, known: Signature, rows: int) -> Arrays:
         if number != _number(spec):
             found = tensor_proto.NAMES.get(number, f"of type {number}")
             raise invalid(f"input {name} is {found}, not of expected type: {spec.dtype}")
-        known.fits(name, tuple(dim.size for dim in given[name].tensor_shape.dim), rows)
+        known.fits(name, tuple(dim.size for dim in given[name].tensor_shape.dim), limits.rows)
+    if (claimed := size(given)) > limits.body_bytes:
+        raise invalid(f"the inputs have {claimed:,} bytes; at most {limits.body_bytes:,} are taken (--max-body)")
     return {name: array(given[name], name) for name in known.inputs}
+
+
+def size(given) -> int:
+    """The bytes that the tensors of a request claim to have: one value may stand for all."""
+    return sum(prod(dim.size for dim in message.tensor_shape.dim)
+               * _bytes(tensor_proto.NAMES.get(message.dtype, "string")) for message in given.values())  # fmt: skip
+
+
+@functools.cache
+def _bytes(name: str) -> int:
+    """Of a value; of a string those of its place."""
+    return np.dtype(object if name == "string" else name).itemsize
 
 
 def array(message, name: str) -> np.ndarray:

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import gc
 import logging
 import os
 import signal
 import socket
 from collections.abc import Callable, Iterable
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import grpc
 import uvicorn
 from starlette.middleware.cors import CORSMiddleware
+from starlette.types import ASGIApp
 
 from cnn_app.errors import ServingError
 from cnn_app.names import LOOPBACK
@@ -32,6 +34,7 @@ from cnn_app.serving.server.metrics import Metrics
 from cnn_app.serving.server.models import Models
 from cnn_app.serving.server.service import Limits, Service
 
+M_MMAP_THRESHOLD = -3  # of mallopt(3)
 GRACE_S = 30  # for what runs when the server is told to stop
 
 
@@ -108,7 +111,7 @@ class Server:
                 stops = [calls[0].stop(GRACE_S)] if calls else []
                 await asyncio.gather(serving, *stops)
                 await models.close()
-                service.reader.close()
+                service.close()
 
     def stop(self) -> None:
         """From any thread, or a signal."""
@@ -117,10 +120,10 @@ class Server:
 
     def _web(self, service: Service) -> uvicorn.Server:
         settings, app = self.settings, rest.application(service)
-        if settings.origins:
-            app.add_middleware(CORSMiddleware, allow_origins=settings.origins, allow_methods=["GET", "POST"],
-                               allow_headers=["authorization", "content-type"])  # fmt: skip
-        guarded = KeyGuard(app, allows(settings.key)) if settings.key else HostGuard(app)
+        guarded: ASGIApp = KeyGuard(app, allows(settings.key)) if settings.key else HostGuard(app)
+        if settings.origins:  # a browser asks without a key whether it may ask
+            guarded = CORSMiddleware(guarded, allow_origins=settings.origins, allow_methods=["GET", "POST"],
+                                     allow_headers=["authorization", "content-type"])  # fmt: skip
         cert, key = settings.tls or (None, None)
         config = uvicorn.Config(
             OriginGuard(guarded, settings.origins), log_level="warning", access_log=False, lifespan="off", ws="none",
@@ -180,9 +183,22 @@ def serve(servables: Iterable[Servable], settings: Settings, tell: Callable[[Add
         tell(addresses)
 
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    logging.getLogger("grpc._cython.cygrpc").addFilter(_is_ours)
     logging.getLogger("cnn_app.serving").setLevel(logging.INFO)
+    _give_back_large_blocks()
     with asyncio.Runner(loop_factory=_loop()) as runner:
         runner.run(main())
+
+
+def _is_ours(record: logging.LogRecord) -> bool:
+    """gRPC logs a traceback for an answer whose client has gone."""
+    return not (record.exc_info and record.exc_info[0] and record.exc_info[0].__name__ == "ExecuteBatchError")
+
+
+def _give_back_large_blocks() -> None:
+    """glibc keeps blocks as large as the largest that was ever freed, up to 32 MiB, and that is what requests have."""
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, 2**20)
 
 
 def _loop():

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from cnn_app.errors import DataError
 from cnn_app.inputs import by_encoded
@@ -23,7 +24,9 @@ if TYPE_CHECKING:
     from cnn_app.tensors import Arrays
 
 
-FEW, LARGE = 8, 2**20  # records and their bytes whose headers are read at once
+LARGE = 2**19  # bytes that others would notice if they were worked on in front of them
+RECORD = LARGE // 8  # the header of a record counts as much
+Found = TypeVar("Found")
 WAITING = 4  # times the bytes that are decoded at a time may wait for it: some seconds
 
 
@@ -56,12 +59,13 @@ class Service:
         self.budget = Budget(limits.in_flight_bytes, "requests", "--max-in-flight")
         self.decoding = Budget(limits.decoding_bytes * WAITING, "decoded records", "--max-decoding")
         self.reader = Reader(limits.answer_s, limits.rows)
+        self._turns = ThreadPoolExecutor(1, thread_name_prefix="large")  # two would keep Python from all others
         self.draining = False  # told to stop; who asks is answered for the last time
 
     async def predict(
-        self, asked: Asked, api: str, arrays: Callable[[Signature], Arrays], method: str = "", heavy: bool = False
+        self, asked: Asked, api: str, arrays: Callable[[Signature], Arrays], method: str = "", size: int = 0
     ) -> tuple[Version, Arrays]:
-        """The outputs for what `arrays` makes of a request, which is done in a thread if that is `heavy`."""
+        """The outputs for what `arrays` makes of a request, which are about `size` bytes."""
         start, code = time.perf_counter(), "OK"
         self.metrics.waiting.inc()
         try:
@@ -71,8 +75,12 @@ class Service:
                 if method and known.method != method:
                     what = "classification" if method.endswith("classify") else "regression"
                     raise invalid(f"Expected {what} signature method_name to be {method}. Was: {known.method}")
-                inputs = await asyncio.to_thread(arrays, known) if heavy else arrays(known)
-                rows = known.check(inputs, self.limits.rows)
+
+                def checked() -> tuple[Arrays, int]:
+                    found = arrays(known)
+                    return found, known.check(found, self.limits.rows)
+
+                inputs, rows = await self.aside(size, checked)
                 with self.decoding.share() as share:
                     sizes = await self._decoded_bytes(known, inputs)
                     share.take(sum(sizes))
@@ -90,6 +98,16 @@ class Service:
             self.metrics.waiting.dec()
             name = asked.model if asked.model in self.models.by_name else "unknown"
             self.metrics.answered(name, api, code, time.perf_counter() - start)
+
+    async def aside(self, size: int, function: Callable[..., Found], *args) -> Found:
+        """What a function makes of `size` bytes; of many in a thread, one after the other."""
+        if size <= LARGE:
+            return function(*args)
+        return await asyncio.get_running_loop().run_in_executor(self._turns, function, *args)
+
+    def close(self) -> None:
+        self.reader.close()
+        self._turns.shutdown()
 
     async def of_examples(self, asked: Asked, api: str, method: str, given: Given) -> Arrays:
         """The outputs for tf.Examples; `method` is classify or regress."""
@@ -111,8 +129,7 @@ class Service:
         if kind is None:
             return []
         records = next(iter(inputs.values())).ravel().tolist()
-        heavy = len(records) > FEW or sum(map(len, records)) > LARGE
-        sizes = await asyncio.to_thread(self._looked_at, kind, records) if heavy else self._looked_at(kind, records)
+        sizes = await self.aside(max(sum(map(len, records)), len(records) * RECORD), self._looked_at, kind, records)
         if sum(sizes) > self.decoding.most:
             raise invalid(f"decoding the records takes {sum(sizes):,} bytes, at most {self.decoding.most:,} are "
                           "allowed in a request (--max-decoding); send fewer")  # fmt: skip

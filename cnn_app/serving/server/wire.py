@@ -30,7 +30,7 @@ def check(data: bytes, kind: Descriptor) -> None:
     try:
         while inside:
             of, at, end = inside.pop()
-            known = _length_delimited(of)
+            messages, integers = _length_delimited(of)
             while at < end:
                 left -= 1
                 if left < 0:
@@ -39,10 +39,10 @@ def check(data: bytes, kind: Descriptor) -> None:
                 wire = tag & 7
                 if wire == LEN:
                     size, at = _varint(data, at)
-                    what = known.get(tag >> 3)
-                    if isinstance(what, Descriptor):
-                        inside.append((what, at, at + size))
-                    elif what:
+                    number = tag >> 3
+                    if number in messages:
+                        inside.append((messages[number], at, at + size))
+                    elif number in integers:
                         packed += size
                     at += size
                 elif wire == VARINT:
@@ -59,9 +59,11 @@ def check(data: bytes, kind: Descriptor) -> None:
 
 
 @functools.cache
-def _length_delimited(kind: Descriptor) -> dict[int, Descriptor | bool]:
-    """By number: the type of a message, or whether it is integers."""
-    return {field.number: field.message_type or field.cpp_type not in REAL for field in kind.fields}
+def _length_delimited(kind: Descriptor) -> tuple[dict[int, Descriptor], set[int]]:
+    """The types of the messages in a message by their numbers, and the numbers of its integers."""
+    messages = {field.number: field.message_type for field in kind.fields if field.message_type}
+    integers = {field.number for field in kind.fields if not field.message_type and field.cpp_type not in REAL}
+    return messages, integers
 
 
 def _varint(data: bytes, at: int) -> tuple[int, int]:
