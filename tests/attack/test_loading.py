@@ -1,4 +1,6 @@
-"""A version that takes for ever to load keeps nobody waiting, and one that was changed meanwhile is tried again."""
+"""A version that takes for ever to load keeps nobody waiting, one that was changed meanwhile is tried again, and what a
+trial before the start says.
+"""
 
 import os
 import shutil
@@ -9,7 +11,12 @@ import pytest
 import served
 import urllib3
 
-pytestmark = pytest.mark.slow
+from cnn_app.errors import ArtifactError
+from cnn_app.serving.server import loading
+from cnn_app.serving.server.discovery import Servable, discover
+from cnn_app.serving.server.loading import Loading, opened, suited
+from cnn_app.serving.server.run import Settings
+
 PATIENCE_S = 60
 INDEX = "variables/variables.index"
 
@@ -65,6 +72,7 @@ def staged(tmp_path):
     return tmp_path / "staged" / "2"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["saved_model.pb", INDEX, "model.tflite"])
 def test_a_version_that_does_not_load_holds_up_no_other_model(tmp_path, staged, http, name):
     a, b = (served.model_dir(tmp_path / name, 1) / "serving" for name in "ab")
@@ -80,6 +88,7 @@ def test_a_version_that_does_not_load_holds_up_no_other_model(tmp_path, staged, 
             assert served.asked(http, "POST", f"{found.rest}/v1/models/{model}:predict", body)[0] == 200
 
 
+@pytest.mark.slow
 def test_a_version_that_was_changed_while_it_was_loaded_is_tried_again(tmp_path, staged, http):
     a, pipe = served.model_dir(tmp_path / "a", 1) / "serving", tmp_path / "pipe"
     whole = shutil.copy(staged / INDEX, tmp_path / "whole")
@@ -89,3 +98,28 @@ def test_a_version_that_was_changed_while_it_was_loaded_is_tried_again(tmp_path,
         os.replace(whole, a / "2" / INDEX)  # the last file of a slow copy
         let_in(pipe)
         until(lambda: version(http, found.rest, "a", 2) == "AVAILABLE")
+
+
+@pytest.mark.slow
+def test_what_ends_a_trial_before_the_start_is_told_once(toy_store, tmp_path):
+    """And does not keep short records from having a core each."""
+    broken = tmp_path / "broken" / "1"
+    shutil.copytree(toy_store / "pixels" / "1", broken)
+    (broken / "saved_model.pb").write_bytes(b"\xff" * 100)
+    found = suited(Loading(), discover([str(toy_store / "pixels"), str(broken.parent)]))
+    assert found.threads == 1 and list(found.failed) == [broken]
+    with pytest.raises(ArtifactError, match="saved_model.pb is damaged"):
+        opened(broken, found)
+    assert not found.failed
+    shutil.copy(toy_store / "pixels" / "1" / "saved_model.pb", broken)
+    assert opened(broken, found).kind == "TensorFlow"
+
+
+def test_long_records_have_all_cores(toy_store, monkeypatch):
+    monkeypatch.setattr(loading, "tried", lambda path, given: {"1": 0.03, "2": 0.002}[path.name])
+    slow, fast = (Servable("pixels", toy_store / "pixels" / number, int(number)) for number in "12")
+    assert suited(Loading(), [slow, fast]).threads == 0
+    assert suited(Loading(), [fast]).threads == 1
+    settings = Settings().suited(Loading(threads=1))
+    assert settings.batching.workers >= 2 and settings.loading.threads == 1
+    assert settings.suited(Loading()).batching.workers == 1
