@@ -144,3 +144,19 @@ def test_what_is_decoded_at_a_time_fits_its_room():
         await other.close()
 
     serve(sizes, Batching())
+
+
+def test_workers_that_have_nothing_to_do_share_what_waits():
+    async def shared(batcher, engine):
+        engine.may_run.clear()
+        asked = [asyncio.ensure_future(batcher("double", rows(i), 1)) for i in range(8)]
+        while len(engine.runs) < 2:
+            await asyncio.sleep(0)
+        assert engine.runs == [4, 4]
+        asked += [asyncio.ensure_future(batcher("double", rows(i), 1)) for i in range(4)]
+        engine.may_run.set()
+        for place, answer in enumerate(await asyncio.gather(*asked)):
+            assert answer["y"] == 2 * (place % 8)
+        assert batcher.running == 0
+
+    serve(shared, Batching(workers=2))

@@ -40,4 +40,4 @@ def show_study(rows, directory, as_json):
     lines = [(n, places[n], *(f"{mean:.4f} ± {half:.4f}" for _, mean, half in at)) for n, *at in
              zip(sorted(places), *found.values(), strict=True)]  # fmt: skip
     view.table([">n", "up to", *(f">top-1, {kind}" for kind in found)], lines)
-    click.echo(f"{directory}/transferability.png")
+    view.say(f"{directory}/transferability.png")

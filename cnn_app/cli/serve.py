@@ -57,6 +57,7 @@ def serve(models, host, port, grpc_port, api_key_file, tls_cert, tls_key, batch,
     """
     from pathlib import Path
 
+    from cnn_app.cli import view
     from cnn_app.cli.options import api_key
     from cnn_app.errors import ServingError
     from cnn_app.quiet import quiet_tensorflow
@@ -89,7 +90,7 @@ def serve(models, host, port, grpc_port, api_key_file, tls_cert, tls_key, batch,
 
     def tell(addresses):
         for one in found:
-            click.echo(f"{one.name}: {addresses.rest}/v1/models/{one.name}")
-        click.echo(f"page at {addresses.rest}/" + (f", gRPC at {addresses.grpc}" if addresses.grpc else ""))
+            view.say(f"{one.name}: {addresses.rest}/v1/models/{one.name}")
+        view.say(f"page at {addresses.rest}/" + (f", gRPC at {addresses.grpc}" if addresses.grpc else ""))
 
     run.serve(found, settings.suited(loading()), tell)

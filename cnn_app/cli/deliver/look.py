@@ -36,6 +36,7 @@ def serve(catalogue, port):
     """Serve CATALOGUE on 127.0.0.1 until Ctrl-C, for trying it out."""
     from pathlib import Path
 
+    from cnn_app.cli import view
     from cnn_app.delivery.server import serve as run
 
-    run(Path(catalogue), port, lambda address: click.echo(f"{catalogue} at {address}; Ctrl-C ends it"))
+    run(Path(catalogue), port, lambda address: view.say(f"{catalogue} at {address}; Ctrl-C ends it"))

@@ -32,10 +32,11 @@ def rollback(catalogue, name, to, channel, keys, as_json):
     """Withdraw the newest version of model NAME: clients go back to an older one. Its files stay."""
     from pathlib import Path
 
+    from cnn_app.cli import view
     from cnn_app.delivery.catalogue import rollback as run
 
     withdrawn = run(Path(catalogue), name, to, channel, keys)
     if withdrawn or as_json:
         echo_entries(withdrawn, "withdrew", as_json)
     else:
-        click.echo(f"nothing is above {name} {to}")
+        view.say(f"nothing is above {name} {to}")

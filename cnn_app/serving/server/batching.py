@@ -53,6 +53,7 @@ class Batcher:
     def __init__(self, engine: Engine, how: Batching, queue: int, room: Room, ran: Callable[[int, float], None]):
         self.engine, self.how, self.queue, self.room, self.ran = engine, how, queue, room, ran
         self.waiting = 0  # rows
+        self.running = 0  # batches
         self._groups: dict[tuple, deque[_Job]] = {}  # by signature and shapes, the one that was first to wait first
         self._news = asyncio.Event()
         self._pool = ThreadPoolExecutor(how.workers, thread_name_prefix="model")
@@ -111,7 +112,9 @@ class Batcher:
                 continue
             batch = self._take(key)
             if batch:
+                self.running += 1
                 await self._answer(batch)
+                self.running -= 1
 
     def _take(self, key: tuple) -> list[_Job]:
         """The oldest jobs of a group, as many as fit; what is left of it goes behind the other groups.
@@ -120,7 +123,10 @@ class Batcher:
         """
         jobs, rows, size = self._groups.pop(key), 0, 0
         batch: list[_Job] = []
-        there = min(sum(job.rows for job in jobs), self.how.rows)
+        waiting = sum(job.rows for job in jobs)
+        if self.how.delay_s == 0:  # a share for each worker that has nothing to do
+            waiting = -(-waiting // (self.how.workers - self.running))
+        there = min(waiting, self.how.rows)
         most = 1 << max(there.bit_length() - 1, 0)
         while jobs and (not batch or (rows + jobs[0].rows <= most and size + jobs[0].bytes <= self.room.most)):
             job = jobs.popleft()
