@@ -2,8 +2,6 @@
 
 from pathlib import Path
 
-import click
-
 from cnn_app.artifacts import ModelDir
 from cnn_app.cli import view
 
