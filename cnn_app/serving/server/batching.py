@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
+import sys
+import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +24,7 @@ if TYPE_CHECKING:
     from cnn_app.tensors import Arrays
 
 log = logging.getLogger(__name__)
+LOWEST = 19  # priority
 MOST = 64  # rows that run at a time: a network's memory grows with them
 
 
@@ -56,7 +60,7 @@ class Batcher:
         self.running = 0  # batches
         self._groups: dict[tuple, deque[_Job]] = {}  # by signature and shapes, the one that was first to wait first
         self._news = asyncio.Event()
-        self._pool = ThreadPoolExecutor(how.workers, thread_name_prefix="model")
+        self._pool = ThreadPoolExecutor(how.workers, "model", _behind_the_loop)
         self._tasks = [asyncio.create_task(self._work()) for _ in range(how.workers)]
 
     async def __call__(self, signature: str, inputs: Arrays, rows: int, sizes: Sequence[int] = ()) -> Arrays:
@@ -169,6 +173,12 @@ class Batcher:
         if len(batch) > 1 and any(len(array) != rows for array in outputs.values()):
             raise RuntimeError(f"signature {first.signature} gave other than {rows} rows")
         return outputs
+
+
+def _behind_the_loop() -> None:
+    """The thread that reads requests and sends answers is not to wait until a model's turn on a core is over."""
+    if sys.platform == "linux":  # where each thread has a priority of its own
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), LOWEST)
 
 
 def _parts(rows: int, sizes: Sequence[int], room: int) -> Iterator[slice]:
