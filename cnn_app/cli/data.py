@@ -12,15 +12,16 @@ def data():
 @click.argument("path", type=click.Path(exists=True, file_okay=False))
 @json_option
 def check(path, as_json):
-    """Report counts, unreadable files, duplicates between splits and sizes of the class folders in PATH.
+    """Report counts, sizes, files that cannot be read or are left out, and equal images in the class folders in PATH.
 
-    Exits with 1 if a file cannot be read or lies in two splits, or if training would refuse the folder.
+    Exits with 1 if a file cannot be read or lies in two splits or classes, or if training would refuse the folder.
     """
     from dataclasses import asdict
     from pathlib import Path
 
     from cnn_app.cli import view
     from cnn_app.data.dataset import SPLITS
+    from cnn_app.inputs.files import SUFFIXES
     from cnn_app.tasks.class_folders import check as look
 
     with view.reading() as progress:
@@ -41,6 +42,15 @@ def check(path, as_json):
             view.say(f"unreadable: {file}: {reason}")
         for group in finding.duplicates:
             view.say(f"in more than one split: {', '.join(group)}")
+        for group in finding.conflicts:
+            view.say(f"in more than one class: {', '.join(group)}")
+        for group in finding.repeated:
+            view.say(f"the same image again: {', '.join(group)}")
+        for split, labels in finding.absent.items():
+            view.say(f"{split} has no image of {', '.join(labels)}")
+        if finding.left_out:
+            kinds = ", ".join(f"{count} {suffix or 'without a suffix'}" for suffix, count in finding.left_out.items())
+            view.say(f"left out: {kinds}; images end in {', '.join(SUFFIXES)}")
         if finding.refusal:
             view.say(f"training would refuse this: {finding.refusal}")
     if not finding.sound:

@@ -13,6 +13,7 @@ import numpy as np
 from cnn_app.data.folder import split_folders
 from cnn_app.errors import DataError
 from cnn_app.inputs import headers, pixels
+from cnn_app.inputs.files import SUFFIXES
 from cnn_app.inputs.image import Image, class_files
 from cnn_app.recipe import Data
 from cnn_app.tasks.classification import TARGET, Classification
@@ -22,18 +23,28 @@ TASK = Classification(input=Image((32, 32, 3)))  # files are the same whatever s
 
 @dataclass(frozen=True)
 class Finding:
-    """counts: class -> split -> images. duplicates: groups of equal files that lie in more than one split."""
+    """counts: class -> split -> images. Groups are of files with equal bytes."""
 
     counts: dict[str, dict[str, int]]
     unreadable: dict[str, str]  # path -> reason
-    duplicates: list[list[str]]
+    duplicates: list[list[str]]  # groups that lie in more than one split
+    conflicts: list[list[str]]  # in more than one class
+    repeated: list[list[str]]  # all in one class of one split
+    left_out: dict[str, int]  # files that are not looked at, by the ends of their names
     sizes: dict[str, int]  # of the images in pixels: smallest and largest side, median width and height
     formats: dict[str, int]
     refusal: str | None  # why nothing can be trained on this folder, readable images or not
 
     @property
     def sound(self) -> bool:
-        return not (self.unreadable or self.duplicates or self.refusal)
+        return not (self.unreadable or self.duplicates or self.conflicts or self.refusal)
+
+    @property
+    def absent(self) -> dict[str, list[str]]:
+        """Split -> the classes that it has no image of; of splits that there are."""
+        there = dict.fromkeys(split for count in self.counts.values() for split in count)
+        found = {split: [label for label, count in self.counts.items() if not count.get(split)] for split in there}
+        return {split: labels for split, labels in found.items() if labels}
 
 
 def check(root: Path, progress=lambda what, done, total: None) -> Finding:
@@ -54,7 +65,7 @@ def check(root: Path, progress=lambda what, done, total: None) -> Finding:
                 formats[kind] += 1
             progress("reading", done, len(paths))
     table = {label: dict(count) for label, count in counts.items()}
-    return Finding(table, unreadable, _duplicates(entries, digests), _sides(sizes), dict(formats), refusal)
+    return Finding(table, unreadable, *_equal(entries, digests), _left_out(root), _sides(sizes), dict(formats), refusal)
 
 
 def _entries(root: Path) -> tuple[list[tuple[str, str, Path]], str | None]:
@@ -76,13 +87,27 @@ def _entries(root: Path) -> tuple[list[tuple[str, str, Path]], str | None]:
     ], None
 
 
-def _duplicates(entries, digests: dict[Path, str]) -> list[list[str]]:
-    """Files of equal content that lie in different splits."""
-    groups = defaultdict(list)
-    for split, _, path in entries:
+def _equal(entries, digests: dict[Path, str]) -> tuple[list[list[str]], list[list[str]], list[list[str]]]:
+    """Groups of files with equal bytes: in different splits, in different classes, and the others."""
+    groups: dict[str, list[tuple[str, str, str]]] = defaultdict(list)
+    for split, label, path in entries:
         if digests[path]:
-            groups[digests[path]].append((split, str(path)))
-    return [[path for _, path in group] for group in groups.values() if len({split for split, _ in group}) > 1]
+            groups[digests[path]].append((split, label, str(path)))
+    duplicates, conflicts, repeated = [], [], []
+    for group in groups.values():
+        splits, labels, paths = map(list, zip(*group, strict=True))
+        if len(set(splits)) > 1:
+            duplicates.append(paths)
+        if len(set(labels)) > 1:
+            conflicts.append(paths)
+        if len(group) > 1 and len(set(splits)) == len(set(labels)) == 1:
+            repeated.append(paths)
+    return duplicates, conflicts, repeated
+
+
+def _left_out(root: Path) -> dict[str, int]:
+    files = (path for path in root.rglob("*") if path.is_file() and not path.name.startswith("."))
+    return dict(Counter(path.suffix.lower() for path in files if path.suffix.lower() not in SUFFIXES))
 
 
 def _sides(sizes: list[tuple[int, int]]) -> dict[str, int]:
