@@ -99,8 +99,11 @@ def picture(random, folder):
     from PIL import Image
 
     stream = io.BytesIO()
-    kind = ["PNG", "JPEG", "GIF", "BMP"][int(random.integers(4))]
-    Image.fromarray(random.integers(0, 256, (12, 10, 3), np.uint8)).save(stream, kind)
+    kind, channels = ["PNG", "JPEG", "GIF", "BMP", "WEBP"][int(random.integers(5))], 3
+    options = {"lossless": bool(random.integers(2))} if kind == "WEBP" else {}
+    if kind in ("PNG", "WEBP"):
+        channels += int(random.integers(2))
+    Image.fromarray(random.integers(0, 256, (12, 10, channels), np.uint8)).save(stream, kind, **options)
     return mutated(stream.getvalue(), random)
 
 

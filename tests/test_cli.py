@@ -89,7 +89,7 @@ def test_predict_answers_what_it_can_and_names_the_rest(trained, folder, tmp_pat
             [f"{places[0]}:", "red"], [f"{places[3]}:", "blue"]
         ]  # fmt: skip
         assert result.stderr.splitlines() == [
-            f"Error: cannot read {places[1]}: it is no JPEG, PNG, BMP or GIF",
+            f"Error: cannot read {places[1]}: it is no JPEG, PNG, WebP, BMP or GIF",
             f"Error: cannot read {places[2]}: No such file or directory",
         ]
     rows = list(csv.DictReader((tmp_path / "answers.csv").read_text().splitlines()))

@@ -302,7 +302,7 @@ def test_what_is_wrong_with_a_record_moves_with_it():
 
 TRUNCATED = bytes(png(size=(64, 64)))[:-20]
 BAD = {
-    "text": (b"this is no image", "it is no JPEG, PNG, BMP or GIF"),
+    "text": (b"this is no image", "it is no JPEG, PNG, WebP, BMP or GIF"),
     "empty": (b"", "the file is empty"),
     "truncated": (TRUNCATED, "damaged or cut off"),
     "tiny": (png(size=(1, 1)), "it has 1x1 pixels"),

@@ -54,8 +54,8 @@ def bmp_of_32_bits(compression, *masks):
     )
 
 
-def animation():
-    return encoded(plain(), "GIF", save_all=True, append_images=[plain(colour=(0, 0, 255))])
+def animation(kind="GIF"):
+    return encoded(plain(), kind, save_all=True, append_images=[plain(colour=(0, 0, 255))])
 
 
 @pytest.mark.parametrize(
@@ -84,9 +84,13 @@ def animation():
         (encoded(plain("LA", (77, 0)), "PNG"), (255,)),
         (bmp_of_32_bits(3, 0xFF0000, 0xFF00, 0xFF, 0xFF000000), (227, 177, 152)),
         (palette_png(), (227, 177, 152)),
+        (encoded(plain(), "WEBP", lossless=True), COLOUR),
+        (encoded(plain("L", 77), "WEBP", lossless=True), (77, 77, 77)),
+        (encoded(plain("RGBA", (*COLOUR, 128)), "WEBP", lossless=True), (227, 177, 152)),
     ],
     ids="jpeg progressive cmyk grey-jpeg phone png grey-png bit-png palette-png 16-bit-png bmp grey-bmp gif animated "
-    "black-half half opaque clear grey-half grey-clear bmp-half palette-half".split(),
+    "black-half half opaque clear grey-half grey-clear bmp-half palette-half webp grey-webp "
+    "webp-half".split(),
 )
 def test_decode(data, colour):
     assert headers.problem(data) is None
@@ -171,22 +175,26 @@ def png_that_claims(width, height):
     "data, reason",
     [
         (b"", "the file is empty"),
-        (b"this is no image", "it is no JPEG, PNG, BMP or GIF"),
-        (b"\xff\xd8\xff", "it is no JPEG, PNG, BMP or GIF"),
-        (b"\x89PNG\r\n\x1a\n", "it is no JPEG, PNG, BMP or GIF"),
-        (b"GIF89a", "it is no JPEG, PNG, BMP or GIF"),
-        (encoded(plain(), "TIFF"), "it is no JPEG, PNG, BMP or GIF"),
-        (encoded(plain(), "WEBP"), "it is no JPEG, PNG, BMP or GIF"),
-        *((photo(kind)[: len(photo(kind)) // 2], "damaged or cut off") for kind in ("JPEG", "PNG", "BMP", "GIF")),
-        *((photo(kind)[:-12], "damaged or cut off") for kind in ("JPEG", "PNG", "BMP", "GIF")),
+        (b"this is no image", "it is no JPEG, PNG, WebP, BMP or GIF"),
+        (b"\xff\xd8\xff", "it is no JPEG, PNG, WebP, BMP or GIF"),
+        (b"\x89PNG\r\n\x1a\n", "it is no JPEG, PNG, WebP, BMP or GIF"),
+        (b"GIF89a", "it is no JPEG, PNG, WebP, BMP or GIF"),
+        (encoded(plain(), "TIFF"), "it is no JPEG, PNG, WebP, BMP or GIF"),
+        (b"RIFF\4\0\0\0WEBP", "it is no JPEG, PNG, WebP, BMP or GIF"),
+        (animation("WEBP"), "it is an animated WebP"),
+        *(
+            (photo(kind)[: len(photo(kind)) // 2], "damaged or cut off")
+            for kind in ("JPEG", "PNG", "BMP", "GIF", "WEBP")
+        ),
+        *((photo(kind)[:-12], "damaged or cut off") for kind in ("JPEG", "PNG", "BMP", "GIF", "WEBP")),
         (encoded(plain(size=(1, 1)), "PNG"), "it has 1x1 pixels; at least 4x4 are needed"),
         (encoded(plain(size=(3, 100)), "PNG"), "it has 3x100 pixels; at least 4x4 are needed"),
         (encoded(plain().convert("P"), "BMP"), "it is a BMP with a palette"),
         (encoded(plain("1", 1), "BMP"), "it is a BMP with a palette"),
         (bmp_of_32_bits(0), "unusual pixels; save it as PNG"),
     ],
-    ids="empty text jpeg-magic png-magic gif-magic tiff webp half-jpeg half-png half-bmp half-gif end-jpeg end-png "
-    "end-bmp end-gif 1x1 thin palette-bmp bit-bmp padded-bmp".split(),
+    ids="empty text jpeg-magic png-magic gif-magic tiff webp-magic moving-webp half-jpeg half-png half-bmp half-gif "
+    "half-webp end-jpeg end-png end-bmp end-gif end-webp 1x1 thin palette-bmp bit-bmp padded-bmp".split(),
 )
 def test_what_is_no_image_is_one_line_with_its_name(data, reason):
     with pytest.raises(DataError) as caught:
@@ -235,8 +243,9 @@ def in_three_scans():
     (blank("RGB", "PNG"), 3), (blank("L", "PNG"), 4), (blank("RGBA", "PNG"), 10), (blank("LA", "PNG"), 10),
     (blank("P", "PNG", transparency=0), 10), (blank("RGB", "BMP"), 3), (blank("P", "GIF"), 3),
     (blank("RGB", "JPEG"), 3), (blank("CMYK", "JPEG"), 3), (blank("RGB", "JPEG", progressive=True), 9),
-    (blank("L", "JPEG", progressive=True), 6), (in_three_scans(), 9),
-], ids=range(12))  # fmt: skip
+    (blank("L", "JPEG", progressive=True), 6), (in_three_scans(), 9), (blank("RGB", "WEBP"), 3),
+    (blank("RGB", "WEBP", lossless=True), 7), (blank("RGBA", "WEBP"), 14), (blank("RGBA", "WEBP", lossless=True), 14),
+], ids=range(16))  # fmt: skip
 def test_a_header_tells_what_decoding_takes(data, each):
     """Of a JPEG in several scans all coefficients are held, two bytes for each channel of a pixel."""
     assert headers.read(data).decoded_bytes == 40 * 56 * each
@@ -256,3 +265,19 @@ def test_alpha_is_laid_over_white_in_strips_as_at_once(monkeypatch):
         monkeypatch.setattr(images, "STRIP", strip)
         found = images._over_white(tf.constant(pixels))
         np.testing.assert_array_equal(found, np.round(colour * alpha + 255 * (1 - alpha)))
+
+
+@pytest.mark.parametrize("options", [{}, {"quality": 100}, {"lossless": True}])
+@pytest.mark.parametrize("mode", ["RGB", "RGBA"])
+def test_webp_is_decoded_as_by_pillow(mode, options):
+    image = Image.fromarray(noise(33, 47, len(mode))).convert(mode)
+    data = encoded(image, "WEBP", **options)
+    found = headers.read(data)
+    assert (found.format, found.width, found.height) == ("WEBP", 47, 33)
+    with Image.open(io.BytesIO(data)) as theirs:
+        np.testing.assert_array_equal(tf.io.decode_image(data, expand_animations=False), np.asarray(theirs))
+
+
+def test_a_moving_webp_does_not_reach_the_decoder_that_it_would_break():
+    with pytest.raises(tf.errors.InvalidArgumentError, match="Input is empty"):
+        images.decode(tf.constant(animation("WEBP")))

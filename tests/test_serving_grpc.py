@@ -123,7 +123,7 @@ IMAGE = served.pixels(0)
     (request(IMAGE[:0]), "INVALID_ARGUMENT", "the request has 0 rows"),
     (request(vast()), "INVALID_ARGUMENT", "the request has 1,000,000 rows; from 1 to 256 are allowed"),
     (request(torn()), "INVALID_ARGUMENT", "input image: the values of a uint8 tensor do not fit"),
-    (request([b"no image"], "image_bytes", signature="image_bytes"), "INVALID_ARGUMENT", "no JPEG, PNG, BMP or GIF"),
+    (request([b"no image"], "image_bytes", signature="image_bytes"), "INVALID_ARGUMENT", "no JPEG, PNG, WebP"),
     (request([served.bomb()], "image_bytes", signature="image_bytes"), "INVALID_ARGUMENT", "more than 64,000,000"),
 ])  # fmt: skip
 def test_bad_requests_get_tf_servings_codes(predictions, asked, code, message):

@@ -106,7 +106,7 @@ def test_a_file_is_chosen_by_keyboard_and_another_version_is_asked(page, tmp_pat
 def test_errors_are_shown_and_go_away(page):
     give(page, b"no image", name="notes.txt", kind="text/plain")
     wait(page, lambda: find(page, "#error").is_displayed())
-    assert "400: cannot read the record: it is no JPEG, PNG, BMP or GIF" in find(page, "#error").text
+    assert "400: cannot read the record: it is no JPEG, PNG, WebP, BMP or GIF" in find(page, "#error").text
     give(page, served.png(served.one_colour("green")))
     answered(page, "green")
     assert not find(page, "#error").is_displayed()

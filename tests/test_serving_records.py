@@ -18,7 +18,7 @@ def test_each_record_gets_its_answer_or_its_error(endpoint):
         found = list(client.each(iter(records)))
     assert [isinstance(one, RecordError) for one in found] == [i % 3 == 0 for i in range(30)]
     assert {one.labels[0] for one in found if not isinstance(one, RecordError)} == {"red"}
-    assert str(found[0]).endswith(": cannot read the record: it is no JPEG, PNG, BMP or GIF")  # not "image 0"
+    assert str(found[0]).endswith(": cannot read the record: it is no JPEG, PNG, WebP, BMP or GIF")  # not "image 0"
 
 
 def test_a_record_that_is_too_large_is_an_error_of_its_own(colours):

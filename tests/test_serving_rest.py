@@ -134,7 +134,7 @@ def deep(levels):
     ({"signature_name": "image_bytes", "instances": [{"b64": "%%%"}]}, "Unable to base64 decode"),
     ({"signature_name": "image_bytes", "instances": [{"b64": 1}]}, "keys must be equal to: image_bytes"),
     ({"signature_name": "image_bytes", "instances": [1]}, "not of expected type: string"),
-    ({"signature_name": "image_bytes", "instances": [served.b64(b"no image")]}, "no JPEG, PNG, BMP or GIF"),
+    ({"signature_name": "image_bytes", "instances": [served.b64(b"no image")]}, "no JPEG, PNG, WebP, BMP or GIF"),
     ({"signature_name": "image_bytes", "instances": [served.b64(b"")]}, "the file is empty"),
     ({"signature_name": "image_bytes", "instances": [served.b64(served.bomb())]}, "50000x50000 pixels; more than"),
     ({"signature_name": "image_bytes", "instances": [served.b64(served.png(served.one_colour("red", 64))[:-40])]},

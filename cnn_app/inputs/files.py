@@ -10,7 +10,7 @@ from typing import BinaryIO
 from cnn_app.errors import DataError
 
 MAX_BYTES = 256 * 2**20  # of a file
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif")
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif")
 
 
 def named_images(places: Iterable[str], stdin: BinaryIO) -> Iterator[tuple[str, bytes | DataError]]:

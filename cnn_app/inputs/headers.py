@@ -14,13 +14,14 @@ from cnn_app.inputs.files import MAX_BYTES
 MAX_PIXELS = 64_000_000  # of a decoded image; more is a mistake or an attack
 MIN_SIDE = 4  # pixels; less carries no image
 MAX_PARTS = 4000  # reads of a header
+KINDS = "JPEG, PNG, WebP, BMP or GIF"
 STARTS = {b"\xff\xd8\xff": "Jpeg", b"\x89PNG\r\n\x1a\n": "Png", b"BM": "Bmp", b"GIF87a": "Gif", b"GIF89a": "Gif"}
 SCAN, FRAMES, NO_FRAMES, PROGRESSIVE = 0xDA, range(0xC0, 0xD0), (0xC4, 0xC8, 0xCC), (0xC2, 0xC6, 0xCA, 0xCE)
 
 
 @dataclass(frozen=True)
 class Header:
-    format: str  # JPEG, PNG, BMP or GIF
+    format: str  # one of KINDS, in capitals
     width: int
     height: int
     decoded_bytes: int  # the most that is held while `pixels.decode` and `pixels.to_size` make pixels of it
@@ -38,21 +39,17 @@ def read(data: bytes | BinaryIO, most: int = MAX_PIXELS) -> Header:
     if size > MAX_BYTES:
         raise DataError(f"the file is larger than {MAX_BYTES >> 20} MiB")
     try:
-        image = _opened(stream)
-        width, height = image.size
-        plain = image.format != "BMP" or _is_plain(image)
-        each = _bytes_per_pixel(image, stream)
+        found = _webp(stream) or _by_pillow(stream)
     except (DecompressionBombError, DecompressionBombWarning):  # of a GIF whose frame is larger than itself
         raise DataError(f"it has more than {most:,} pixels") from None
     except (OSError, ValueError, SyntaxError):
-        raise DataError("it is no JPEG, PNG, BMP or GIF") from None
+        raise DataError(f"it is no {KINDS}") from None
+    width, height = found.width, found.height
     if width * height > most:
         raise DataError(f"it has {width}x{height} pixels; more than {most:,} are refused")
     if min(width, height) < MIN_SIDE:
         raise DataError(f"it has {width}x{height} pixels; at least {MIN_SIDE}x{MIN_SIDE} are needed")
-    if not plain:
-        raise DataError("it is a BMP with a palette, compression or unusual pixels; save it as PNG")
-    return Header(image.format, width, height, width * height * each)
+    return found
 
 
 def problem(data: bytes | BinaryIO) -> str | None:
@@ -94,6 +91,39 @@ def _opened(stream: _Parts):
     if kind is None:
         raise ValueError("it is none of these")
     return getattr(import_module(f"PIL.{kind}ImagePlugin"), f"{kind}ImageFile")(stream)
+
+
+def _by_pillow(stream: _Parts) -> Header:
+    image = _opened(stream)
+    if image.format == "BMP" and not _is_plain(image):
+        raise DataError("it is a BMP with a palette, compression or unusual pixels; save it as PNG")
+    width, height = image.size
+    return Header(image.format, width, height, width * height * _bytes_per_pixel(image, stream))
+
+
+def _webp(stream: _Parts) -> Header | None:
+    """None for what is no WebP. Pillow would make room for all its pixels (RFC 9649, sections 2.5 to 2.7)."""
+    head = stream.read(30)
+    stream.seek(0)
+    if not (head[:4] == b"RIFF" and head[8:12] == b"WEBP"):
+        return None
+    kind, alpha = head[12:16], False
+    if len(head) < 30:
+        raise ValueError("it is cut off")
+    if kind == b"VP8X":
+        alpha, animated = head[20] & 16 > 0, head[20] & 2 > 0
+        if animated:
+            raise DataError("it is an animated WebP; save its first image alone")
+        width, height = (1 + int.from_bytes(head[place : place + 3], "little") for place in (24, 27))
+    elif kind == b"VP8L":
+        bits = int.from_bytes(head[21:25], "little")
+        width, height, alpha = 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF), bits >> 28 & 1 > 0
+    elif kind == b"VP8 ":
+        width, height = (int.from_bytes(head[place : place + 2], "little") & 0x3FFF for place in (26, 28))
+    else:
+        raise ValueError("it has no image")
+    lossless = 0 if kind == b"VP8 " else 4  # whose pixels are held apart
+    return Header("WEBP", width, height, width * height * (lossless + (10 if alpha else 3)))
 
 
 def _bytes_per_pixel(image, stream: _Parts) -> int:

@@ -1,4 +1,4 @@
-"""Images: uint8 (N, H, W, C) in [0, 255], or JPEG, PNG, BMP and GIF."""
+"""Images: uint8 (N, H, W, C) in [0, 255], or JPEG, PNG, WebP, BMP and GIF."""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ def nested(depth, inner="1"):
     (r'{"\ud800": 1}', r"the request has \ud800"),
     (r'{"instances": [{"\ud800": 1}]}', "keys must be equal to"),
     (b'{"instances": ["\xff"]}', "JSON Parse error"),
-    ('{"signature_name": "image_bytes", "instances": [{"b64": "iVBORw0KGgo="}]}', "no JPEG, PNG, BMP or GIF"),
+    ('{"signature_name": "image_bytes", "instances": [{"b64": "iVBORw0KGgo="}]}', "no JPEG, PNG, WebP, BMP or GIF"),
 ])  # fmt: skip
 def test_json_that_gave_tracebacks(rest, body, message):
     status, found = rest(body)
