@@ -645,17 +645,17 @@ def test_check_finds_duplicates_across_splits(tmp_path):
 def test_check_tells_what_is_in_two_classes_or_left_out_and_which_class_a_split_lacks(tmp_path):
     tree(tmp_path, train_cat=3, train_dog=3, val_cat=1, val_dog=1, test_dog=1)
     (tmp_path / "train" / "dog" / "cat.png").write_bytes((tmp_path / "train" / "cat" / "1.png").read_bytes())
-    for name in ("a.webp", "b.WEBP", "c.heic", "d", ".hidden"):
+    for name in ("a.tif", "b.TIF", "c.heic", "d", ".hidden"):
         (tmp_path / "train" / "cat" / name).write_bytes(b"")
     code, found = run(tmp_path)
     assert code == 1 and found["duplicates"] == found["repeated"] == []
     assert [sorted(group) for group in found["conflicts"]] == [
         [str(tmp_path / "train" / place) for place in ("cat/1.png", "dog/cat.png")]
     ]
-    assert found["left_out"] == {".webp": 2, ".heic": 1, "": 1}
+    assert found["left_out"] == {".tif": 2, ".heic": 1, "": 1}
     told = CliRunner().invoke(cli, ["data", "check", str(tmp_path)]).stdout
     assert "in more than one class: " in told and "test has no image of cat" in told
-    assert "left out: " in told and "2 .webp" in told and "1 without a suffix" in told and "images end in .jpg" in told
+    assert "left out: " in told and "2 .tif" in told and "1 without a suffix" in told and "images end in .jpg" in told
 
 
 @pytest.mark.parametrize("kind", BAD)

@@ -147,8 +147,13 @@ def trained(tmp_path_factory):
     return directory
 
 
-def test_export_publishes_verified_files_and_records_them(trained):
-    results = export(trained.path, ("saved_model", "tflite-int8", "onnx"))
+@pytest.fixture(scope="module")
+def results(trained):
+    """Of its files."""
+    return export(trained.path, ("saved_model", "tflite-int8", "onnx"))
+
+
+def test_export_publishes_verified_files_and_records_them(trained, results):
     assert [result.target for result in results] == ["saved_model", "tflite-int8", "onnx"]
     lines = {line["target"]: line for line in trained.read_exports()}
     assert lines["tflite-int8"]["min_runtime"] == "1.14.0" and "min_runtime" not in lines["onnx"]
@@ -181,6 +186,7 @@ def test_a_drop_beyond_the_budget_is_refused_and_nothing_is_left(trained, tmp_pa
     assert [line["target"] for line in json.loads(copy.exports.read_text())] == ["onnx"]
 
 
+@pytest.mark.usefixtures("results")
 def test_golden_answers_travel_with_every_file(trained, tmp_path):
     """Eight images, what the file said, and what Keras said; a file that was changed or stands alone is told."""
     for line in trained.read_exports():
@@ -210,6 +216,7 @@ def test_golden_answers_travel_with_every_file(trained, tmp_path):
         golden.check(file)
 
 
+@pytest.mark.usefixtures("results")
 def test_verify_says_what_passed_and_fails_with_one_line(trained, tmp_path):
     file = trained.mobile / "digits-int8.tflite"
     result = CliRunner().invoke(cli, ["verify", str(file), str(trained.path / "serving" / "1"), "--json"])
@@ -221,6 +228,7 @@ def test_verify_says_what_passed_and_fails_with_one_line(trained, tmp_path):
     assert result.exit_code == 1 and "FAILED" in result.stdout and "does not answer as it was exported" in result.stderr
 
 
+@pytest.mark.usefixtures("results")
 def test_the_self_test_needs_numpy_and_an_interpreter_only(trained):
     """As a phone's developer runs it: the script beside the file, in a process that knows nothing of this package."""
     script, file = trained.mobile / "selftest.py", trained.mobile / "digits-int8.tflite"
@@ -263,6 +271,7 @@ def test_the_self_test_compares_every_named_tensor(tmp_path):
         assert done.returncode == 1 and done.stdout.endswith("largest difference 1.0e+00, FAILED\n")
 
 
+@pytest.mark.usefixtures("results")
 def test_benchmark_takes_turns_and_tells_of_threads_memory_and_delegates(trained):
     files = [trained.mobile / "digits-int8.tflite", trained.onnx / "digits.onnx"]
     result = CliRunner().invoke(cli, ["benchmark", *map(str, files), "--threads", "1,2", "--json"])
