@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from cnn_app.tensors import Arrays
 
 log = logging.getLogger(__name__)
-LOWEST = 19  # priority
+BEHIND = 5  # of nice(2): enough, and where others want the cores, too, it still gets a third of what they do
 MOST = 64  # rows that run at a time: a network's memory grows with them
 
 
@@ -178,7 +178,7 @@ class Batcher:
 def _behind_the_loop() -> None:
     """The thread that reads requests and sends answers is not to wait until a model's turn on a core is over."""
     if sys.platform == "linux":  # where each thread has a priority of its own
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), LOWEST)
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), BEHIND)
 
 
 def _parts(rows: int, sizes: Sequence[int], room: int) -> Iterator[slice]:
