@@ -64,6 +64,10 @@ def serve(models, host, port, grpc_port, api_key_file, tls_cert, tls_key, batch,
     from cnn_app.serving.server.discovery import discover
     from cnn_app.serving.server.loading import Loading, suiting
 
+    if bool(tls_cert) != bool(tls_key):
+        raise ServingError("TLS needs both --tls-cert and --tls-key")
+    if max_in_flight < max_body:
+        raise ServingError(f"--max-in-flight {max_in_flight} leaves no room for --max-body {max_body}; raise it")
     found = discover(models)
     loading = suiting(Loading(load_timeout, trust), found)
     quiet_tensorflow()  # which takes as long
@@ -74,10 +78,6 @@ def serve(models, host, port, grpc_port, api_key_file, tls_cert, tls_key, batch,
     from cnn_app.serving.server.batching import Batching
     from cnn_app.serving.server.service import Limits
 
-    if bool(tls_cert) != bool(tls_key):
-        raise ServingError("TLS needs both --tls-cert and --tls-key")
-    if max_in_flight < max_body:
-        raise ServingError(f"--max-in-flight {max_in_flight} leaves no room for --max-body {max_body}; raise it")
     settings = run.Settings(
         host=host, port=port, grpc_port=None if grpc_port < 0 else grpc_port, key=api_key(api_key_file), poll_s=poll,
         tls=(Path(tls_cert), Path(tls_key)) if tls_cert else None,

@@ -140,22 +140,21 @@ def _has_several_scans(jpeg: _Parts) -> bool:
     try:
         jpeg.seek(2)
         components = 0
-        while True:
-            while (byte := jpeg.read(1)) == b"\xff":
-                kind = jpeg.read(1)
-                while kind == b"\xff":
-                    kind = jpeg.read(1)
-                length = int.from_bytes(jpeg.read(2), "big")
-                if kind[0] == SCAN:
-                    return jpeg.read(1)[0] < components
-                if kind[0] in FRAMES and kind[0] not in NO_FRAMES:
-                    components = jpeg.read(6)[5]
-                    length -= 6
-                    if kind[0] in PROGRESSIVE:
-                        return True
-                jpeg.seek(max(length - 2, 0), os.SEEK_CUR)
-            if not byte:
-                raise ValueError("it has no scan")
+        while byte := jpeg.read(1):
+            if byte != b"\xff":
+                continue
+            while (kind := jpeg.read(1)) == b"\xff":
+                pass
+            length = int.from_bytes(jpeg.read(2), "big")
+            if kind[0] == SCAN:
+                return jpeg.read(1)[0] < components
+            if kind[0] in PROGRESSIVE:
+                return True
+            if kind[0] in FRAMES and kind[0] not in NO_FRAMES:
+                components = jpeg.read(6)[5]
+                length -= 6
+            jpeg.seek(max(length - 2, 0), os.SEEK_CUR)
+        raise ValueError("it has no scan")
     except IndexError:
         raise ValueError("it is cut off") from None
     finally:

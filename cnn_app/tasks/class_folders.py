@@ -122,12 +122,17 @@ def _look(path: Path) -> tuple[str | None, str, tuple[int, int], str]:
     """(reason if unreadable, SHA-256, (width, height), format) of one file."""
     import tensorflow as tf
 
-    if reason := headers.file_problem(str(path)):
-        return reason, "", (0, 0), ""
-    data = path.read_bytes()
     try:
-        found = headers.read(data)
-        pixels.decode(tf.constant(data))  # what training does, which is stricter than Pillow
+        with path.open("rb") as stream:
+            found = headers.read(stream)
+            stream.seek(0)
+            data = stream.read()
+        pixels.decode(tf.constant(data))  # what training does, which is stricter than a header
         return None, hashlib.sha256(data).hexdigest(), (found.width, found.height), found.format
-    except (DataError, tf.errors.InvalidArgumentError):
-        return "the image is damaged or cut off", "", (0, 0), ""
+    except OSError as error:
+        reason = error.strerror
+    except DataError as error:
+        reason = str(error)
+    except tf.errors.InvalidArgumentError:
+        reason = "the image is damaged or cut off"
+    return reason, "", (0, 0), ""

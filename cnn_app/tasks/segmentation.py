@@ -16,6 +16,7 @@ from cnn_app.errors import DataError, RecipeError
 from cnn_app.inputs import Input
 from cnn_app.names import TOP
 from cnn_app.tasks import masks
+from cnn_app.tasks.mask_report import Report
 from cnn_app.tasks.masks import IGNORED
 from cnn_app.tasks.probabilities import OUTPUT, Probabilities, best, class_weights, in_order
 from cnn_app.tensors import Spec
@@ -204,45 +205,6 @@ class Segmentation(Probabilities):
         scores.name, scores.description = OUTPUT, "One for each label at each place; they sum to one."
         scores.associatedFiles = [labels_file]
         return [scores]
-
-
-@dataclass(frozen=True)
-class Report:
-    """How well maps fit masks, over all pixels of n images that count."""
-
-    n: int
-    confusion: np.ndarray  # (true, predicted) pixels
-    loss: float  # mean cross-entropy of a pixel in nats
-    labels: tuple[str, ...]
-
-    @property
-    def iou(self) -> np.ndarray:
-        """(classes,): intersection over union; NaN for a class that is neither there nor found."""
-        inside = np.diag(self.confusion)
-        union = self.confusion.sum(0) + self.confusion.sum(1) - inside
-        return np.where(union > 0, inside / np.maximum(union, 1), np.nan)
-
-    @property
-    def metrics(self) -> dict:
-        right = float(np.diag(self.confusion).sum() / max(1, self.confusion.sum()))
-        return {"mean_iou": float(np.nanmean(self.iou)), "pixel_accuracy": right, "loss": self.loss, "n": self.n}
-
-    def tables(self) -> list[tuple[list[str], list[tuple]]]:
-        shares = self.confusion.sum(1) / max(1, self.confusion.sum())
-        rows = [(label, "" if np.isnan(iou) else f"{iou:.4f}", f"{share:.1%}")
-                for label, iou, share in zip(self.labels, self.iou, shares, strict=True)]  # fmt: skip
-        return [(["class", ">IoU", ">of the pixels"], rows)]
-
-    def as_json(self) -> dict:
-        known = {label: float(iou) for label, iou in zip(self.labels, self.iou, strict=True) if not np.isnan(iou)}
-        return self.metrics | {"iou": known, "confusion": self.confusion.tolist()}
-
-    def draw(self, path: Path) -> None:
-        from cnn_app.tasks.drawing import draw_confusion
-
-        draw_confusion(
-            self.confusion, self.labels, f"pixels of {self.n:,} images; mean IoU {self.metrics['mean_iou']:.3f}", path
-        )
 
 
 def middle(mask, sides):

@@ -10,7 +10,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -48,7 +48,6 @@ class _Job:
     bytes: int
     due: float
     answer: asyncio.Future
-    shapes: tuple = field(default=())
 
 
 class Batcher:
@@ -184,8 +183,7 @@ def _behind_the_loop() -> None:
 def _parts(rows: int, sizes: Sequence[int], room: int) -> Iterator[slice]:
     """Of a request: at most so many rows, and bytes that there is room for."""
     start = held = 0
-    for row in range(rows):
-        size = sizes[row] if sizes else 0
+    for row, size in enumerate(sizes or [0] * rows):
         if row > start and (row - start == MOST or held + size > room):
             yield slice(start, row)
             start, held = row, 0

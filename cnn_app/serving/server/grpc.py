@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import grpc
 
@@ -16,6 +16,10 @@ from cnn_app.serving.server.errors import RequestError, invalid, no_answer
 from cnn_app.serving.server.examples import Given
 from cnn_app.serving.server.service import Asked, Service
 
+if TYPE_CHECKING:
+    from cnn_app.serving.server.signatures import Signature
+    from cnn_app.tensors import Arrays
+
 log = logging.getLogger(__name__)
 OVERHEAD = 2**20  # bytes of a message beside its tensors
 READ_BYTES = 64 * 2**20  # of requests that come in: gRPC says how large one is when it is there
@@ -25,13 +29,19 @@ Answer = Callable[[Service, Any], Awaitable[Any]]
 
 
 async def predict(service: Service, request: messages.PredictRequest):
-    size, sent, most = protos.size(request.inputs), request.ByteSize(), service.limits.body_bytes
+    given, limits = request.inputs, service.limits
+    claimed, sent = protos.size(given), request.ByteSize()
+
+    def arrays(known: Signature) -> Arrays:
+        protos.check(given, known, limits.rows)
+        if claimed > limits.body_bytes:
+            raise invalid(f"the inputs have {claimed:,} bytes; at most {limits.body_bytes:,} are taken (--max-body)")
+        return {name: protos.array(given[name], name) for name in known.inputs}
+
     with service.budget.share() as share:
-        share.take(max(min(size, most) - sent, 0))
-        version, outputs = await service.predict(
-            asked(request.model_spec), "gRPC", lambda known: protos.arrays(request.inputs, known, service.limits),
-            size=max(size, sent),
-        )  # fmt: skip
+        share.take(max(min(claimed, limits.body_bytes) - sent, 0))
+        size = max(claimed, sent)
+        version, outputs = await service.predict(asked(request.model_spec), "gRPC", arrays, size=size)
     wanted = request.output_filter or outputs
     for name in wanted:
         if name not in outputs:

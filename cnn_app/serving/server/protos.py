@@ -29,25 +29,21 @@ from cnn_app.serving.server.signatures import Signature
 from cnn_app.tensors import Spec, name_of
 
 if TYPE_CHECKING:
-    from cnn_app.serving.server.service import Limits
     from cnn_app.tensors import Arrays
 
 STATES = get_model_status_pb2.ModelVersionStatus
 FAILED = 2  # UNKNOWN, among TensorFlow's error codes
 
 
-def arrays(given, known: Signature, limits: Limits) -> Arrays:
-    """The tensors of a request, which are held against the signature before their values are touched."""
+def check(given, known: Signature, rows: int) -> None:
+    """Hold the tensors of a request against the signature, before their values are touched."""
     known.keys(given)
     for name, spec in known.inputs.items():
         number = given[name].dtype
         if number != _number(spec):
             found = tensor_proto.NAMES.get(number, f"of type {number}")
             raise invalid(f"input {name} is {found}, not of expected type: {spec.dtype}")
-        known.fits(name, tuple(dim.size for dim in given[name].tensor_shape.dim), limits.rows)
-    if (claimed := size(given)) > limits.body_bytes:
-        raise invalid(f"the inputs have {claimed:,} bytes; at most {limits.body_bytes:,} are taken (--max-body)")
-    return {name: array(given[name], name) for name in known.inputs}
+        known.fits(name, tuple(dim.size for dim in given[name].tensor_shape.dim), rows)
 
 
 def size(given) -> int:
