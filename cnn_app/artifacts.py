@@ -141,24 +141,26 @@ class ModelDir:
         self.exports.unlink(missing_ok=True)
 
     def read_exports(self) -> list[dict]:
+        """What is known of the exported files that are here; of two lines for one file, that with its digest."""
         lines = read_json(self.exports) if self.exports.is_file() else []
         if not isinstance(lines, list) or not all(isinstance(line, dict) and "path" in line for line in lines):
             raise ArtifactError(f"{self.exports} is no list of exported files; remove it and export again")
-        return lines
+        found: dict[str, dict] = {}
+        for line in lines:
+            name, place = line["path"], self.path / line["path"]
+            if place.exists() and (name not in found or line.get("sha256") == sha256(place)):
+                found[name] = line
+        return list(found.values())
 
-    def forget_export(self, place: Path) -> None:
-        """Strike off the list a file that is about to be replaced, and remove what tells of it."""
-        lines = self.read_exports()
-        kept = [line for line in lines if self.path / line["path"] != place]
-        if kept != lines:
-            write_json(self.exports, kept)
-        for ending in (".golden.npz", ".layers.csv"):
-            place.with_suffix(ending).unlink(missing_ok=True)
+    def announce_export(self, line: dict) -> None:
+        """Record a file that is about to take its place: wherever its writer is killed, list and files agree."""
+        write_json(self.exports, [*self.read_exports(), line])
+        for ending in (".golden.npz", ".layers.csv"):  # they tell of the file that goes
+            (self.path / line["path"]).with_suffix(ending).unlink(missing_ok=True)
 
-    def add_exports(self, lines: list[dict]) -> None:
-        """Record exported files; a line with the same `path` is replaced."""
-        new = {line["path"] for line in lines}
-        write_json(self.exports, [line for line in self.read_exports() if line["path"] not in new] + lines)
+    def settle_exports(self) -> None:
+        """Strike off the list what was replaced or never came."""
+        write_json(self.exports, self.read_exports())
 
 
 def is_model(path: str | os.PathLike[str]) -> bool:

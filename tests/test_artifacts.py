@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from cnn_app import artifacts, atomic
-from cnn_app.artifacts import Card, ModelDir, model_dir_of
+from cnn_app.artifacts import Card, ModelDir, model_dir_of, sha256
 from cnn_app.atomic import replacing
 from cnn_app.errors import ArtifactError
 
@@ -180,7 +180,10 @@ def test_retired_exports_are_gone_with_all_that_belongs_to_them(tmp_path):
         atomic.write_text(directory.path / name, "")
     directory.retire_exports()
     assert all((directory.path / name).is_file() for name in gone + kept)
-    directory.add_exports([{"path": name} for name in ("mobile/m-int8.tflite", "serving/1", "lost.onnx", kept[-1])])
+    atomic.write_json(
+        directory.exports,
+        [{"path": name} for name in ("mobile/m-int8.tflite", "serving/1", "lost.onnx", kept[-1])],
+    )
     directory.retire_exports()
     assert [name for name in gone + kept if (directory.path / name).exists()] == kept
     assert not directory.exports.exists() and not (directory.path / "serving" / "1").exists()
@@ -239,19 +242,34 @@ def test_a_file_too_large_to_be_ours_is_not_read(tmp_path, monkeypatch):
         ModelDir(tmp_path).read_card()
 
 
-def test_exports_replace_the_line_of_the_same_path(tmp_path):
+def test_exports_are_told_of_as_they_lie_there(tmp_path):
+    """A line is written before its file takes the place: until then it counts for nothing."""
     directory = ModelDir(tmp_path)
     assert directory.read_exports() == []
-    directory.add_exports([{"path": "a", "n": 1}, {"path": "b", "n": 2}])
-    directory.add_exports([{"path": "a", "n": 3}])
-    assert directory.read_exports() == [{"path": "b", "n": 2}, {"path": "a", "n": 3}]
+
+    def write(name, text):
+        atomic.write_text(tmp_path / name, text)
+        return {"path": name, "sha256": sha256(tmp_path / name)}
+
+    old, other = write("a", "old"), write("serving/1/saved_model.pb", "b") | {"path": "serving/1"}
+    other["sha256"] = sha256(tmp_path / "serving" / "1")
+    for line in (old, other):
+        directory.announce_export(line)
+    new = {"path": "a", "sha256": hashlib.sha256(b"new").hexdigest()}
+    for line in ({"path": "never", "sha256": ""}, new):
+        directory.announce_export(line)
+        assert directory.read_exports() == [old, other]  # where the writer is killed now
+    write("a", "new")
+    assert directory.read_exports() == [new, other]
+    directory.settle_exports()
+    assert json.loads(directory.exports.read_text()) == [new, other]
 
 
 @pytest.mark.parametrize("text", ["{}", '["a"]', '[{"n": 1}]', "null", "[{"])
 def test_damaged_exports(tmp_path, text):
     (tmp_path / "exports.json").write_text(text)
     with pytest.raises(ArtifactError, match="exports.json"):
-        ModelDir(tmp_path).add_exports([{"path": "a"}])
+        ModelDir(tmp_path).announce_export({"path": "a"})
     assert (tmp_path / "exports.json").read_text() == text
 
 

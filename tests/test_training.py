@@ -116,7 +116,7 @@ def test_exports_of_the_old_model_go_when_the_new_one_is_there(tmp_path, monkeyp
     run(job(schedule), directory)
     exported = directory.mobile / "digits-int8.tflite"
     write_text(exported, "")
-    directory.add_exports([{"path": "mobile/digits-int8.tflite"}])
+    directory.announce_export({"path": "mobile/digits-int8.tflite"})
 
     def there():
         return exported.is_file() and directory.exports.is_file()

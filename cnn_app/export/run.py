@@ -129,12 +129,12 @@ def _publish(attempt: strategies.Attempt, bench: _Bench, tried: list[Comparison]
         if scratch.is_dir():
             golden.write(scratch, answers)
             facts["warmup"] = warmup.write(scratch, bench.reference.task.input, inputs)
-        bench.directory.forget_export(place)
+        bench.directory.announce_export(_line(bench, place, scratch) | facts | result.as_json())
+    bench.directory.settle_exports()
     if place.is_file():
         golden.write(place, answers)
     if attempt.errors:
         sensitivity.write_report(place.with_suffix(".layers.csv"), attempt.errors)
-    _record(bench, place, result, facts)
     return result
 
 
@@ -166,12 +166,11 @@ def _about(directory: ModelDir, options: Export) -> About:
     )  # fmt: skip
 
 
-def _record(bench: _Bench, place: Path, result: Comparison, facts: dict) -> None:
-    directory, model = bench.directory, bench.about.model_sha256
-    line = {"path": str(place.relative_to(directory.path)), "sha256": sha256(place), "model": model} | facts
-    if place.suffix == ".tflite":
-        line["min_runtime"] = tflite.min_runtime(place)
-    directory.add_exports([line | result.as_json()])
+def _line(bench: _Bench, place: Path, written: Path) -> dict:
+    """What the list of exports says of the file that is `written` and goes to `place`."""
+    path = str(place.relative_to(bench.directory.path))
+    line = {"path": path, "sha256": sha256(written), "model": bench.about.model_sha256}
+    return line | {"min_runtime": tflite.min_runtime(written)} if place.suffix == ".tflite" else line
 
 
 def _agreement(task: Task, file: Path, model: keras.Model, inputs: Arrays) -> dict:

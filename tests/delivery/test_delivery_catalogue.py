@@ -13,6 +13,7 @@ from tuf.api.metadata import Metadata, Targets
 from tuf.ngclient import Updater
 
 from cnn_app.artifacts import Card, ModelDir, sha256
+from cnn_app.atomic import write_json
 from cnn_app.delivery import catalogue, exported, repository
 from cnn_app.delivery.entry import Entry, Wanted, choose, of_target
 from cnn_app.delivery.exported import Exported
@@ -180,13 +181,13 @@ def test_what_is_no_file_of_an_export_or_was_changed_since_is_refused(tmp_path):
         "target": "tflite-int8",
         "min_runtime": "2.3.0",
     }
-    directory.add_exports([line])
+    write_json(directory.exports, [line])
     assert exported.read(file) == Exported(model_bytes(0), None, "photos", "tflite-int8", "2.3.0")
     directory.model.write_bytes(b"another model")
-    directory.add_exports([line | {"model": sha256(file)}])
+    write_json(directory.exports, [line | {"model": sha256(file)}])
     with refused("photos-int8.tflite is stale: .*model.keras was replaced since; export it again", tmp_path):
         exported.read(file)
-    directory.add_exports([line | {"model": sha256(directory.model)}])
+    write_json(directory.exports, [line | {"model": sha256(directory.model)}])
     assert exported.read(file).kind == "tflite-int8"
     flip(file)
     with refused("was changed since it was exported; export it again", tmp_path):
