@@ -35,6 +35,8 @@ FAMILIES = (
 )
 
 
+STRETCH, CROP, PAD = RESIZES = ("stretch", "crop", "pad")  # see cnn_app.inputs.framing
+CROP_SHARE = 0.875  # of the scaled image's shorter side that a network sees: 224 of 256 (arXiv:1409.1556, section 3.2)
 FIXED = {"paper", "year", "task", "input"}  # what a row is, and no column
 
 
@@ -62,13 +64,24 @@ class ImageVariant(Variant):
     min_size: int = 32  # the smallest height and width whose last feature map is not empty
     pixel_mean: float | tuple[float, ...] = 127.5  # the first layer computes (pixel - mean) / std
     pixel_std: float | tuple[float, ...] = 127.5
+    resize: str = STRETCH  # how images of another size are brought to it
+    crop_share: float = CROP_SHARE  # of `crop`
 
     def problem(self) -> str | None:
         height, width, channels = self.image
         if min(height, width) < self.min_size or channels < 1:
             received = "x".join(map(str, self.image))
             return f"needs images of at least {self.min_size}x{self.min_size}, received {received}"
-        return super().problem()
+        return resize_problem(self.resize, self.crop_share) or super().problem()
+
+
+def resize_problem(resize, crop_share) -> str | None:
+    """Why images cannot be brought to a network's size like this; None if they can."""
+    if resize not in RESIZES:
+        return f"resizes images by {', '.join(RESIZES)}, received {resize!r}"
+    if type(crop_share) not in (int, float) or not 0 < crop_share <= 1:
+        return f"needs a crop_share above 0 and at most 1, received {crop_share!r}"
+    return None
 
 
 @cache

@@ -15,6 +15,7 @@ from cnn_app.data import memory, pipeline
 from cnn_app.data.dataset import SPLITS, Column, Dataset, Split, by_hash, in_memory, split_of
 from cnn_app.errors import DataError
 from cnn_app.inputs import augment, pixels, randaugment
+from cnn_app.inputs.image import Image as Input
 from cnn_app.recipe import Data, Schedule
 from cnn_app.tasks.class_folders import check
 from cnn_app.tasks.classification import Classification
@@ -412,7 +413,9 @@ def test_arrays_of_the_right_size_are_not_touched():
     assert all(same.splits[name] is split for name, split in dataset.splits.items())
     one = images(larger.splits["val"])[7]
     assert one.shape == (12, 10, 3)
-    np.testing.assert_array_equal(one, pixels.to_size(tf.constant(images(dataset.splits["val"])[7]), (12, 10, 3)))
+    np.testing.assert_array_equal(
+        one, pixels.to_size(tf.constant(images(dataset.splits["val"])[7]), Input((12, 10, 3)))
+    )
 
 
 @pytest.fixture(scope="module")

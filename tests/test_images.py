@@ -10,6 +10,7 @@ from PIL import Image
 from cnn_app.errors import DataError
 from cnn_app.inputs import headers
 from cnn_app.inputs import pixels as images
+from cnn_app.inputs.image import Image as Input
 
 COLOUR = (200, 100, 50)
 
@@ -33,8 +34,8 @@ def decode(data):
     return images.decode(tf.constant(data)).numpy()
 
 
-def to_size(pixels, image):
-    return images.to_size(tf.constant(pixels), image).numpy()
+def to_size(pixels, shape, **resizing):
+    return images.to_size(tf.constant(pixels), Input(shape, **resizing)).numpy()
 
 
 def palette_png():
@@ -99,7 +100,7 @@ def test_decode(data, colour):
     np.testing.assert_allclose(pixels.astype(int), np.broadcast_to(colour, pixels.shape), atol=1)
     grey = colour[0] if len(colour) == 1 else np.dot(colour, (0.299, 0.587, 0.114))
     for image, expected in (((5, 7, 3), colour), ((5, 7, 1), grey)):
-        sized = images.load(data, "x", image)
+        sized = images.load(data, "x", Input(image))
         assert sized.dtype == np.uint8 and sized.shape == image
         np.testing.assert_allclose(sized, np.broadcast_to(expected, image), atol=1.5)
 
@@ -108,7 +109,7 @@ def test_decode(data, colour):
 def test_a_image_at_size_is_left_alone(kind, channels):
     pixels = noise(33, 47, channels)
     data = encoded(Image.fromarray(pixels.squeeze()), kind)
-    np.testing.assert_array_equal(images.load(data, "x", (33, 47, channels)), pixels)
+    np.testing.assert_array_equal(images.load(data, "x", Input((33, 47, channels))), pixels)
 
 
 @pytest.mark.parametrize("image", [(33, 47, 1), (33, 47, 3)])
@@ -155,8 +156,8 @@ def test_other_channels_are_refused(channels):
 
 
 def test_eager_and_traced_agree():
-    data, image = palette_png(), (16, 12, 3)
-    traced = tf.function(lambda bytes_: images.to_size(images.decode(bytes_), image))(tf.constant(data))
+    data, image = palette_png(), Input((16, 12, 3))
+    traced = tf.function(lambda bytes_: images.sized(bytes_, image))(tf.constant(data))
     np.testing.assert_array_equal(traced, images.load(data, "x", image))
 
 
@@ -198,7 +199,7 @@ def png_that_claims(width, height):
 )
 def test_what_is_no_image_is_one_line_with_its_name(data, reason):
     with pytest.raises(DataError) as caught:
-        images.load(data, "cats/one.jpg", (8, 8, 3))
+        images.load(data, "cats/one.jpg", Input((8, 8, 3)))
     message = str(caught.value)
     assert "cannot read cats/one.jpg: " in message and reason in message and "\n" not in message
 
@@ -207,7 +208,7 @@ def test_what_is_no_image_is_one_line_with_its_name(data, reason):
 def test_a_huge_image_is_refused_before_it_is_decoded(monkeypatch, width, height):
     monkeypatch.setattr(images, "decode", lambda data: pytest.fail("decoded"))
     with pytest.raises(DataError, match="cannot read big.png: it has .*64,000,000"):
-        images.load(png_that_claims(width, height), "big.png", (8, 8, 3))
+        images.load(png_that_claims(width, height), "big.png", Input((8, 8, 3)))
 
 
 def test_the_largest_image_passes_the_header():
@@ -224,7 +225,7 @@ def test_metadata_of_megabytes_before_the_pixels():
     data = photo("JPEG")
     long = data[:2] + segment * 32 + data[2:]
     assert headers.problem(io.BytesIO(long)) is None
-    np.testing.assert_array_equal(images.load(long, "x", (40, 40, 3)), decode(data))
+    np.testing.assert_array_equal(images.load(long, "x", Input((40, 40, 3))), decode(data))
 
 
 def blank(mode, kind, **options):

@@ -123,7 +123,7 @@ def test_encoded_images_are_seen_as_predict_sees_them(name, tmp_path):
     served = open_model(tmp_path / "1")._keep.signatures["image_bytes"]
     answer = served(image_bytes=tf.constant([data for _, data in named]))
     runtime = open_model(tmp_path / "1")
-    size = runtime.inputs["image"].shape[1:]
+    size = Image(runtime.inputs["image"].shape[1:])
     expected = [scores.scores(runtime, reading.load(data, name, size)[None])[0] for name, data in named]
     np.testing.assert_allclose(answer["probabilities"], expected, atol=1e-6)
     answers = zip(answer["classes"].numpy(), answer["scores"].numpy(), strict=True)

@@ -15,7 +15,7 @@ MAX_PIXELS = 64_000_000  # of a decoded image; more is a mistake or an attack
 MIN_SIDE = 4  # pixels; less carries no image
 MAX_PARTS = 4000  # reads of a header
 KINDS = "JPEG, PNG, WebP, BMP or GIF"
-STARTS = {b"\xff\xd8\xff": "Jpeg", b"\x89PNG\r\n\x1a\n": "Png", b"BM": "Bmp", b"GIF87a": "Gif", b"GIF89a": "Gif"}
+STARTS = {b"\x89PNG\r\n\x1a\n": "Png", b"BM": "Bmp", b"GIF87a": "Gif", b"GIF89a": "Gif"}
 SCAN, FRAMES, NO_FRAMES, PROGRESSIVE = 0xDA, range(0xC0, 0xD0), (0xC4, 0xC8, 0xCC), (0xC2, 0xC6, 0xCA, 0xCE)
 
 
@@ -39,7 +39,7 @@ def read(data: bytes | BinaryIO, most: int = MAX_PIXELS) -> Header:
     if size > MAX_BYTES:
         raise DataError(f"the file is larger than {MAX_BYTES >> 20} MiB")
     try:
-        found = _webp(stream) or _by_pillow(stream)
+        found = _jpeg(stream) or _webp(stream) or _by_pillow(stream)
     except (DecompressionBombError, DecompressionBombWarning):  # of a GIF whose frame is larger than itself
         raise DataError(f"it has more than {most:,} pixels") from None
     except (OSError, ValueError, SyntaxError):
@@ -98,7 +98,7 @@ def _by_pillow(stream: _Parts) -> Header:
     if image.format == "BMP" and not _is_plain(image):
         raise DataError("it is a BMP with a palette, compression or unusual pixels; save it as PNG")
     width, height = image.size
-    return Header(image.format, width, height, width * height * _bytes_per_pixel(image, stream))
+    return Header(image.format, width, height, width * height * _bytes_per_pixel(image))
 
 
 def _webp(stream: _Parts) -> Header | None:
@@ -126,39 +126,43 @@ def _webp(stream: _Parts) -> Header | None:
     return Header("WEBP", width, height, width * height * (lossless + (10 if alpha else 3)))
 
 
-def _bytes_per_pixel(image, stream: _Parts) -> int:
+def _bytes_per_pixel(image) -> int:
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
         return 10  # four channels, and the three over white in parts and as a whole
-    three = 3 if image.mode in ("RGB", "YCbCr", "CMYK", "P") else 4  # grey comes beside what is made of it
-    in_parts = image.format == "JPEG" and _has_several_scans(stream)
-    return three + 2 * len(image.getbands()) * in_parts  # the coefficients of all its blocks
+    return 3 if image.mode in ("RGB", "P") else 4  # grey comes beside what is made of it
 
 
-def _has_several_scans(jpeg: _Parts) -> bool:
-    """By its first scan, as libjpeg tells it."""
-    place = jpeg.tell()
+def _jpeg(stream: _Parts) -> Header | None:
+    """None for what is no JPEG. Pillow would warn of EXIF that is damaged (ITU-T T.81, section B.2)."""
+    is_one = stream.read(3) == b"\xff\xd8\xff"
+    stream.seek(2 if is_one else 0)
+    width = height = components = 0
     try:
-        jpeg.seek(2)
-        components = 0
-        while byte := jpeg.read(1):
+        while is_one and (byte := stream.read(1)):
             if byte != b"\xff":
                 continue
-            while (kind := jpeg.read(1)) == b"\xff":
+            while (kind := stream.read(1)) == b"\xff":
                 pass
-            length = int.from_bytes(jpeg.read(2), "big")
-            if kind[0] == SCAN:
-                return jpeg.read(1)[0] < components
-            if kind[0] in PROGRESSIVE:
-                return True
+            length = int.from_bytes(stream.read(2), "big")
             if kind[0] in FRAMES and kind[0] not in NO_FRAMES:
-                components = jpeg.read(6)[5]
+                frame = stream.read(6)
+                height, width, components = (
+                    int.from_bytes(frame[1:3], "big"),
+                    int.from_bytes(frame[3:5], "big"),
+                    frame[5],
+                )
                 length -= 6
-            jpeg.seek(max(length - 2, 0), os.SEEK_CUR)
-        raise ValueError("it has no scan")
+            in_parts = kind[0] in PROGRESSIVE
+            if kind[0] == SCAN or in_parts:
+                in_parts = in_parts or stream.read(1)[0] < components
+                coefficients = 2 * components * in_parts  # of all blocks
+                return Header("JPEG", width, height, width * height * ((4 if components == 1 else 3) + coefficients))
+            stream.seek(max(length - 2, 0), os.SEEK_CUR)
     except IndexError:
         raise ValueError("it is cut off") from None
-    finally:
-        jpeg.seek(place)
+    if is_one:
+        raise ValueError("it has no scan")
+    return None
 
 
 def _is_plain(bmp) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, ClassVar
 
@@ -12,6 +12,7 @@ from cnn_app import names
 from cnn_app.data.folder import split_folders
 from cnn_app.errors import DataError
 from cnn_app.inputs import files, headers
+from cnn_app.registry import CROP, CROP_SHARE, PAD, STRETCH, resize_problem
 from cnn_app.tensors import Spec
 
 if TYPE_CHECKING:
@@ -23,9 +24,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Image:
-    """Pixels of one size: height, width, channels."""
+    """Pixels of one size: height, width, channels; `resize` is how an image of another one is brought to it."""
 
     shape: tuple[int, int, int]
+    resize: str = STRETCH  # see `framing`
+    crop_share: float = CROP_SHARE
 
     kind: ClassVar = "image"
     plural: ClassVar = "images"
@@ -35,14 +38,17 @@ class Image:
 
     @classmethod
     def of_row(cls, row, known: Mapping) -> Image:
-        return cls(tuple(row.image))
+        return cls(tuple(row.image), row.resize, row.crop_share)
 
     @classmethod
     def of_facts(cls, facts: Mapping) -> Image:
         shape = tuple(facts["image"])
         if [type(side) for side in shape] != [int] * 3 or min(shape) < 1:
             raise ValueError(f"an image of {list(shape)} has no size")
-        return cls(shape)
+        resize, share = facts.get("resize", STRETCH), facts.get("crop_share", CROP_SHARE)
+        if problem := resize_problem(resize, share):
+            raise ValueError(problem)
+        return cls(shape, resize, share)
 
     @classmethod
     def of_specs(cls, specs: dict[str, Spec]) -> Image | None:
@@ -53,10 +59,20 @@ class Image:
         return cls(tuple(spec.shape[1:])) if all(spec.shape[1:]) else None
 
     def facts(self) -> dict:
-        return {"kind": self.kind, "image": list(self.shape)}
+        return {"kind": self.kind, "image": list(self.shape)} | self._resizing()
 
     def columns(self) -> dict:
-        return {"image": self.shape}
+        return {"image": self.shape} | self._resizing()
+
+    def _resizing(self) -> dict:
+        """What is not as it was when there was one way alone."""
+        share = {"crop_share": self.crop_share} if self.resize == CROP else {}
+        return {} if self.resize == STRETCH else {"resize": self.resize} | share
+
+    def widened(self, size: tuple[int, int]) -> Image:
+        """What is `size` large and has the network's window in its middle, for views of it."""
+        share = min(1.0, self.crop_share * size[0] / self.shape[0])
+        return replace(self, shape=(*size, self.shape[2]), crop_share=share)
 
     def specs(self) -> dict[str, Spec]:
         return {"image": Spec("uint8", (None, *self.shape))}
@@ -76,16 +92,15 @@ class Image:
                 for label, paths in found.items()}  # fmt: skip
 
     def raw(self, records: list) -> dict[str, Column]:
-        """Of paths: pixels as they were stored, uint8 (h, w, 1 or 3)."""
+        """Of paths: what the files hold."""
         import tensorflow as tf
 
         from cnn_app.data.dataset import Column
-        from cnn_app.inputs import pixels
 
         places = tf.constant(records, tf.string)
 
         def read(place):
-            return pixels.decode(tf.io.read_file(places[place]))
+            return tf.io.read_file(places[place])
 
         return {"image": Column(read, lambda place: headers.file_problem(records[place]))}
 
@@ -98,14 +113,14 @@ class Image:
         from cnn_app.inputs import pixels
 
         def sized(raw):
-            return pixels.to_size(pixels.decode(raw) if raw.dtype == "string" else raw, self.shape)
+            return pixels.sized(raw, self) if raw.dtype == "string" else pixels.to_size(raw, self)
 
         return {"image": (Spec("uint8", self.shape), sized)}
 
     def decoder(self) -> Callable[[bytes], Arrays]:
         from cnn_app.inputs import pixels
 
-        decode = pixels.decoder(self.shape)
+        decode = pixels.decoder(self)
         return lambda data: {"image": decode(data)}
 
     def encode(self, record: Arrays) -> bytes:
@@ -116,7 +131,7 @@ class Image:
     def load(self, data: bytes, name: str) -> Arrays:
         from cnn_app.inputs import pixels
 
-        return {"image": pixels.load(data, name, self.shape)}
+        return {"image": pixels.load(data, name, self)}
 
     @staticmethod
     def decoded_bytes(data: bytes, most: int) -> int:
@@ -145,7 +160,7 @@ class Image:
         from cnn_app.inputs import pixels
 
         def decoded(image_bytes):
-            return tf.map_fn(lambda data: pixels.to_size(pixels.decode(data), self.shape), image_bytes,
+            return tf.map_fn(lambda data: pixels.sized(data, self), image_bytes,
                              fn_output_signature=tf.TensorSpec(self.shape, tf.uint8))  # fmt: skip
 
         yield names.DEFAULT, self.specs(), lambda image: {"image": tf.cast(image, tf.float32)}
@@ -172,7 +187,11 @@ class Image:
     def tensor_metadata(self, schema):
         """TFLite's TensorMetadata: bytes that need no scaling."""
         image, content = schema.TensorMetadataT(), schema.ContentT()
-        image.name, image.description, image.dimensionNames = "image", f"Pixels: {PIXELS}.", None
+        image.name, image.description = (
+            "image",
+            f"Pixels: {PIXELS}. {FRAMES[self.resize].format(share=self.crop_share)}",
+        )
+        image.dimensionNames = None
         content.contentPropertiesType = schema.ContentProperties.ImageProperties
         content.contentProperties = schema.ImagePropertiesT()
         spaces = schema.ColorSpaceType
@@ -185,6 +204,11 @@ class Image:
         return image
 
 
+FRAMES = {  # what clients that make bitmaps have to know
+    STRETCH: "An image of another size is stretched to this one.",
+    CROP: "An image is scaled until this window takes {share:.1%} of its shorter side, and the middle is cut out.",
+    PAD: "An image is scaled in its proportions and laid in the middle of a black one.",
+}
 PIXELS = "0 to 255, red, green, blue or grey; nothing is to be scaled"
 KINDS = ", ".join(files.SUFFIXES)
 

@@ -1,74 +1,72 @@
 """Bytes -> pixels: the one definition that training, calibration, prediction and the endpoint share.
 
-Decoded to uint8; an alpha channel is laid over white; then stretched to height x width by antialiased bilinear
-interpolation, brought to one or three channels, and rounded. EXIF rotation is not applied.
+Decoded to uint8; an alpha channel is laid over white; then brought to height x width by antialiased bilinear
+interpolation as `framing` has it, turned upright, brought to one or three channels, and rounded.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import numpy as np
 import tensorflow as tf
 
 from cnn_app.errors import DataError
 from cnn_app.inputs import headers
-from cnn_app.inputs.files import MAX_BYTES
+from cnn_app.inputs.framing import framed
+from cnn_app.inputs.orientation import UPRIGHT, orientation
+
+if TYPE_CHECKING:
+    from cnn_app.inputs.image import Image
 
 LUMA = (0.299, 0.587, 0.114)  # of red, green and blue in grey (ITU-R BT.601)
 STRIP = 2**18  # pixels with an alpha channel that are laid over white at a time
 
 
+def sized(data: tf.Tensor, image: Image) -> tf.Tensor:
+    """Encoded bytes, a scalar string, -> uint8 of the shape of `image`, upright."""
+    return to_size(decode(data), image, orientation(data))
+
+
 def decode(data: tf.Tensor) -> tf.Tensor:
-    """Encoded bytes, a scalar string, -> uint8 (height, width, 1 or 3); of a GIF the first frame."""
+    """Encoded bytes, a scalar string, -> uint8 (height, width, 1 or 3) as it lies there; of a GIF the first frame."""
     pixels = tf.io.decode_image(_still(data), expand_animations=False)
     pixels = tf.reshape(pixels, tf.shape(pixels)[-3:])
     channels = tf.shape(pixels)[-1]
     return tf.cond(tf.math.floormod(channels, 2) == 0, lambda: _over_white(pixels), lambda: pixels)
 
 
-def to_size(pixels: tf.Tensor, image: tuple[int, int, int]) -> tf.Tensor:
-    """uint8 (h, w, 1 or 3) -> uint8 of shape `image`."""
-    height, width, channels = image
+def to_size(pixels: tf.Tensor, image: Image, orientation: tf.Tensor | int = UPRIGHT) -> tf.Tensor:
+    """uint8 (h, w, 1 or 3) -> uint8 of the shape of `image`."""
+    channels = image.shape[2]
     if channels not in (1, 3):
         raise DataError(f"images have 1 or 3 channels, the network wants {channels}")
     colour = tf.broadcast_to(pixels, tf.concat([tf.shape(pixels)[:2], [3]], 0))
-    scaled = tf.image.resize(tf.ensure_shape(colour, (None, None, 3)), (height, width), antialias=True)
+    scaled = framed(tf.ensure_shape(colour, (None, None, 3)), image, orientation)
     if channels == 1:
         scaled = tf.tensordot(scaled, tf.constant(LUMA), 1)[..., None]
     return tf.cast(tf.round(tf.clip_by_value(scaled, 0, 255)), tf.uint8)
 
 
-def read(path: str | os.PathLike[str], image: tuple[int, int, int]):
-    """The image in a file from outside as a uint8 array of shape `image`."""
-    try:
-        if os.stat(path).st_size > MAX_BYTES:
-            raise DataError(f"{path} is larger than {MAX_BYTES >> 20} MiB")
-        with open(path, "rb") as stream:
-            return load(stream.read(), str(path), image)
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror}") from error
-
-
-def load(data: bytes, name: str, image: tuple[int, int, int]):
-    """One image from outside as a uint8 array of shape `image`; `name` is for the error."""
+def load(data: bytes, name: str, image: Image) -> np.ndarray:
+    """One image from outside as a uint8 array of the shape of `image`; `name` is for the error."""
     try:
         headers.read(data)
     except DataError as error:
         raise DataError(f"cannot read {name}: {error}") from error
     try:
-        return to_size(decode(tf.constant(data)), image).numpy()
+        return sized(tf.constant(data), image).numpy()
     except tf.errors.InvalidArgumentError as error:
         raise DataError(f"cannot read {name}: the image is damaged or cut off") from error
 
 
-def decoder(image: tuple[int, int, int]) -> Callable[[bytes], np.ndarray]:
+def decoder(image: Image) -> Callable[[bytes], np.ndarray]:
     """`load` for images that `headers` has nothing against, as one graph; it may be called in threads."""
 
     @tf.function(input_signature=[tf.TensorSpec((), tf.string)])
     def decoded(data):
-        return to_size(decode(data), image)
+        return sized(data, image)
 
     def read_one(data: bytes) -> np.ndarray:
         try:
@@ -87,6 +85,7 @@ def _still(data):
     return tf.cond(animated, lambda: tf.constant(""), lambda: data)
 
 
+@tf.function(input_signature=[tf.TensorSpec((None, None, None), tf.uint8)], experimental_attributes={"_noinline": True})
 def _over_white(pixels):
     """uint8 (h, w, 2 or 4) -> uint8 (h, w, 1 or 3), a strip at a time: numbers between take six times the memory."""
     flat, channels = tf.reshape(pixels, (-1, tf.shape(pixels)[-1])), tf.shape(pixels)[-1] - 1

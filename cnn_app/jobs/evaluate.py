@@ -143,8 +143,7 @@ def prepared(task: Task, raw: Dataset, data: Data | Records, tta: tuple[str, ...
     if tta:
         from cnn_app.inputs.views import views_of
 
-        shape = task.input.shape
-        task = replace(task, input=replace(task.input, shape=(*views_of(shape, tta).size, shape[2])))
+        task = replace(task, input=task.input.widened(views_of(task.input.shape, tta).size))
     return sources.prepared(task, raw, data, progress)
 
 

@@ -27,10 +27,9 @@ MODES = ("L", "P", "1")  # of Pillow: grey, palette, one bit
 def load(root: Path, ignore: int, taken: Input) -> Dataset:
     """images/ and masks/ with files of equal stems, and labels.txt, if there is one, with a label a line."""
     pairs = {name: _pairs(folder, root) for name, folder in split_folders(root).items()}
-    for images, masks in pairs.values():
-        _check_sizes(images, masks)
+    turns = {name: _turns(images, masks) for name, (images, masks) in pairs.items()}
     table, labels = _classes(root, pairs["train"][1], ignore)
-    splits = {name: _split(root, images, masks, table, taken) for name, (images, masks) in pairs.items()}
+    splits = {name: _split(root, *pair, turns[name], table, taken) for name, pair in pairs.items()}
     return complete(str(root), labels, splits)
 
 
@@ -64,26 +63,37 @@ def _by_stem(part: Path) -> dict[Path, Path]:
     return found
 
 
-def _check_sizes(images: list[Path], masks: list[Path]) -> None:
-    from PIL import Image
+def _turns(images: list[Path], masks: list[Path]) -> list[int]:
+    """The EXIF orientation that each mask needs to lie as its image is seen: 1 for one that does.
 
-    def look(pair) -> str | None:
+    A mask may be drawn over the upright image, or over the image as it lies in its file; their sizes tell.
+    """
+    from cnn_app.inputs.orientation import TRANSPOSED, UPRIGHT, of_file
+
+    def turn(pair) -> int:
         try:
-            sizes = []
-            for path in pair:
-                with Image.open(path) as found:
-                    sizes.append(found.size)
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-            return None  # told when it is read
-        (width, height), (wide, high) = sizes
-        return None if sizes[0] == sizes[1] else (
-            f"{pair[1]} has {wide}x{high} pixels, its image {pair[0].name} {width}x{height}; they must be equal"
-        )  # fmt: skip
+            (width, height), mask = map(_size, pair)
+            orientation = of_file(pair[0])
+        except (OSError, ValueError, SyntaxError, DataError):
+            return UPRIGHT  # told when it is read
+        upright = (height, width) if orientation in TRANSPOSED else (width, height)
+        if mask not in (upright, (width, height)):
+            raise DataError(f"{pair[1]} has {mask[0]}x{mask[1]} pixels, its image {pair[0].name} "
+                            f"{upright[0]}x{upright[1]}; they must be equal")  # fmt: skip
+        return UPRIGHT if mask == upright else orientation
 
     with ThreadPoolExecutor() as pool:
-        problem = next((one for one in pool.map(look, zip(images, masks, strict=True)) if one), None)
-    if problem:
-        raise DataError(problem)
+        return list(pool.map(turn, zip(images, masks, strict=True)))
+
+
+def _size(path: Path) -> tuple[int, int]:
+    from PIL import Image
+
+    try:
+        with Image.open(path) as found:
+            return found.size
+    except Image.DecompressionBombError as error:
+        raise ValueError(str(error)) from error
 
 
 def _classes(root: Path, masks: list[Path], ignore: int) -> tuple[np.ndarray, tuple[str, ...]]:
@@ -143,11 +153,15 @@ def read(path: Path) -> np.ndarray:
         return np.asarray(found, np.uint8) * (255 if found.mode == "1" else 1)
 
 
-def _split(root: Path, images: list[Path], masks: list[Path], table: np.ndarray, taken: Input) -> Split:
+def _split(
+    root: Path, images: list[Path], masks: list[Path], turns: list[int], table: np.ndarray, taken: Input
+) -> Split:
     import tensorflow as tf
 
+    from cnn_app.inputs.orientation import upright_array
+
     def places(i) -> np.ndarray:
-        found = table[read(masks[int(i)])]
+        found = table[upright_array(read(masks[int(i)]), turns[int(i)])]
         if (found == UNKNOWN).any():
             raise ValueError("a value is out of range")
         return found

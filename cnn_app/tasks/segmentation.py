@@ -78,13 +78,15 @@ class Segmentation(Probabilities):
     def converters(self) -> dict[str, tuple[Spec, Callable]]:
         import tensorflow as tf
 
-        height, width, _ = self.input.shape
+        from cnn_app.inputs.framing import framed
+        from cnn_app.inputs.orientation import UPRIGHT
 
         def sized(mask):
-            found = tf.image.resize(mask[..., None], (height, width), method="nearest")
-            return tf.ensure_shape(found[..., 0], (height, width))
+            """The nearest neighbours; where the image is padded, nothing counts."""
+            found = framed(IGNORED - mask[..., None], self.input, UPRIGHT, method="box")
+            return IGNORED - tf.cast(found[..., 0], tf.uint8)
 
-        return self.input.converters() | {TARGET: (Spec("uint8", (height, width)), sized)}
+        return self.input.converters() | {TARGET: (Spec("uint8", self.input.shape[:2]), sized)}
 
     def strata(self, split: Split) -> np.ndarray:
         return np.zeros(len(split), int)
