@@ -96,15 +96,20 @@ def riff(name, content):
     return name + struct.pack("<I", len(content)) + content + b"\0" * (len(content) % 2)
 
 
-def network(place):
-    """A model directory of a LeNet-5 that tells the eight orientations of the letter."""
+def letters():
+    """Records of the letter in its eight orientations."""
 
     def part(first, count):
         images = [np.asarray(turned(letter(first + i), 1 + i % 8).resize((32, 32)).convert("L")) for i in range(count)]
         return np.stack(images)[..., None], np.arange(count) % 8
 
     parts = {"train": part(0, 640), "val": part(1000, 80), "test": part(2000, 80)}
-    schedule = Schedule(epochs=12, augment=())
-    card = cnn_app.train("lenet5", data.arrays(parts, LABELS), place, schedule=schedule)
+    return data.arrays(parts, LABELS)
+
+
+def network(place):
+    """A model directory of a LeNet-5 that tells them apart, with all its files."""
+    card = cnn_app.train("lenet5", letters(), place, schedule=Schedule(epochs=12, augment=()))
     assert card.metrics["test"]["top1"] > 0.98
+    cnn_app.export(place, ("saved_model", "tflite-float32", "onnx"), letters())
     return place
