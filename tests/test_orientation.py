@@ -85,7 +85,7 @@ SIX = b"Exif\0\0" + exif(6)
     [
         (segment(0xE1, SIX), 6),
         (segment(0xE0, b"JFIF\0" + bytes(9)) + segment(0xE1, SIX), 6),
-        (segment(0xE2, bytes(60_000)) + segment(0xE1, SIX), 6),
+        (segment(0xE2, bytes(10_000)) + segment(0xE1, SIX), 6),
         (segment(0xE1, b"http://ns.adobe.com/xap/1.0/\0Exif\0\0") + segment(0xE1, SIX), 6),
         (segment(0xED, SIX) + segment(0xFE, b"a comment") + b"\xff\xff" + segment(0xE1, SIX), 6),
         (segment(0xE1, SIX) + segment(0xE1, b"Exif\0\0" + exif(3)), 6),

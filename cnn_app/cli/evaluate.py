@@ -4,6 +4,7 @@ import click
 
 from cnn_app.cli.options import Place, Words, data_options, json_option, trust_option
 from cnn_app.recipe import TTA
+from cnn_app.registry import RESIZES
 
 
 @click.command()
@@ -13,12 +14,14 @@ from cnn_app.recipe import TTA
               help="Which records; a folder without test/ has val/ stand in for it.")  # fmt: skip
 @click.option("--tta", type=Words(TTA), default="none", show_default=True,
               help=f"Average over views of each image: {', '.join(TTA)}.")  # fmt: skip
+@click.option("--resize", type=click.Choice(RESIZES),
+              help="How images are brought to the network's size, in the place of the model's own way.")  # fmt: skip
 @click.option("--labels", type=Place(exists=True, dir_okay=False),
               help="Names of classes, a line each in the order of the outputs, for a file without labels.")  # fmt: skip
 @click.option("--confusion", type=Place(dir_okay=False), help="Draw the confusion matrix into this PNG.")
 @trust_option
 @json_option
-def evaluate(artifacts, data, split, tta, labels, confusion, trust, as_json):
+def evaluate(artifacts, data, split, tta, resize, labels, confusion, trust, as_json):
     """Measure each MODEL (a directory, .keras, .tflite, .onnx or SavedModel) on records whose targets are known.
 
     Several are also measured together, as the mean of their answers.
@@ -35,13 +38,14 @@ def evaluate(artifacts, data, split, tta, labels, confusion, trust, as_json):
         check_place(Path(confusion))
     known = _lines(Path(labels)) if labels else None
     with view.reading() as progress:
-        found = measure(artifacts, data, split, tta=tta, labels=known, progress=progress, trust=trust)
+        found = measure(artifacts, data, split, tta=tta, resize=resize, labels=known, progress=progress, trust=trust)
     report = found.report
+    told = {"resize": resize} if found.resized else {}
     if as_json and found.ensemble is None:
-        view.echo_json({"model": artifacts[0], **report.as_json()})
+        view.echo_json({"model": artifacts[0], **told, **report.as_json()})
     elif as_json:
         models = [{"model": name, **result.as_json()} for name, result in found.reports.items()]
-        view.echo_json({**report.as_json(), "models": models})
+        view.echo_json({**told, **report.as_json(), "models": models})
     else:
         view.measured(found)
     if confusion:

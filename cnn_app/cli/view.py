@@ -37,6 +37,8 @@ def measured(found):
     rows = [(path, *(f"{report.metrics[name]:.4f}" for name in names), f"{report.n:,}")
             for path, report in reports.items()]  # fmt: skip
     table(["model", *(f">{titles[name]}" for name in names), f">{found.task.input.plural}"], rows)
+    if found.resized:
+        say(f"images brought to the network's size by {found.resized}, which is not the model's own way")
     for columns, lines in found.report.tables():
         table(columns, lines)
 

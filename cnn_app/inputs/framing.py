@@ -8,35 +8,60 @@ pad: the whole image in its proportions, with black beside or above and below it
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cache
 from typing import TYPE_CHECKING
 
 import tensorflow as tf
 
-from cnn_app.inputs.orientation import COLUMNS_REVERSED, ROWS_REVERSED, TRANSPOSED, is_one_of, upright
+from cnn_app.inputs.orientation import COLUMNS_REVERSED, ROWS_REVERSED, TRANSPOSED, UPRIGHT, is_one_of, upright
 
 if TYPE_CHECKING:
     from cnn_app.inputs.image import Image
 
+LINEAR, NEAREST = "triangle", "box"  # with antialiasing, and for what must not be mixed
 
-def framed(pixels: tf.Tensor, image: Image, orientation: tf.Tensor | int, method: str = "triangle") -> tf.Tensor:
-    """(h, w, C) as it lies in the file -> upright float32 (H, W, C), antialiased; `box` is for what is not mixed.
 
-    It is turned when it is small, which spares a copy of a large one.
-    """
-    orientation = tf.convert_to_tensor(orientation)
-    is_across = is_one_of(TRANSPOSED, orientation)
+def framed(pixels: tf.Tensor, image: Image, orientation: tf.Tensor | int = UPRIGHT, kernel: str = LINEAR) -> tf.Tensor:
+    """uint8 (h, w, C) as it lies in the file -> float32 (H, W, C), upright."""
     lies = tf.shape(pixels)[:2]
-    sides = tf.where(is_across, lies[::-1], lies)
-    target = tf.constant(image.shape[:2])
-    scaled, before = _window(sides, target, image)
-    reversed_ = tf.stack([is_one_of(values, orientation) for values in (ROWS_REVERSED, COLUMNS_REVERSED)])
-    before = tf.where(reversed_, scaled - target - before, before)  # counted from the other end
-    scaled, before, size = (tf.where(is_across, axes[::-1], axes) for axes in (scaled, before, target))
-    found = tf.raw_ops.ScaleAndTranslate(
-        images=pixels[None], size=size, scale=tf.cast(scaled, tf.float32) / tf.cast(lies, tf.float32),
-        translation=-tf.cast(before, tf.float32), kernel_type=method, antialias=method != "box",
-    )  # fmt: skip
-    return tf.ensure_shape(upright(found[0], orientation), (*image.shape[:2], pixels.shape[-1]))
+
+    def as_it_lies():
+        return _scaled(pixels, *_window(lies, tf.constant(image.shape[:2]), image), image.shape[:2], kernel)
+
+    found = tf.cond(tf.equal(orientation, UPRIGHT), as_it_lies, lambda: _turning(image, kernel)(pixels, orientation))
+    return tf.ensure_shape(found, (*image.shape[:2], pixels.shape[-1]))
+
+
+@cache
+def _turning(image: Image, kernel: str) -> Callable:
+    """Scales and turns what does not lie upright: small it is turned faster, and without a copy of a large one.
+
+    A function of its own, or each of its operators takes its turn in upright images, too.
+    """
+
+    @tf.function(
+        input_signature=[tf.TensorSpec((None, None, None), tf.uint8), tf.TensorSpec((), tf.int32)],
+        experimental_attributes={"_noinline": True},
+    )
+    def turned(pixels, orientation):
+        lies, target = tf.shape(pixels)[:2], tf.constant(image.shape[:2])
+        is_across = is_one_of(TRANSPOSED, orientation)
+        scaled, before = _window(tf.where(is_across, lies[::-1], lies), target, image)
+        is_reversed = tf.stack([is_one_of(values, orientation) for values in (ROWS_REVERSED, COLUMNS_REVERSED)])
+        before = tf.where(is_reversed, scaled - target - before, before)  # counted from the other end
+        scaled, before, size = (tf.where(is_across, axes[::-1], axes) for axes in (scaled, before, target))
+        return upright(_scaled(pixels, scaled, before, size, kernel), orientation)
+
+    return turned
+
+
+def _scaled(pixels: tf.Tensor, scaled, before, size, kernel: str) -> tf.Tensor:
+    """The window of `size` behind `before` of the image at the sides `scaled`; black where there is none of it."""
+    return tf.raw_ops.ScaleAndTranslate(
+        images=pixels[None], size=size, scale=tf.cast(scaled, tf.float32) / tf.cast(tf.shape(pixels)[:2], tf.float32),
+        translation=-tf.cast(before, tf.float32), kernel_type=kernel, antialias=kernel == LINEAR,
+    )[0]  # fmt: skip
 
 
 def _window(sides: tf.Tensor, target: tf.Tensor, image: Image) -> tuple[tf.Tensor, tf.Tensor]:

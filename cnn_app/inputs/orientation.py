@@ -19,7 +19,7 @@ UPRIGHT = 1
 TRANSPOSED, ROWS_REVERSED, COLUMNS_REVERSED = (5, 6, 7, 8), (3, 4, 7, 8), (2, 3, 6, 7)  # what makes them upright
 TAG, SHORT, ENTRY = 0x0112, 3, 12  # of the entry in TIFF: its number, its type, and its bytes
 MAX_PARTS = 256  # segments or chunks that are looked at
-START = 2**16  # bytes of a file, in which a JPEG's EXIF and a PNG's begin
+START = 2**14  # bytes of a file, in which a JPEG's EXIF and a PNG's begin
 HEAD = 10  # bytes that tell what a part is
 JPEG, PNG, WEBP = b"\xff\xd8\xff", b"\x89PNG", b"RIFF"
 EXIF = b"Exif\0\0"
@@ -28,12 +28,12 @@ EXIF = b"Exif\0\0"
 def orientation(data: tf.Tensor) -> tf.Tensor:
     """Encoded bytes, a scalar string, -> 1 to 8, int32; 1 where nothing is said."""
     start = tf.strings.substr(data, 0, START)
-    told = [
-        _contains(start, r"Exif\x00\x00"),
-        _contains(start, "eXIf"),
-        _contains(tf.strings.substr(start, 0, 16), "WEBPVP8X"),
-    ]
-    return tf.cond(tf.reduce_any(told), lambda: _told(data), lambda: UPRIGHT)
+    may_be_told = _contains(start, r"Exif\x00\x00") | _contains(start, "eXIf") | is_webp(start)
+    return tf.cond(may_be_told, lambda: _told(data), lambda: UPRIGHT)
+
+
+def is_webp(data: tf.Tensor) -> tf.Tensor:
+    return tf.strings.substr(data, 0, 4) == WEBP
 
 
 @tf.function(input_signature=[tf.TensorSpec((), tf.string)], experimental_attributes={"_noinline": True})

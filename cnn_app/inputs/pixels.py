@@ -15,7 +15,7 @@ import tensorflow as tf
 from cnn_app.errors import DataError
 from cnn_app.inputs import headers
 from cnn_app.inputs.framing import framed
-from cnn_app.inputs.orientation import UPRIGHT, orientation
+from cnn_app.inputs.orientation import UPRIGHT, is_webp, orientation
 
 if TYPE_CHECKING:
     from cnn_app.inputs.image import Image
@@ -31,7 +31,8 @@ def sized(data: tf.Tensor, image: Image) -> tf.Tensor:
 
 def decode(data: tf.Tensor) -> tf.Tensor:
     """Encoded bytes, a scalar string, -> uint8 (height, width, 1 or 3) as it lies there; of a GIF the first frame."""
-    pixels = tf.io.decode_image(_still(data), expand_animations=False)
+    still = tf.cond(is_webp(data), lambda: _still(data), lambda: data)
+    pixels = tf.io.decode_image(still, expand_animations=False)
     pixels = tf.reshape(pixels, tf.shape(pixels)[-3:])
     channels = tf.shape(pixels)[-1]
     return tf.cond(tf.math.floormod(channels, 2) == 0, lambda: _over_white(pixels), lambda: pixels)
@@ -77,12 +78,13 @@ def decoder(image: Image) -> Callable[[bytes], np.ndarray]:
     return read_one
 
 
+@tf.function(input_signature=[tf.TensorSpec((), tf.string)], experimental_attributes={"_noinline": True})
 def _still(data):
-    """`data`, or nothing in the place of an animated WebP, which overruns the memory of TensorFlow 2.21."""
-    head = tf.io.decode_raw(tf.strings.join([tf.strings.substr(data, 0, 21), "\0" * 21]), tf.uint8)
-    extended = tf.reduce_all(head[8:16] == tf.constant(list(b"WEBPVP8X"), tf.uint8))
-    animated = tf.logical_and(extended, tf.bitwise.bitwise_and(head[20], tf.constant(2, tf.uint8)) > 0)
-    return tf.cond(animated, lambda: tf.constant(""), lambda: data)
+    """A WebP, or nothing in the place of an animated one, which overruns the memory of TensorFlow 2.21."""
+    head = tf.io.decode_raw(tf.strings.substr(data, 12, 9), tf.uint8, fixed_length=9)
+    is_extended = tf.reduce_all(head[:4] == tf.constant(list(b"VP8X"), tf.uint8))
+    is_animated = is_extended & (tf.bitwise.bitwise_and(head[8], tf.constant(2, tf.uint8)) > 0)
+    return tf.cond(is_animated, lambda: tf.constant(""), lambda: data)
 
 
 @tf.function(input_signature=[tf.TensorSpec((None, None, None), tf.uint8)], experimental_attributes={"_noinline": True})

@@ -16,6 +16,7 @@ from cnn_app.data.dataset import Dataset, Split
 from cnn_app.errors import DataError, ModelError
 from cnn_app.jobs import sources
 from cnn_app.recipe import Data
+from cnn_app.registry import resize_problem
 from cnn_app.runtimes import Runtime, open_foreign
 from cnn_app.runtimes.keras_model import KerasRuntime
 from cnn_app.tasks import Report, Task
@@ -32,6 +33,7 @@ class Measured:
     task: Task  # of the first, whose order of classes the reports have
     reports: dict[str, Report]
     ensemble: Report | None
+    resized: str = ""  # how images were brought to the network's size, where the model would have it otherwise
 
     @property
     def report(self) -> Report:
@@ -41,8 +43,8 @@ class Measured:
 
 def evaluate(
     artifacts: Artifact | Iterable[Artifact], data: str | Data | Records, split: str = "test", *,
-    tta: tuple[str, ...] = (), labels: Sequence[str] | None = None, progress: pipeline.Progress | None = None,
-    trust: bool = False,
+    tta: tuple[str, ...] = (), resize: str | None = None, labels: Sequence[str] | None = None,
+    progress: pipeline.Progress | None = None, trust: bool = False,
 ) -> Measured:  # fmt: skip
     """Measure artifacts on records whose targets are known; several also together, as the mean of their answers.
 
@@ -50,6 +52,7 @@ def evaluate(
     data: as in `train`.
     split: "train", "val" or "test"; a folder without test/ has val/ stand in for it.
     tta: views of each image that are averaged over, of "flip" and "crop".
+    resize: "stretch", "crop" or "pad" in the place of the models' own way.
     labels: names of classes in the order of the outputs, for artifacts that have none inside.
     progress: told of records that are read.
     trust: run artifacts without the limits of files from elsewhere; docs/security.md names them.
@@ -61,6 +64,8 @@ def evaluate(
     if isinstance(artifacts, str | os.PathLike | keras.Model):
         artifacts = [artifacts]
     opened = [opened_with(artifact, labels, trust) for artifact in artifacts]
+    resized = resize if resize and any(vars(task.input).get("resize") != resize for _, task in opened) else ""
+    opened = [(runtime, resized_by(task, resize) if resize else task) for runtime, task in opened]
     first = opened[0][1]
     for runtime, task in opened:
         check_alike(runtime, task, first)
@@ -79,9 +84,17 @@ def evaluate(
             kept.append(found := list(found))
         reports[unused(str(runtime.path), reports)] = first.measure(found)
     if not kept:
-        return Measured(first, reports, None)
+        return Measured(first, reports, None, resized)
     means = ((first.averaged([outputs for outputs, _ in parts]), parts[0][1]) for parts in zip(*kept, strict=True))
-    return Measured(first, reports, first.measure(means))
+    return Measured(first, reports, first.measure(means), resized)
+
+
+def resized_by(task: Task, resize: str) -> Task:
+    if task.input.kind != "image":
+        raise DataError(f"{task.input.plural} have no size to be brought to; leave out the resize {resize!r}")
+    if problem := resize_problem(resize, task.input.crop_share):
+        raise DataError(f"a network {problem}")
+    return replace(task, input=replace(task.input, resize=resize))
 
 
 def opened_with(artifact: Artifact, labels: Sequence[str] | None = None, trust: bool = False) -> tuple[Runtime, Task]:

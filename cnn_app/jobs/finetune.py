@@ -12,6 +12,7 @@ from cnn_app.data import Records, pipeline
 from cnn_app.jobs import train
 from cnn_app.jobs.train import Job
 from cnn_app.recipe import FINETUNE_AUGMENT, Data, Schedule, Transfer
+from cnn_app.registry import CROP
 from cnn_app.runtimes.keras_model import load
 from cnn_app.training.engine import Watch
 from cnn_app.transfer import HEAD, copy_weights, features, freezing, linear, load_weights
@@ -57,7 +58,9 @@ def prepare(
     weights = transfer.weights or ("imagenet" if known is None else source)
     job = train.build(name, columns, data, schedule, options, known)
     freeze = freezing.schedule(job.model, transfer, schedule.epochs)
-    fresh = set_weights(job, weights)
+    fresh, crop_share = set_weights(job, weights)
+    if crop_share and "resize" not in columns:
+        job = cropped(job, crop_share)
     job = train.read(job, progress)
     probe = fresh and job.task.probed and transfer.recipe == "probe-then-tune"
     if probe:
@@ -66,16 +69,27 @@ def prepare(
     return replace(job, transfer=transfer, freeze=freeze, learned=probe or not fresh)
 
 
-def set_weights(job: Job, weights: str) -> bool:
-    """Set what was learned elsewhere; whether the head is new: for other classes, or where the input alone is old."""
+def cropped(job: Job, share: float) -> Job:
+    """The job on images as its weights saw them when their accuracy was measured."""
+    task = replace(job.task, input=replace(job.task.input, resize=CROP, crop_share=share))
+    return replace(job, task=task, columns=job.columns | task.columns())
+
+
+def set_weights(job: Job, weights: str) -> tuple[bool, float | None]:
+    """Set what was learned elsewhere: whether the head is new, for other classes or where the input alone is old, and
+    how much of images published weights were measured on.
+    """
     if ModelDir(weights).card.is_file():
         new = ModelDir(weights).read_card().labels != job.task.labels
         copy_weights(load(weights), job.model, new_head=new)
-        return new
+        return new, None
     if job.task.input.set_weights(job.model, weights):
-        return True
-    path = published.fetch(published.of(job.architecture, job.columns)) if weights == "imagenet" else weights
-    return load_weights(job.model, path).new_head
+        return True, None
+    if weights == "imagenet":
+        known = published.of(job.architecture, job.columns)
+        return load_weights(job.model, published.fetch(known)).new_head, known.crop_share
+    loaded = load_weights(job.model, weights)
+    return loaded.new_head, loaded.crop_share
 
 
 def start_head(job: Job) -> linear.Linear:

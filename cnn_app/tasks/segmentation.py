@@ -78,12 +78,11 @@ class Segmentation(Probabilities):
     def converters(self) -> dict[str, tuple[Spec, Callable]]:
         import tensorflow as tf
 
-        from cnn_app.inputs.framing import framed
-        from cnn_app.inputs.orientation import UPRIGHT
+        from cnn_app.inputs.framing import NEAREST, framed
 
         def sized(mask):
             """The nearest neighbours; where the image is padded, nothing counts."""
-            found = framed(IGNORED - mask[..., None], self.input, UPRIGHT, method="box")
+            found = framed(IGNORED - mask[..., None], self.input, kernel=NEAREST)
             return IGNORED - tf.cast(found[..., 0], tf.uint8)
 
         return self.input.converters() | {TARGET: (Spec("uint8", self.input.shape[:2]), sized)}

@@ -48,6 +48,7 @@ TIMM = {
     "vgg16_bn": "vgg16_bn.tv_in1k",
     "vgg19_bn": "vgg19_bn.tv_in1k",
 }
+A1, A1_SHARE = (".a1_in1k", ".a1h_in1k"), 0.95  # timm's crop for its recipe A1 (arXiv:2110.00476, section 4)
 V1_WIDTHS = {0.25: "2_5", 0.5: "5_0", 0.75: "7_5", 1.0: "1_0"}
 V2_WIDTHS = (0.35, 0.5, 0.75, 1.0, 1.3, 1.4)
 V1_SIZES, V2_SIZES = (128, 160, 192, 224), (96, 128, 160, 192, 224)
@@ -59,13 +60,16 @@ class Published:
     url: str
     file: str  # its name in the cache
     md5: str | None = None  # if the publisher states it
+    crop_share: float = registry.CROP_SHARE  # of images that the publisher evaluates on
 
 
 def of(name: str, columns: dict) -> Published:
     """Where the ImageNet weights of variant `name` with `columns` are published."""
     row = registry.spec(name, **columns)
     if name in TIMM:
-        return Published(f"{HUB}/{TIMM[name]}/resolve/main/model.safetensors", f"{TIMM[name]}.safetensors")
+        share = A1_SHARE if TIMM[name].endswith(A1) else registry.CROP_SHARE
+        return Published(f"{HUB}/{TIMM[name]}/resolve/main/model.safetensors", f"{TIMM[name]}.safetensors",
+                         crop_share=share)  # fmt: skip
     file = folder = None
     if name in MD5:
         file, folder = f"{name}_weights_tf_dim_ordering_tf_kernels.h5", "resnet" if "resnet" in name else name

@@ -27,6 +27,7 @@ class Loaded:
     source: str  # whose names and scaling: "torchvision resnet"
     tensors: int  # how many were set
     new_head: bool  # the last layer stayed as it was: the file has other classes
+    crop_share: float | None = None  # of the middle that the weights were measured on; None: whole images
 
 
 def load_weights(model: keras.Model, path: str | os.PathLike[str]) -> Loaded:
@@ -49,7 +50,8 @@ def load_weights(model: keras.Model, path: str | os.PathLike[str]) -> Loaded:
     for layer, weights in values.items():
         model.get_layer(layer).set_weights(weights)
     conventions.apply(model, naming.conventions)
-    return Loaded(naming.source, used, new_head=any(is_head(x.name) and x.name not in values for x in model.layers))
+    new_head = any(is_head(layer.name) and layer.name not in values for layer in model.layers)
+    return Loaded(naming.source, used, new_head, naming.conventions.crop_share)
 
 
 def _from_own(stored: keras.Model, model: keras.Model, path: Path) -> Loaded:

@@ -11,6 +11,8 @@ import re
 from dataclasses import dataclass, field, replace
 from importlib import import_module
 
+from cnn_app.registry import CROP_SHARE
+
 SCHEMES = ("torchvision", "timm", "pytorchcv", "keras_applications", "cifar", "own")
 PLACE = re.compile(r"(?:(?:stage(\d+)_)?unit(\d+)|inception(\d[a-z]))_(.+)")
 TORCH = {"kernel": "weight", "bias": "bias", "gamma": "weight", "beta": "bias", "moving_mean": "running_mean",
@@ -34,6 +36,7 @@ class Conventions:
 
     mean: tuple[float, ...] | None = None  # of the channels (red, green, blue), for pixels in [0, 255]
     std: tuple[float, ...] | None = None
+    crop_share: float | None = None  # of the middle that they were measured on; None: whole images
     bgr: bool = False  # the first convolution sees blue first
     epsilon: float | None = None  # of batch normalization
     padding: str | None = None  # of strided windows: "symmetric" or "same"
@@ -65,7 +68,8 @@ class Naming:
         return f"{module}/vars/{next(order.index(variable) for order in SAVED_ORDER if variable in order)}"
 
 
-IMAGENET = Conventions(mean=(0.485 * 255, 0.456 * 255, 0.406 * 255), std=(0.229 * 255, 0.224 * 255, 0.225 * 255))
+IMAGENET = Conventions(mean=(0.485 * 255, 0.456 * 255, 0.406 * 255), std=(0.229 * 255, 0.224 * 255, 0.225 * 255),
+                       crop_share=CROP_SHARE)  # fmt: skip
 TORCH_IMAGENET = replace(IMAGENET, epsilon=1e-5, padding="symmetric")
 
 

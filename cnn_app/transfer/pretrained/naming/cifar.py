@@ -20,6 +20,6 @@ def namings(network: Network) -> list[Naming]:
     if network.family != "resnet" or "stem_pool" in network.names:
         return []
     return [
-        *spelled(network, "akamaster resnet", AKAMASTER, replace(TORCH_IMAGENET, shortcut="around")),
+        *spelled(network, "akamaster resnet", AKAMASTER, replace(TORCH_IMAGENET, crop_share=None, shortcut="around")),
         *spelled(network, "torchvision names, CIFAR resnet", torchvision.RESNET, CIFAR),
     ]

@@ -6,10 +6,12 @@ the first 1x1 (v1). MobileNets see [-1, 1] and pad as TensorFlow does.
 
 from dataclasses import replace
 
+from cnn_app.registry import CROP_SHARE
 from cnn_app.transfer.pretrained.naming import Conventions, Naming, Network, spell
 
-CAFFE = Conventions(mean=(123.68, 116.779, 103.939), std=(1.0, 1.0, 1.0), bgr=True)
-UNIT_RANGE = Conventions(mean=(127.5,) * 3, std=(127.5,) * 3, epsilon=1e-3, padding="same")
+CAFFE = Conventions(mean=(123.68, 116.779, 103.939), std=(1.0, 1.0, 1.0), crop_share=CROP_SHARE, bgr=True)
+UNIT_RANGE = Conventions(mean=(127.5,) * 3, std=(127.5,) * 3, crop_share=CROP_SHARE, epsilon=1e-3,
+                         padding="same")  # fmt: skip
 HEADS = ("predictions", "probs", "Logits")  # what the last layer has been called
 RESNET = {"stem_conv": "conv1_conv", "stem_bn": "conv1_bn"} | {
     f"{ours}_{kind}": f"conv{{stage2}}_block{{unit}}_{number}_{kind}"

@@ -6,6 +6,7 @@ the first pool rounds up, and basic units have a ReLU in front of the gate.
 
 from dataclasses import replace
 
+from cnn_app.registry import CROP_SHARE
 from cnn_app.transfer.pretrained.naming import (
     IMAGENET,
     TORCH_IMAGENET,
@@ -32,7 +33,7 @@ MOBILENET_V2 = {
     "project_conv": BLOCK + "conv_pwl", "project_bn": BLOCK + "bn3",
 }  # fmt: skip
 V1_STAGES = (1, 2, 2, 6, 2)  # MobileNetV1's units, a stage from each stride on
-HALF = Conventions(mean=(127.5,) * 3, std=(127.5,) * 3, epsilon=1e-5, padding="symmetric")
+HALF = Conventions(mean=(127.5,) * 3, std=(127.5,) * 3, crop_share=CROP_SHARE, epsilon=1e-5, padding="symmetric")
 
 
 def namings(network: Network) -> list[Naming]:

@@ -6,6 +6,7 @@ ImageNet's scaling back to [-1, 1] at its entrance.
 
 from dataclasses import replace
 
+from cnn_app.registry import CROP_SHARE
 from cnn_app.transfer.pretrained.naming import IMAGENET, TORCH_IMAGENET, Conventions, Naming, Network, spelled
 
 UNIT = "layer{stage}.{unit0}."
@@ -58,7 +59,8 @@ def namings(network: Network) -> list[Naming]:
         case "alexnet" if "conv1_pad" in network.names and not {"norm1", "pool1_pad"} & set(network.names):
             return spelled(network, "torchvision alexnet", ALEXNET, IMAGENET)
         case "googlenet":
-            scaled = Conventions(mean=(127.5,) * 3, std=(127.5,) * 3, epsilon=1e-3, pool_padding="ceil")
+            scaled = Conventions(mean=(127.5,) * 3, std=(127.5,) * 3, crop_share=CROP_SHARE, epsilon=1e-3,
+                                 pool_padding="ceil")  # fmt: skip
             ignored = () if "aux1_fc" in network.layers else ("aux1.", "aux2.")
             return [replace(naming, ignored=ignored)
                     for naming in spelled(network, "torchvision googlenet", GOOGLENET, scaled)]  # fmt: skip
