@@ -22,5 +22,5 @@ def average(models, out, data, as_json):
     with view.reading() as progress:
         found = write(models, out, data, progress=progress)
     if as_json:
-        return view.echo_json({name: report.metrics for name, report in found.reports.items()})
+        return view.echo_json({name: report.metrics | found.figures for name, report in found.reports.items()})
     view.measured(found)

@@ -8,7 +8,7 @@ from cnn_app.recipe import TTA
 
 @click.command()
 @click.argument("artifacts", nargs=-1, required=True, type=Place(exists=True), metavar="MODEL...")
-@data_options()
+@data_options(split="--split-shares")
 @click.option("--split", type=click.Choice(["train", "val", "test"]), default="test", show_default=True,
               help="Which records; a folder without test/ has val/ stand in for it.")  # fmt: skip
 @click.option("--tta", type=Words(TTA), default="none", show_default=True,
@@ -38,10 +38,10 @@ def evaluate(artifacts, data, split, tta, labels, confusion, trust, as_json):
         found = measure(artifacts, data, split, tta=tta, labels=known, progress=progress, trust=trust)
     report = found.report
     if as_json and found.ensemble is None:
-        view.echo_json({"model": artifacts[0], **report.as_json()})
+        view.echo_json({"model": artifacts[0], **report.as_json(), **found.figures})
     elif as_json:
         models = [{"model": name, **result.as_json()} for name, result in found.reports.items()]
-        view.echo_json({**report.as_json(), "models": models})
+        view.echo_json({**report.as_json(), **found.figures, "models": models})
     else:
         view.measured(found)
     if confusion:

@@ -11,12 +11,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from cnn_app.errors import DataError
+from cnn_app.recipe import Data
 
 if TYPE_CHECKING:
     import numpy as np
 
     from cnn_app.data.dataset import Split
-    from cnn_app.recipe import Data
 
 SOURCES = {"digits": "digits", "shapes": "shapes", "tfds": "tfds"}  # what stands in front of a colon -> module
 
@@ -48,6 +48,11 @@ def arrays(splits: Mapping[str, tuple[np.ndarray, np.ndarray]], labels: Sequence
         return Split(names, {input: in_memory(inputs)}, {target: in_memory(targets)})
 
     return Records({name: split(name, *pair) for name, pair in splits.items()}, tuple(labels))
+
+
+def told(data: Data | Records) -> Data:
+    """What a card says of it."""
+    return Data(source=data.source) if isinstance(data, Records) else data
 
 
 def named(data: Data | Records) -> Records | None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Container, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import chain, count
 
 import keras
 import numpy as np
 
 from cnn_app import tasks
+from cnn_app.artifacts import ModelDir
 from cnn_app.data import Records, pipeline
 from cnn_app.data.dataset import Dataset, Split
 from cnn_app.errors import DataError, ModelError
@@ -32,6 +33,7 @@ class Measured:
     task: Task  # of the first, whose order of classes the reports have
     reports: dict[str, Report]
     ensemble: Report | None
+    figures: dict = field(default_factory=dict)  # what goes with them: {"split": "val"} of a test that val stands in for
 
     @property
     def report(self) -> Report:
@@ -66,7 +68,8 @@ def evaluate(
         check_alike(runtime, task, first)
     if unknown := set(tta) - set(first.views):
         raise DataError(f"{first.input.plural} for {first.name} have no views by {', '.join(sorted(unknown))}")
-    raw = first.in_order(first.load(data), first.labels)
+    data, raw = _divided([runtime for runtime, _ in opened], first, data)
+    raw, figures = first.in_order(raw, first.labels), raw.figures(split, {})
     read: dict = {}  # models that see alike share one reading
     reports, kept = {}, []
     for runtime, task in opened:
@@ -79,9 +82,26 @@ def evaluate(
             kept.append(found := list(found))
         reports[unused(str(runtime.path), reports)] = first.measure(found)
     if not kept:
-        return Measured(first, reports, None)
+        return Measured(first, reports, None, figures)
     means = ((first.averaged([outputs for outputs, _ in parts]), parts[0][1]) for parts in zip(*kept, strict=True))
-    return Measured(first, reports, first.measure(means))
+    return Measured(first, reports, first.measure(means), figures)
+
+
+def _divided(
+    runtimes: Sequence[Runtime], task: Task, data: Data | Records
+) -> tuple[Data | Records, Dataset]:  # fmt: skip
+    """The records, raw, divided as those that the models learned from; raises DataError where they do not agree."""
+    given = sources.divided_as(data, *(runtime.about for runtime in runtimes))
+    dataset = task.load(given)
+    for runtime in runtimes:
+        rule = sources.rule_of(runtime.about)
+        if given is not data and rule and dataset.division["rule"] in ("class", "name"):
+            if replace(data, **rule) != given:
+                raise DataError(f"{runtimes[0].path} and {runtime.path} learned from other splits, so one may have "
+                                "learned what is to test it; evaluate them apart, or say how to divide")  # fmt: skip
+        if ModelDir(runtime.path).card.is_file():
+            sources.check_table(ModelDir(runtime.path), data, dataset)
+    return given, dataset
 
 
 def opened_with(artifact: Artifact, labels: Sequence[str] | None = None, trust: bool = False) -> tuple[Runtime, Task]:
