@@ -1,6 +1,7 @@
 import click
 
-from cnn_app.cli.options import data_options, json_option, out_option
+from cnn_app.cli.options import json_option, out_option
+from cnn_app.cli.sources import data_options
 
 
 @click.command()

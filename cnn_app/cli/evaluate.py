@@ -2,7 +2,8 @@ from pathlib import Path
 
 import click
 
-from cnn_app.cli.options import Place, Words, data_options, json_option, trust_option
+from cnn_app.cli.options import Place, Words, json_option, trust_option
+from cnn_app.cli.sources import data_options
 from cnn_app.recipe import TTA
 
 

@@ -1,6 +1,7 @@
 import click
 
-from cnn_app.cli.options import Network, columns_option, data_options, image_option, json_option, with_image
+from cnn_app.cli.options import Network, columns_option, image_option, json_option, with_image
+from cnn_app.cli.sources import data_options
 
 
 @click.command()

@@ -1,13 +1,7 @@
 import click
 
-from cnn_app.cli.options import (
-    Network,
-    data_options,
-    schedule_options,
-    training_options,
-    transfer_options,
-    with_image,
-)
+from cnn_app.cli.options import Network, schedule_options, training_options, transfer_options, with_image
+from cnn_app.cli.sources import data_options
 from cnn_app.recipe import FINETUNE_AUGMENT
 
 

@@ -1,6 +1,7 @@
 import click
 
-from cnn_app.cli.options import Network, data_options, schedule_options, training_options, with_image
+from cnn_app.cli.options import Network, schedule_options, training_options, with_image
+from cnn_app.cli.sources import data_options
 
 
 @click.command()

@@ -61,7 +61,12 @@ def named(data: Data | Records) -> Records | None:
         return data
     if not data.source:  # which as a path would be the folder that we are in
         raise DataError("no data at ''; give digits, shapes, tfds:NAME or a folder")
-    kind, colon, _ = data.source.partition(":")
-    if kind not in SOURCES or bool(colon) != (kind == "tfds"):
+    if not is_named(data.source):
         return None
-    return import_module(f"cnn_app.data.{SOURCES[kind]}").load(data)
+    return import_module(f"cnn_app.data.{SOURCES[data.source.partition(':')[0]]}").load(data)
+
+
+def is_named(source: str) -> bool:
+    """Whether that names no folder but one of SOURCES."""
+    kind, colon, _ = source.partition(":")
+    return kind in SOURCES and bool(colon) == (kind == "tfds")

@@ -33,7 +33,9 @@ class Measured:
     task: Task  # of the first, whose order of classes the reports have
     reports: dict[str, Report]
     ensemble: Report | None
-    figures: dict = field(default_factory=dict)  # what goes with them: {"split": "val"} of a test that val stands in for
+    figures: dict = field(
+        default_factory=dict
+    )  # what goes with them: {"split": "val"} of a test that val stands in for
 
     @property
     def report(self) -> Report:

@@ -101,8 +101,8 @@ def accept(recipe: Recipe, task: tasks.Task, metrics: dict) -> None:
     for name, wanted in recipe.acceptance.items():
         lower = f"-{name}" in task.monitor
         if metrics[name] > wanted if lower else metrics[name] < wanted:
-            raise TrainingError(f"{recipe.name} reached {called(metrics)} {task.titles[name]} {metrics[name]:.4f}; its recipe asks "
-                                f"for {wanted}")  # fmt: skip
+            reached = f"{called(metrics)} {task.titles[name]} {metrics[name]:.4f}"
+            raise TrainingError(f"{recipe.name} reached {reached}; its recipe asks for {wanted}")
 
 
 def study(recipe: Recipe, directory: Path, *, data_dir: str | None, overwrite: bool, telling: Telling) -> list[dict]:
