@@ -383,6 +383,14 @@ def test_a_model_without_a_rule_is_of_0_1_0(tmp_path):
     assert sources.divided_as(Data(source="digits"), About(task="classification", input={})).split is None
 
 
+@pytest.mark.parametrize("split", [{"rule": "moon"}, {"rule": "class"}, {"rule": "class", "shares": 3, "seed": 0},
+                                   {"rule": "class", "shares": ["a"], "seed": 0}, {"shares": []}])  # fmt: skip
+def test_a_rule_that_makes_no_sense_or_is_of_a_later_version(split):
+    about = About(task="classification", input={}, data_sha256="x", split=split)
+    with pytest.raises(DataError, match="which this version does not know; update cnn-app, or say how to divide"):
+        sources.divided_as(Data(source="digits"), about)
+
+
 def test_models_of_other_splits_are_not_measured_together(model, tmp_path):
     folder, directory, card = model
     shutil.copytree(directory.path, tmp_path / "other")

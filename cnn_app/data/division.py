@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -57,11 +58,17 @@ def divided(
     return {name: splits[name] for name in SPLITS}, how
 
 
-def as_given(how: Mapping) -> dict[str, str | int]:
+def as_given(how: Mapping) -> dict[str, Any]:
     """What a card says of a rule, as fields of `recipe.Data`; nothing for splits that need none."""
-    if how["rule"] == "class":
-        return {"split": "/".join(map(str, how["shares"])), "split_seed": how["seed"]}
-    return {"split": BY_NAME} if how["rule"] == "name" else {}
+    match how:
+        case {"rule": "own" | "file"}:
+            return {}
+        case {"rule": "name"}:
+            return {"split": BY_NAME}
+        case {"rule": "class", "shares": [int() | float(), *_] as shares, "seed": int(seed)}:
+            return {"split": "/".join(map(str, shares)), "split_seed": seed}
+    raise DataError(f"a model's data were divided by {str(how)[:80]}, which this version does not know; update cnn-app, "
+                    "or say how to divide")  # fmt: skip
 
 
 def _by_rule(split: Split, names: Sequence[str], data: Data, strata: Strata | None) -> tuple[dict[str, Split], dict]:

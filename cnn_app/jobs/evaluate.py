@@ -33,9 +33,7 @@ class Measured:
     task: Task  # of the first, whose order of classes the reports have
     reports: dict[str, Report]
     ensemble: Report | None
-    figures: dict = field(
-        default_factory=dict
-    )  # what goes with them: {"split": "val"} of a test that val stands in for
+    figures: dict = field(default_factory=dict)  # {"split": "val"} of a test that val stands in for
 
     @property
     def report(self) -> Report:
@@ -51,7 +49,7 @@ def evaluate(
     """Measure artifacts on records whose targets are known; several also together, as the mean of their answers.
 
     artifacts: one or several of: model directories, .keras, .tflite, .onnx, SavedModel directories, Keras models.
-    data: as in `train`.
+    data: as in `train`; divided as the models' own data were, where it does not say how.
     split: "train", "val" or "test"; a folder without test/ has val/ stand in for it.
     tta: views of each image that are averaged over, of "flip" and "crop".
     labels: names of classes in the order of the outputs, for artifacts that have none inside.
@@ -59,7 +57,8 @@ def evaluate(
     trust: run artifacts without the limits of files from elsewhere; docs/security.md names them.
 
     Raises DataError for data that do not fit, ModelError for models that do not say what their outputs are, or that
-    are for different classes.
+    are for different classes. DataError, too, for models that learned from different splits, where it is not said how
+    to divide.
     """
     data = sources.data_of(data)
     if isinstance(artifacts, str | os.PathLike | keras.Model):
@@ -95,12 +94,11 @@ def _divided(
     """The records, raw, divided as those that the models learned from; raises DataError where they do not agree."""
     given = sources.divided_as(data, *(runtime.about for runtime in runtimes))
     dataset = task.load(given)
+    by_rule = given is not data and dataset.division["rule"] in ("class", "name")
     for runtime in runtimes:
-        rule = sources.rule_of(runtime.about)
-        if given is not data and rule and dataset.division["rule"] in ("class", "name"):
-            if replace(data, **rule) != given:
-                raise DataError(f"{runtimes[0].path} and {runtime.path} learned from other splits, so one may have "
-                                "learned what is to test it; evaluate them apart, or say how to divide")  # fmt: skip
+        if by_rule and (rule := sources.rule_of(runtime.about)) and replace(data, **rule) != given:
+            raise DataError(f"{runtimes[0].path} and {runtime.path} learned from other splits, so one may have learned "
+                            "what is to test it; evaluate them apart, or say how to divide")  # fmt: skip
         if ModelDir(runtime.path).card.is_file():
             sources.check_table(ModelDir(runtime.path), data, dataset)
     return given, dataset

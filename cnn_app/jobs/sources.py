@@ -43,10 +43,11 @@ def resumed(data: str | Data | Records, directory: ModelDir, resume: bool) -> Da
 
 def check_table(directory: ModelDir, data: Data | Records, dataset: Dataset) -> None:
     """Raise DataError where the table by which a model's folder was divided is there no more."""
+    if told(data).split or dataset.division["rule"] == "file":
+        return
     known = directory.read_card().data
     same = os.path.realpath(str(known.get("source"))) == os.path.realpath(dataset.source)
-    by_table = same and (known.get("split") or {}).get("rule") == "file"
-    if by_table and not told(data).split and dataset.division["rule"] != "file":
+    if same and (known.get("split") or {}).get("rule") == "file":
         raise DataError(f"{directory.path} was trained by {dataset.source}/{division.TABLE}, which is gone; copy "
                         f"{directory.splits} there, or say how to divide")  # fmt: skip
 
