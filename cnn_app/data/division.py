@@ -67,8 +67,8 @@ def as_given(how: Mapping) -> dict[str, Any]:
             return {"split": BY_NAME}
         case {"rule": "class", "shares": [int() | float(), *_] as shares, "seed": int(seed)}:
             return {"split": "/".join(map(str, shares)), "split_seed": seed}
-    raise DataError(f"a model's data were divided by {str(how)[:80]}, which this version does not know; update cnn-app, "
-                    "or say how to divide")  # fmt: skip
+    raise DataError(f"a model's data were divided by {str(how)[:80]}, which this version does not know; update "
+                    "cnn-app, or say how to divide")  # fmt: skip
 
 
 def _by_rule(split: Split, names: Sequence[str], data: Data, strata: Strata | None) -> tuple[dict[str, Split], dict]:
