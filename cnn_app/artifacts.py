@@ -2,6 +2,7 @@
 
 saved_models/<name>/
     model.keras  card.json  history.csv  curves.png
+    splits.csv              which record was in which split
     serving/<version>/      a TF Serving base path
     mobile/*.tflite
     onnx/*.onnx
@@ -39,7 +40,7 @@ class Card:
     input: dict  # its kind, and what a record needs to be prepared for the network
     task: str = "classification"
     options: dict = field(default_factory=dict)  # of the task
-    data: dict = field(default_factory=dict)  # source, directory, fingerprint, number of records in each split
+    data: dict = field(default_factory=dict)  # source, directory, fingerprint, split and number of records in each
     metrics: dict = field(default_factory=dict)  # of the kept checkpoint
     recipe: dict = field(default_factory=dict)  # the schedule it was trained with
     versions: dict = field(default_factory=dict)  # of the packages that trained it
@@ -55,6 +56,7 @@ class ModelDir:
         self.path = Path(path)
         self.model = self.path / "model.keras"
         self.card = self.path / "card.json"
+        self.splits = self.path / "splits.csv"
         self.history = self.path / "history.csv"
         self.curves = self.path / "curves.png"
         self.exports = self.path / "exports.json"

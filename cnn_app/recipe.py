@@ -12,6 +12,7 @@ from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 
 from cnn_app.errors import RecipeError, unknown
+from cnn_app.shares import BY_NAME, shares_of
 
 RECIPE_LIMIT_BYTES = 2**20
 OPTIMIZERS = ("adamw", "sgd")
@@ -33,8 +34,13 @@ class Data:
     directory: str | None = None  # where prepared TFDS sets lie
     on_bad_image: str = "error"  # what to do with a record that cannot be read; or "skip"
     encoding: str = "utf-8"  # of text files
+    split: str | None = None  # shares of train, val and test, such as "80/10/10"; None: 70/15/15, or as a model's card
+    split_seed: int = 0  # of the order that they are cut from
 
     def __post_init__(self):
+        if self.split not in (None, BY_NAME):
+            shares_of(self.split)
+        _between("split_seed", 0, self.split_seed, 2**31 - 1)
         if self.on_bad_image not in ON_BAD_IMAGE:
             raise unknown("on_bad_image", self.on_bad_image, ON_BAD_IMAGE, RecipeError)
 

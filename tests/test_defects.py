@@ -121,7 +121,7 @@ def test_the_package_runs_and_its_help_is_light():
 
 def test_a_dry_run_is_read_by_people(tmp_path):
     result = invoked(*TRAIN[:-1], tmp_path / "m", "--dry-run")
-    assert result.exit_code == 0 and "train 1250, val 271, test 276" in result.output and "32x32x1" in result.output
+    assert result.exit_code == 0 and "train 1258, val 270, test 269" in result.output and "32x32x1" in result.output
     assert not set("{}[]") & set(result.output) and not (tmp_path / "m").exists()
 
 

@@ -161,7 +161,7 @@ def test_export_publishes_verified_files_and_records_them(trained, results):
     for line in lines.values():
         assert line["agreement"] >= (0.98 if line["target"] == "tflite-int8" else 1.0)
         assert (
-            line["n"] == 276
+            line["n"] == 269
             and line["latency_ms"] > 0
             and line["keras_top1"] == trained.read_card().metrics["test"]["top1"]
         )

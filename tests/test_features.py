@@ -94,7 +94,9 @@ def test_a_linear_classifier_with_its_map_and_neighbours(models, folder, tmp_pat
             assert drawn.format == "PNG" and min(drawn.size) > 300
             assert len(np.unique(np.asarray(drawn.convert("RGB")).reshape(-1, 3), axis=0)) > 50
     text = call("features", models / "one", "--data", folder, "--linear", "svm")
-    assert re.search(r"svm on 64 features: val top-1 0\.\d{4} of 60; C \S+, cross-validated 0\.\d{4}", text)
+    assert re.search(
+        r"svm on 64 features: val \(no test split\) top-1 0\.\d{4} of 60; C \S+, cross-validated 0\.\d{4}", text
+    )
 
 
 def test_a_softmax_with_the_linear_classifier_decides_alike():

@@ -44,7 +44,7 @@ def weights(directory):
 def test_a_run_leaves_model_card_history_and_curves(finished):
     card = finished.read_card()
     assert card.architecture == "lenet5" and card.columns["dropout"] == 0.2 and card.labels == tuple("0123456789")
-    assert card.metrics["test"]["top1"] > 0.5 and card.data["counts"]["train"] == 1250
+    assert card.metrics["test"]["top1"] > 0.5 and card.data["counts"]["train"] == 1258
     assert (card.task, card.input, card.options) == ("classification", {"kind": "image", "image": [32, 32, 1]}, {})
     rows = list(csv.DictReader(finished.history.read_text().splitlines()))
     assert [row["epoch"] for row in rows] == ["1", "2", "3"]
@@ -162,7 +162,7 @@ def test_dry_run_and_memorised_batch(tmp_path):
     planned = job()
     looked = dry_run(planned)
     assert looked["steps_per_epoch"] == 9 and looked["steps"] == 27 and np.isfinite(looked["first_loss"])
-    assert looked["input"] == {"kind": "image", "image": [32, 32, 1]} and looked["records"]["train"] == 1250
+    assert looked["input"] == {"kind": "image", "image": [32, 32, 1]} and looked["records"]["train"] == 1258
     learned = memorise(job(Schedule(batch=16, lr=0.003)))
     assert learned["top1"] == 1.0 and learned["n"] == 16 and learned["steps"] == engine.OVERFIT_STEPS
     with pytest.raises(TrainingError, match="lenet5 did not memorise 64 images in 200 steps: top-1 0"):

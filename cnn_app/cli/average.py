@@ -1,6 +1,7 @@
 import click
 
-from cnn_app.cli.options import data_options, json_option, out_option
+from cnn_app.cli.options import json_option, out_option
+from cnn_app.cli.sources import data_options
 
 
 @click.command()
@@ -22,5 +23,5 @@ def average(models, out, data, as_json):
     with view.reading() as progress:
         found = write(models, out, data, progress=progress)
     if as_json:
-        return view.echo_json({name: report.metrics for name, report in found.reports.items()})
+        return view.echo_json({name: report.metrics | found.figures for name, report in found.reports.items()})
     view.measured(found)

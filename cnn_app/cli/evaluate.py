@@ -2,14 +2,15 @@ from pathlib import Path
 
 import click
 
-from cnn_app.cli.options import Place, Words, data_options, json_option, trust_option
+from cnn_app.cli.options import Place, Words, json_option, trust_option
+from cnn_app.cli.sources import data_options
 from cnn_app.recipe import TTA
 from cnn_app.registry import RESIZES
 
 
 @click.command()
 @click.argument("artifacts", nargs=-1, required=True, type=Place(exists=True), metavar="MODEL...")
-@data_options()
+@data_options(split="--split-shares")
 @click.option("--split", type=click.Choice(["train", "val", "test"]), default="test", show_default=True,
               help="Which records; a folder without test/ has val/ stand in for it.")  # fmt: skip
 @click.option("--tta", type=Words(TTA), default="none", show_default=True,
@@ -42,10 +43,10 @@ def evaluate(artifacts, data, split, tta, resize, labels, confusion, trust, as_j
     report = found.report
     told = {"resize": resize} if found.resized else {}
     if as_json and found.ensemble is None:
-        view.echo_json({"model": artifacts[0], **told, **report.as_json()})
+        view.echo_json({"model": artifacts[0], **report.as_json(), **found.figures, **told})
     elif as_json:
         models = [{"model": name, **result.as_json()} for name, result in found.reports.items()]
-        view.echo_json({**told, **report.as_json(), "models": models})
+        view.echo_json({**report.as_json(), **found.figures, **told, "models": models})
     else:
         view.measured(found)
     if confusion:

@@ -1,6 +1,7 @@
 import click
 
-from cnn_app.cli.options import Place, Words, data_options, json_option
+from cnn_app.cli.options import Place, Words, json_option
+from cnn_app.cli.sources import data_options
 from cnn_app.export.targets import TARGETS
 
 

@@ -1,6 +1,7 @@
 import click
 
-from cnn_app.cli.options import Network, columns_option, data_options, image_option, json_option, with_image
+from cnn_app.cli.options import Network, columns_option, image_option, json_option, with_image
+from cnn_app.cli.sources import data_options
 
 
 @click.command()
@@ -46,7 +47,7 @@ def features(
         else cnn_app.create_model(source, weights=weights or "imagenet", **columns)
     )
     tap, task = features.tapped(model, layer), task_of(model)
-    raw = task.load(data)
+    raw = task.load(sources.divided_as(data, getattr(model, "about", None)))
     task = fitted(task, raw)
     with view.reading() as progress:
         dataset = sources.prepared(task, raw, data, progress)
@@ -65,8 +66,10 @@ def features(
         return view.echo_json(told)
     view.say(f"{told['n']:,} {task.input.plural}, {'x'.join(map(str, told['shape']))} activations each")
     if classifier:
+        from cnn_app.data.dataset import called
+
         result = told["linear"]
-        view.say(f"{classifier} on {tap.output_shape[-1]} features: {result['split']} top-1 {result['top1']:.4f} of "
+        view.say(f"{classifier} on {tap.output_shape[-1]} features: {called(result)} top-1 {result['top1']:.4f} of "
                    f"{result['n']:,}; C {result['C']:g}, cross-validated {result['validated']:.4f}")  # fmt: skip
     for row in told.get("nearest", ()):
         view.say(f"{row['cosine']:.3f}  {row['label']}  {row[task.input.kind]}")

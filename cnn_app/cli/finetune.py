@@ -1,13 +1,7 @@
 import click
 
-from cnn_app.cli.options import (
-    Network,
-    data_options,
-    schedule_options,
-    training_options,
-    transfer_options,
-    with_image,
-)
+from cnn_app.cli.options import Network, schedule_options, training_options, transfer_options, with_image
+from cnn_app.cli.sources import data_options
 from cnn_app.recipe import FINETUNE_AUGMENT
 
 
@@ -28,11 +22,14 @@ def finetune(
     cnn-app finetune mobilenet_v2 --from mobilenet_v2.h5 --data ants-and-bees/ --out saved_models/insects
     cnn-app finetune saved_models/photos --data ants-and-bees/ --out saved_models/insects
     """
+    from cnn_app.artifacts import ModelDir
     from cnn_app.cli import view
     from cnn_app.cli.training import carry_out
+    from cnn_app.jobs import sources
     from cnn_app.jobs.finetune import prepare
     from cnn_app.transfer import freezing
 
+    data = sources.resumed(data, ModelDir(out), resume)
     with view.reading() as progress:
         job = prepare(source, with_image(columns, image), data, schedule, transfer, dict(task), progress)
     for line in freezing.describe(job.model, job.freeze):

@@ -10,7 +10,7 @@ import click
 from cnn_app.architectures.reference import REFERENCE
 from cnn_app.artifacts import ModelDir, is_model
 from cnn_app.errors import ArtifactError, unknown
-from cnn_app.recipe import AUGMENTATIONS, CLASS_WEIGHTS, OPTIMIZERS, RATES, STARTS, Data, Schedule, Transfer
+from cnn_app.recipe import AUGMENTATIONS, CLASS_WEIGHTS, OPTIMIZERS, RATES, STARTS, Schedule, Transfer
 
 DEFAULTS = Schedule()
 
@@ -86,34 +86,6 @@ class Words(click.ParamType):
             if word not in self.known:
                 self.fail(f"{word!r} is unknown; known: {', '.join(self.known)}", param, ctx)
         return words
-
-
-def data_options(required=True):
-    """`data=Data(...)`; None where --data may be left out and was."""
-
-    def decorate(command):
-        @click.option(
-            "--data",
-            "spec",
-            required=required,
-            metavar="SPEC",
-            help="digits, shapes, tfds:NAME or a folder; docs/data.md says how a task lays it out.",
-        )
-        @click.option("--data-dir", type=Place(file_okay=False), help="Where TFDS sets lie.")
-        @click.option("--on-bad-image", type=click.Choice(["error", "skip"]), default="error", show_default=True,
-                      help="What to do with a record that cannot be read.")  # fmt: skip
-        @click.option("--encoding", default="utf-8", show_default=True, help="Of text files.")
-        @functools.wraps(command)
-        def wrapped(spec, data_dir, on_bad_image, encoding, **rest):
-            if spec is None:
-                return command(data=None, **rest)
-            data = Data(source=os.path.expanduser(spec), directory=data_dir, on_bad_image=on_bad_image,
-                        encoding=encoding)  # fmt: skip
-            return command(data=data, **rest)
-
-        return wrapped
-
-    return decorate
 
 
 def schedule_options(**defaults):

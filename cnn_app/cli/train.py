@@ -1,6 +1,7 @@
 import click
 
-from cnn_app.cli.options import Network, data_options, schedule_options, training_options, with_image
+from cnn_app.cli.options import Network, schedule_options, training_options, with_image
+from cnn_app.cli.sources import data_options
 
 
 @click.command()
@@ -15,10 +16,13 @@ def train(name, data, columns, image, task, schedule, out, resume, overwrite, dr
     cnn-app train lenet5 --data digits --out saved_models/digits
     cnn-app train mobilenet_v2 -c width=0.5 --image 96 --data photos/ --out saved_models/photos
     """
+    from cnn_app.artifacts import ModelDir
     from cnn_app.cli import view
     from cnn_app.cli.training import carry_out
+    from cnn_app.jobs import sources
     from cnn_app.jobs.train import plan
 
+    data = sources.resumed(data, ModelDir(out), resume)
     with view.reading() as progress:
         job = plan(name, with_image(columns, image), data, schedule, dict(task), progress)
     carry_out(job, out, resume=resume, dry_run=dry_run, overfit_batch=overfit_batch, as_json=as_json)

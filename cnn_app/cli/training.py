@@ -27,7 +27,7 @@ def trained(out, card, task):
     """The line that a training ends with."""
     from cnn_app.jobs.train import summary
 
-    return f"{out}: epoch {card.metrics['epoch']} kept, test {summary(task, card.metrics['test'])}"
+    return f"{out}: epoch {card.metrics['epoch']} kept, {summary(task, card.metrics['test'])}"
 
 
 def _row(item):

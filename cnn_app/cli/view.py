@@ -31,12 +31,15 @@ def table(columns, rows, title=None):
 
 def measured(found):
     """A line for each report of an evaluation.Measured, then what the task shows beyond them."""
+    from cnn_app.data.dataset import called
+
     titles = found.task.titles
     reports = found.reports | ({"ensemble": found.ensemble} if found.ensemble else {})
     names = [name for name in titles if name in found.report.metrics]
     rows = [(path, *(f"{report.metrics[name]:.4f}" for name in names), f"{report.n:,}")
             for path, report in reports.items()]  # fmt: skip
-    table(["model", *(f">{titles[name]}" for name in names), f">{found.task.input.plural}"], rows)
+    told = called(found.figures) if found.figures else None
+    table(["model", *(f">{titles[name]}" for name in names), f">{found.task.input.plural}"], rows, told)
     if found.resized:
         say(f"images brought to the network's size by {found.resized}, which is not the model's own way")
     for columns, lines in found.report.tables():
@@ -135,9 +138,12 @@ def comparisons(as_json):
         if as_json:
             echo_json([result.as_json() for result in results])
         elif results:
+            from cnn_app.data.dataset import called
+
             first = results[0]
             metric = first.title
-            title = f"{first.n} held-out records; Keras {metric} {first.keras_value:.4f}; one record on one thread"
+            held = f"records of {called(first.figures)}" if first.figures else "held-out records"
+            title = f"{first.n} {held}; Keras {metric} {first.keras_value:.4f}; one record on one thread"
             numbers = [f">{metric}", ">drop", ">agreement", ">max |Δ|", ">MB", ">ms", ">delegates", "ops outside"]
             table(["target", "strategy", *numbers], map(_comparison, results), title)
 

@@ -11,12 +11,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from cnn_app.errors import DataError
+from cnn_app.recipe import Data
 
 if TYPE_CHECKING:
     import numpy as np
 
     from cnn_app.data.dataset import Split
-    from cnn_app.recipe import Data
 
 SOURCES = {"digits": "digits", "shapes": "shapes", "tfds": "tfds"}  # what stands in front of a colon -> module
 
@@ -50,13 +50,23 @@ def arrays(splits: Mapping[str, tuple[np.ndarray, np.ndarray]], labels: Sequence
     return Records({name: split(name, *pair) for name, pair in splits.items()}, tuple(labels))
 
 
+def told(data: Data | Records) -> Data:
+    """What a card says of it."""
+    return Data(source=data.source) if isinstance(data, Records) else data
+
+
 def named(data: Data | Records) -> Records | None:
     """The records of `digits`, `shapes` or `tfds:NAME`; None for a folder."""
     if isinstance(data, Records):
         return data
     if not data.source:  # which as a path would be the folder that we are in
         raise DataError("no data at ''; give digits, shapes, tfds:NAME or a folder")
-    kind, colon, _ = data.source.partition(":")
-    if kind not in SOURCES or bool(colon) != (kind == "tfds"):
+    if not is_named(data.source):
         return None
-    return import_module(f"cnn_app.data.{SOURCES[kind]}").load(data)
+    return import_module(f"cnn_app.data.{SOURCES[data.source.partition(':')[0]]}").load(data)
+
+
+def is_named(source: str) -> bool:
+    """Whether that names no folder but one of SOURCES."""
+    kind, colon, _ = source.partition(":")
+    return kind in SOURCES and bool(colon) == (kind == "tfds")

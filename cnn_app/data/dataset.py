@@ -9,9 +9,6 @@ from functools import cached_property
 
 import numpy as np
 
-from cnn_app.errors import DataError
-
-VAL_SHARE, TEST_SHARE = 0.15, 0.15
 SPLITS = ("train", "val", "test")
 
 
@@ -81,12 +78,13 @@ class Split:
 
 @dataclass(frozen=True)
 class Dataset:
-    """A source's splits. `val` and `test` always exist: see `divided`."""
+    """A source's splits. `val` and `test` always exist: see `division.divided`."""
 
     source: str
     splits: Mapping[str, Split]
     labels: tuple[str, ...] = ()  # names of classes, where there are some
     skipped: list[str] = field(default_factory=list)  # unreadable records that were left out, with the reason
+    division: Mapping = field(default_factory=dict)  # what made the splits, as a card says it
 
     def counts(self) -> dict[str, int]:
         return {name: len(split) for name, split in self.splits.items()}
@@ -101,6 +99,10 @@ class Dataset:
             digest.update("\n".join((name, *lines)).encode())
         return digest.hexdigest()
 
+    def figures(self, split: str, metrics: Mapping) -> dict:
+        """`metrics` of a split; those of a test that val stands in for say so, for `called`."""
+        return {**metrics} | ({"split": "val"} if self.division.get(split) == "val" else {})
+
     def distinct(self) -> dict[str, Split]:
         """The splits without a test that is val."""
         return {name: split for name, split in self.splits.items()
@@ -112,32 +114,9 @@ def _keys(arrays: list[np.ndarray], i: int) -> list[str]:
     return [str(array[i]) if array.ndim == 1 else array[i].tobytes().hex() for array in arrays if array.ndim < 3]
 
 
-def split_of(name: str) -> str:
-    """Which split a record falls into by its name alone, so that adding some never moves old ones."""
-    share = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big") / 2**64
-    return "test" if share < TEST_SHARE else "val" if share < TEST_SHARE + VAL_SHARE else "train"
-
-
-def by_hash(split: Split, among: Sequence[str] = SPLITS) -> dict[str, Split]:
-    """Divide `split` by the hash of the names; the shares of splits that are not wanted go to train."""
-    where = np.array([split_of(name.rsplit("/", 1)[-1]) for name in split.names], "<U5")  # as long as "train"
-    where[~np.isin(where, among)] = "train"
-    return {name: split.take(np.flatnonzero(where == name)) for name in among}
-
-
-def divided(source: str, splits: Mapping[str, Split]) -> dict[str, Split]:
-    """All three splits: a missing val is divided off train, and for a missing test val stands in."""
-    splits = dict(splits)
-    if "val" not in splits and "test" not in splits:
-        splits = by_hash(splits["train"])
-    elif "val" not in splits:
-        splits = by_hash(splits["train"], ("train", "val")) | {"test": splits["test"]}
-    elif "test" not in splits:
-        splits["test"] = splits["val"]
-    for name in SPLITS:
-        if len(splits[name]) == 0:
-            raise DataError(f"{source}: nothing falls into {name}; add more, or make train/ and val/ folders yourself")
-    return {name: splits[name] for name in SPLITS}
+def called(figures: Mapping) -> str:
+    """What figures of test are called."""
+    return "val (no test split)" if figures.get("split") == "val" else "test"
 
 
 def mapped(dataset: Dataset, change: Callable[[Split], Split], **changes) -> Dataset:

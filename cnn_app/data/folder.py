@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from itertools import chain
 from pathlib import Path
 
 from cnn_app.data.dataset import SPLITS
@@ -16,3 +18,12 @@ def split_folders(root: Path) -> dict[str, Path]:
     if folders and "train" not in folders:
         raise DataError(f"{root} has {', '.join(folders)} but no train/; add it, or put everything directly in {root}")
     return folders or {"train": root}
+
+
+def merged(parts: Iterable[dict[str, tuple[list[str], list]]]) -> dict[str, tuple[list[str], list]]:
+    """Names and records of each class, of several splits as one."""
+    whole: dict[str, tuple[list[str], list]] = {}
+    for label, (names, records) in chain.from_iterable(part.items() for part in parts):
+        before = whole.get(label, ([], []))
+        whole[label] = before[0] + names, before[1] + records
+    return whole

@@ -88,7 +88,8 @@ def reference(task: Task, model: keras.Model, dataset: Dataset) -> Reference:
     row = sum(int(np.prod(spec.shape[1:])) * np.dtype(spec.dtype).itemsize for spec in runtime.outputs.values())
     inputs, targets = sample(task, dataset.splits["test"], max(8, min(VERIFIED, VERIFIED_BYTES // row)))
     outputs = runtime.run(inputs)
-    return Reference(task, inputs, targets, outputs, task.measure([(outputs, targets)]).metrics)
+    metrics = task.measure([(outputs, targets)]).metrics
+    return Reference(task, inputs, targets, outputs, metrics, dataset.figures("test", {}))
 
 
 def sample(task: Task, split: Split, count: int) -> tuple[Arrays, Arrays]:
@@ -162,7 +163,7 @@ def _about(directory: ModelDir, options: Export) -> About:
         task=card.task, input=card.input, labels=card.labels, options=card.options, name=directory.name,
         description=f"{card.architecture} for {len(card.labels)} classes", author=options.author,
         license=options.license, version=options.version, data_sha256=card.data.get("fingerprint", ""),
-        model_sha256=sha256(directory.model),
+        model_sha256=sha256(directory.model), split=card.data.get("split") or {},
     )  # fmt: skip
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from cnn_app import tasks
@@ -24,6 +24,7 @@ class Reference:
     targets: Arrays
     outputs: Arrays
     metrics: dict
+    figures: dict = field(default_factory=dict)  # as in Comparison
 
     @property
     def n(self) -> int:
@@ -46,6 +47,7 @@ class Comparison:
     bytes: int
     speed: Speed | None = None  # None for a file that was refused
     strategy: str = ""  # what was done to keep within the budget
+    figures: dict = field(default_factory=dict)  # {"split": "val"} of a test that val stands in for
 
     def as_json(self) -> dict:
         speed = self.speed
@@ -53,7 +55,7 @@ class Comparison:
             "target": self.target, "n": self.n, self.metric: self.value, f"keras_{self.metric}": self.keras_value,
             "drop": self.drop, "agreement": self.agreement, "max_difference": self.max_difference, "bytes": self.bytes,
             "latency_ms": speed and speed.median_ms, "delegates": speed and speed.delegates,
-            "ops_outside": speed and speed.ops_outside, "strategy": self.strategy,
+            "ops_outside": speed and speed.ops_outside, "strategy": self.strategy, **self.figures,
         }  # fmt: skip
 
 
@@ -77,6 +79,7 @@ def compare(target: str, path: Path, reference: Reference, strategy: str = "") -
         max_difference=max_difference(found, reference.outputs),
         bytes=size_bytes(path),
         strategy=strategy,
+        figures=reference.figures,
     )
 
 

@@ -8,6 +8,7 @@ import io
 from collections.abc import Iterator
 from pathlib import Path
 
+from cnn_app.data.division import TABLE
 from cnn_app.errors import DataError
 from cnn_app.inputs.files import relative
 
@@ -53,7 +54,8 @@ def _decoded(file: Path, encoding: str) -> str:
 def of_folder(folder: Path, root: Path, encoding: str) -> dict[str, tuple[list[str], list]]:
     """Label -> names and sentences of the file that is named by it."""
     found = {}
-    for file in sorted(file for file in folder.iterdir() if file.is_file() and not file.name.startswith(".")):
+    files = (file for file in folder.iterdir() if file.is_file() and file != root / TABLE)
+    for file in sorted(file for file in files if not file.name.startswith(".")):
         lines = _decoded(file, encoding).removesuffix("\n").split("\n")
         if not any(line.strip() for line in lines):
             raise DataError(f"{file} has no sentences; add one a line or remove it")

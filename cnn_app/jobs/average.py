@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from cnn_app.artifacts import ModelDir, sha256
+from cnn_app.atomic import write_bytes
 from cnn_app.data import Records, pipeline
 from cnn_app.errors import ModelError
 from cnn_app.jobs import sources
@@ -37,6 +38,8 @@ def average(
         found = evaluate((*models, mean), data or sources.trained_on(directories[0]), progress=progress)
         *others, (_, report) = found.reports.items()
         save(mean, target.model, card_about(card, target.name))
+        if directories[0].splits.is_file():
+            write_bytes(target.splits, directories[0].splits.read_bytes())
         digests = {"model.keras": sha256(target.model)}
-        target.write_card(replace(card, metrics={"test": report.metrics}, digests=digests))
+        target.write_card(replace(card, metrics={"test": report.metrics | found.figures}, digests=digests))
     return replace(found, reports=dict(others) | {str(out): report}, ensemble=None)

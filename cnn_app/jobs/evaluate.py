@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Container, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import chain, count
 
 import keras
 import numpy as np
 
 from cnn_app import tasks
+from cnn_app.artifacts import ModelDir
 from cnn_app.data import Records, pipeline
 from cnn_app.data.dataset import Dataset, Split
 from cnn_app.errors import DataError, ModelError
@@ -33,6 +34,7 @@ class Measured:
     task: Task  # of the first, whose order of classes the reports have
     reports: dict[str, Report]
     ensemble: Report | None
+    figures: dict = field(default_factory=dict)  # {"split": "val"} of a test that val stands in for
     resized: str = ""  # how images were brought to the network's size, where the model would have it otherwise
 
     @property
@@ -49,7 +51,7 @@ def evaluate(
     """Measure artifacts on records whose targets are known; several also together, as the mean of their answers.
 
     artifacts: one or several of: model directories, .keras, .tflite, .onnx, SavedModel directories, Keras models.
-    data: as in `train`.
+    data: as in `train`; divided as the models' own data were, where it does not say how.
     split: "train", "val" or "test"; a folder without test/ has val/ stand in for it.
     tta: views of each image that are averaged over, of "flip" and "crop".
     resize: "stretch", "crop" or "pad" in the place of the models' own way.
@@ -58,7 +60,8 @@ def evaluate(
     trust: run artifacts without the limits of files from elsewhere; docs/security.md names them.
 
     Raises DataError for data that do not fit, ModelError for models that do not say what their outputs are, or that
-    are for different classes.
+    are for different classes. DataError, too, for models that learned from different splits, where it is not said how
+    to divide.
     """
     data = sources.data_of(data)
     if isinstance(artifacts, str | os.PathLike | keras.Model):
@@ -71,7 +74,8 @@ def evaluate(
         check_alike(runtime, task, first)
     if unknown := set(tta) - set(first.views):
         raise DataError(f"{first.input.plural} for {first.name} have no views by {', '.join(sorted(unknown))}")
-    raw = first.in_order(first.load(data), first.labels)
+    data, raw = _divided([runtime for runtime, _ in opened], first, data)
+    raw, figures = first.in_order(raw, first.labels), raw.figures(split, {})
     read: dict = {}  # models that see alike share one reading
     reports, kept = {}, []
     for runtime, task in opened:
@@ -84,9 +88,9 @@ def evaluate(
             kept.append(found := list(found))
         reports[unused(str(runtime.path), reports)] = first.measure(found)
     if not kept:
-        return Measured(first, reports, None, resized)
+        return Measured(first, reports, None, figures, resized)
     means = ((first.averaged([outputs for outputs, _ in parts]), parts[0][1]) for parts in zip(*kept, strict=True))
-    return Measured(first, reports, first.measure(means), resized)
+    return Measured(first, reports, first.measure(means), figures, resized)
 
 
 def resized_by(task: Task, resize: str) -> Task:
@@ -95,6 +99,22 @@ def resized_by(task: Task, resize: str) -> Task:
     if problem := resize_problem(resize, task.input.crop_share):
         raise DataError(f"a network {problem}")
     return replace(task, input=replace(task.input, resize=resize))
+
+
+def _divided(
+    runtimes: Sequence[Runtime], task: Task, data: Data | Records
+) -> tuple[Data | Records, Dataset]:  # fmt: skip
+    """The records, raw, divided as those that the models learned from; raises DataError where they do not agree."""
+    given = sources.divided_as(data, *(runtime.about for runtime in runtimes))
+    dataset = task.load(given)
+    by_rule = given is not data and dataset.division["rule"] in ("class", "name")
+    for runtime in runtimes:
+        if by_rule and (rule := sources.rule_of(runtime.about)) and replace(data, **rule) != given:
+            raise DataError(f"{runtimes[0].path} and {runtime.path} learned from other splits, so one may have learned "
+                            "what is to test it; evaluate them apart, or say how to divide")  # fmt: skip
+        if ModelDir(runtime.path).card.is_file():
+            sources.check_table(ModelDir(runtime.path), data, dataset)
+    return given, dataset
 
 
 def opened_with(artifact: Artifact, labels: Sequence[str] | None = None, trust: bool = False) -> tuple[Runtime, Task]:

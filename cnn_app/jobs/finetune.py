@@ -5,15 +5,17 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, replace
+from pathlib import Path
 
 from cnn_app import tasks
 from cnn_app.artifacts import Card, ModelDir, is_model
 from cnn_app.data import Records, pipeline
-from cnn_app.jobs import train
+from cnn_app.jobs import sources, train
 from cnn_app.jobs.train import Job
 from cnn_app.recipe import FINETUNE_AUGMENT, Data, Schedule, Transfer
 from cnn_app.registry import CROP
-from cnn_app.runtimes.keras_model import load
+from cnn_app.runtimes.about import About
+from cnn_app.runtimes.keras_model import about_of, load
 from cnn_app.training.engine import Watch
 from cnn_app.transfer import HEAD, copy_weights, features, freezing, linear, load_weights
 from cnn_app.transfer.pretrained import published
@@ -37,6 +39,7 @@ def finetune(
     """
     directory = ModelDir(out)
     with directory.training_run(resume=resume, overwrite=overwrite):
+        data = sources.resumed(data, directory, resume)
         job = prepare(os.fspath(source), columns or {}, data, schedule, transfer or Transfer(), task, progress)
         return train.run(job, directory, resume=resume, watch=watch)
 
@@ -56,6 +59,7 @@ def prepare(
     else:
         name = source
     weights = transfer.weights or ("imagenet" if known is None else source)
+    data = sources.divided_as(sources.data_of(data), *map(_about, (weights, source)))
     job = train.build(name, columns, data, schedule, options, known)
     freeze = freezing.schedule(job.model, transfer, schedule.epochs)
     fresh, crop_share = set_weights(job, weights)
@@ -73,6 +77,11 @@ def cropped(job: Job, share: float) -> Job:
     """The job on images as its weights saw them when their accuracy was measured."""
     task = replace(job.task, input=replace(job.task.input, resize=CROP, crop_share=share))
     return replace(job, task=task, columns=job.columns | task.columns())
+
+
+def _about(source: str) -> About | None:
+    """What a model directory says of itself."""
+    return about_of(Path(source)) if ModelDir(source).card.is_file() else None
 
 
 def set_weights(job: Job, weights: str) -> tuple[bool, float | None]:

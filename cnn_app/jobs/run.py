@@ -13,12 +13,13 @@ from cnn_app import lock, registry, tasks
 from cnn_app import recipe as recipes
 from cnn_app.artifacts import Card, ModelDir
 from cnn_app.atomic import one_writer
+from cnn_app.data.dataset import called
 from cnn_app.data.pipeline import Progress
 from cnn_app.errors import ArtifactError, RecipeError, TrainingError, unknown
 from cnn_app.export import run as exporting
 from cnn_app.export.targets import target
 from cnn_app.export.verification import Comparison
-from cnn_app.jobs import finetune
+from cnn_app.jobs import finetune, sources
 from cnn_app.jobs import train as training
 from cnn_app.recipe import Recipe
 from cnn_app.training.engine import Watch
@@ -64,6 +65,7 @@ def run(
 def _carry_out(recipe: Recipe, directory: ModelDir, data_dir: str | None, resume: bool, telling: Telling) -> Card:
     name, columns = recipe.model["name"], {key: value for key, value in recipe.model.items() if key != "name"}
     data = replace(recipe.data, directory=recipe.data.directory or data_dir)
+    data = sources.resumed(data, directory, resume)
     with telling.reading() as progress:
         if recipe.transfer:
             job = finetune.prepare(name, columns, data, recipe.schedule, recipe.transfer, recipe.task, progress)
@@ -99,8 +101,8 @@ def accept(recipe: Recipe, task: tasks.Task, metrics: dict) -> None:
     for name, wanted in recipe.acceptance.items():
         lower = f"-{name}" in task.monitor
         if metrics[name] > wanted if lower else metrics[name] < wanted:
-            raise TrainingError(f"{recipe.name} reached test {task.titles[name]} {metrics[name]:.4f}; its recipe asks "
-                                f"for {wanted}")  # fmt: skip
+            reached = f"{called(metrics)} {task.titles[name]} {metrics[name]:.4f}"
+            raise TrainingError(f"{recipe.name} reached {reached}; its recipe asks for {wanted}")
 
 
 def study(recipe: Recipe, directory: Path, *, data_dir: str | None, overwrite: bool, telling: Telling) -> list[dict]:

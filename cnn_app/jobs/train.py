@@ -12,8 +12,9 @@ import keras
 
 from cnn_app import heads, registry, tasks
 from cnn_app.artifacts import Card, ModelDir, sha256
-from cnn_app.data import Records, pipeline
-from cnn_app.data.dataset import SPLITS, Dataset
+from cnn_app.data import Records, pipeline, told
+from cnn_app.data.dataset import SPLITS, Dataset, called
+from cnn_app.data.division import write_table
 from cnn_app.errors import ModelError, TrainingError
 from cnn_app.jobs import sources
 from cnn_app.recipe import AUGMENT, FINETUNE_AUGMENT, Data, Schedule, Transfer
@@ -33,6 +34,7 @@ class Job:
     model: keras.Model
     task: Task
     dataset: Dataset
+    raw: Dataset  # with the records that cannot be read
     data: Data
     schedule: Schedule
     transfer: Transfer | None = None
@@ -81,6 +83,7 @@ def train(
     """
     directory = ModelDir(out)
     with directory.training_run(resume=resume, overwrite=overwrite):
+        data = sources.resumed(data, directory, resume)
         job = plan(name, columns or {}, data, schedule or Schedule(), task, progress)
         return run(job, directory, resume=resume, watch=watch)
 
@@ -112,7 +115,7 @@ def build(
     columns |= task.columns()
     keras.utils.set_random_seed(schedule.seed)
     model = heads.build(name, columns)
-    return Job(name, columns, model, task, dataset, sources.told(data), schedule, freeze=constant(model))
+    return Job(name, columns, model, task, dataset, dataset, told(data), schedule, freeze=constant(model))
 
 
 def read(job: Job, progress: pipeline.Progress | None = None) -> Job:
@@ -146,9 +149,9 @@ def run(job: Job, directory: ModelDir, *, resume: bool = False, watch: engine.Wa
     position = engine.train(job.model, job.task, job.dataset, job.schedule, directory, job.settings, state.keep,
                             freeze=job.freeze, learned=job.learned, resume=resume, watch=watch)  # fmt: skip
     report = engine.measure(job.task, open_model(directory.path), job.dataset.splits["test"])
-    card = replace(state.card, metrics=state.card.metrics | {"test": report.metrics})
+    card = replace(state.card, metrics=state.card.metrics | {"test": job.dataset.figures("test", report.metrics)})
     directory.write_card(card)
-    title = f"{job.architecture} on {job.dataset.source}: test {summary(job.task, report.metrics)}"
+    title = f"{job.architecture} on {job.dataset.source}: {summary(job.task, card.metrics['test'])}"
     records.draw_curves(directory, position.history, position.best_epoch, job.task, title)
     shutil.rmtree(directory.training, ignore_errors=True)
     return card
@@ -158,7 +161,7 @@ class _Kept:
     """The model directory's state while a run goes on: a new model with its card, and no exports of the old one."""
 
     def __init__(self, job: Job, directory: ModelDir, resume: bool):
-        self.directory = directory
+        self.directory, self.raw = directory, job.raw.distinct()
         known = tasks.facts(job.task)
         self.card = Card(
             architecture=job.architecture,
@@ -167,8 +170,9 @@ class _Kept:
             task=known["task"],
             input=known["input"],
             options=known["options"],
-            data=asdict(job.data)
+            data={name: value for name, value in asdict(job.data).items() if name != "split_seed"}
             | {
+                "split": job.dataset.division,
                 "fingerprint": job.dataset.fingerprint(),
                 "counts": job.dataset.counts(),
                 "skipped": len(job.dataset.skipped),
@@ -184,15 +188,18 @@ class _Kept:
     def keep(self, model: keras.Model, row: dict) -> None:
         save(model, self.directory.model, card_about(self.card, self.directory.name))
         metrics = {"val": {name: row[f"val_{name}"] for name in self.monitor}, "epoch": row["epoch"]}
+        if self.raw:  # not yet written
+            write_table(self.directory.splits, self.raw.items())
+            self.raw = {}
         self.card = replace(self.card, metrics=metrics, digests={"model.keras": sha256(self.directory.model)})
         self.directory.write_card(self.card)
         self.directory.retire_exports()
 
 
 def summary(task: Task, metrics: Mapping) -> str:
-    """Metrics in a line: top-1 0.9855, top-5 1.0000 of 276."""
+    """Metrics of test in a line: test top-1 0.9855, top-5 1.0000 of 276."""
     shown = (f"{task.titles[name]} {metrics[name]:.4f}" for name in task.titles if name in metrics and name != "loss")
-    return f"{', '.join(shown)} of {metrics['n']:,}"
+    return f"{called(metrics)} {', '.join(shown)} of {metrics['n']:,}"
 
 
 def dry_run(job: Job) -> dict:

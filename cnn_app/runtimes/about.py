@@ -31,6 +31,7 @@ class About:
     license: str = ""
     version: str = ""
     data_sha256: str = ""  # fingerprint of the training data
+    split: dict = field(default_factory=dict)  # how they were divided
     model_sha256: str = ""  # of the Keras file
 
     def facts(self) -> dict:
@@ -69,7 +70,8 @@ def of_values(values: Mapping) -> About:
         values |= {"task": UNSAID, "input": {"kind": "image", "image": values["image"]}}
     found = About(**{name: value for name, value in values.items() if name in known} | {
         "labels": tuple(map(str, values.get("labels", ())))})  # fmt: skip
-    if not (isinstance(found.input, dict) and isinstance(found.options, dict) and isinstance(found.task, str)):
+    if not (isinstance(found.input, dict) and isinstance(found.options, dict) and isinstance(found.task, str)
+            and isinstance(found.split, dict)):  # fmt: skip
         raise ValueError("task, input and options are needed")
     return found
 

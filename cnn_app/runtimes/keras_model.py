@@ -103,6 +103,7 @@ def card_about(card: Card, name: str) -> About:
     return About(
         task=card.task, input=card.input, labels=card.labels, options=card.options, name=name,
         data_sha256=card.data.get("fingerprint", ""), model_sha256=card.digests.get("model.keras", ""),
+        split=card.data.get("split") or {},
     )  # fmt: skip
 
 

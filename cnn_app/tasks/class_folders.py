@@ -1,4 +1,4 @@
-"""What is in a folder of classes with images in them, before anything is trained on it."""
+"""What is in a folder of classes with images in them, or in a named source, before anything is trained on it."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
+from cnn_app.data import is_named
+from cnn_app.data.division import TABLE
 from cnn_app.data.folder import split_folders
 from cnn_app.errors import DataError
 from cnn_app.inputs import headers, pixels
@@ -18,6 +20,7 @@ from cnn_app.inputs.image import Image, class_files
 from cnn_app.recipe import Data
 from cnn_app.tasks.classification import TARGET, Classification
 
+FEW = 10  # records of a class, below which its recall is not worth much
 TASK = Classification(input=Image((32, 32, 3)))  # files are the same whatever size is made of them
 
 
@@ -34,6 +37,7 @@ class Finding:
     sizes: dict[str, int]  # of the images in pixels: smallest and largest side, median width and height
     formats: dict[str, int]
     refusal: str | None  # why nothing can be trained on this folder, readable images or not
+    division: dict  # what made the splits, as a card says it
 
     @property
     def sound(self) -> bool:
@@ -46,14 +50,25 @@ class Finding:
         found = {split: [label for label, count in self.counts.items() if not count.get(split)] for split in there}
         return {split: labels for split, labels in found.items() if labels}
 
+    @property
+    def tested(self) -> str:
+        """The split that figures are of."""
+        return self.division.get("test", "test")
 
-def check(root: Path, progress=lambda what, done, total: None) -> Finding:
-    """Open every image under `root` (class folders, with or without train/ val/ test/)."""
-    entries, refusal = _entries(root)
+    @property
+    def few(self) -> dict[str, int]:
+        """Classes of which that split has few records, the fewest first."""
+        counts = {label: count.get(self.tested, 0) for label, count in self.counts.items()}
+        return dict(sorted(((label, n) for label, n in counts.items() if 0 < n < FEW), key=lambda pair: pair[1]))
+
+
+def check(data: Data, progress=lambda what, done, total: None) -> Finding:
+    """Count what a source has, and open every image of a folder (class folders, with or without train/ val/ test/)."""
+    entries, refusal, division = _entries(data)
     counts: dict[str, Counter] = defaultdict(Counter)
     for split, label, _ in entries:
         counts[label][split] += 1
-    paths = sorted({path for _, _, path in entries})
+    paths = [] if is_named(data.source) else sorted({path for _, _, path in entries})
     unreadable, digests, sizes, formats = {}, {}, [], Counter()
     with ThreadPoolExecutor() as pool:
         for done, (path, looked) in enumerate(zip(paths, pool.map(_look, paths), strict=True), start=1):
@@ -64,34 +79,38 @@ def check(root: Path, progress=lambda what, done, total: None) -> Finding:
                 sizes.append(size)
                 formats[kind] += 1
             progress("reading", done, len(paths))
-    table = {label: dict(count) for label, count in counts.items()}
-    return Finding(table, unreadable, *_equal(entries, digests), _left_out(root), _sides(sizes), dict(formats), refusal)
+    table = {label: dict(counts[label]) for label in sorted(counts)}
+    left_out = {} if is_named(data.source) else _left_out(Path(data.source))
+    return Finding(table, unreadable, *_equal(entries, digests), left_out, _sides(sizes), dict(formats), refusal,
+                   division)  # fmt: skip
 
 
-def _entries(root: Path) -> tuple[list[tuple[str, str, Path]], str | None]:
+def _entries(data: Data) -> tuple[list[tuple[str, str, Path]], str | None, dict]:
     """(split, class, path) of every image as training divides them, or as they lie where it would refuse them."""
+    root = Path(data.source)
     try:
-        dataset = TASK.load(Data(source=str(root)))
+        dataset = TASK.load(data)
     except DataError as error:
-        if isinstance(error.__cause__, OSError):
+        if isinstance(error.__cause__, OSError) or is_named(data.source):
             raise
         found = {name: class_files(folder) for name, folder in split_folders(root).items()}
         files = [(name, label, path) for name, classes in found.items() for label in classes for path in classes[label]]
         if not files:
             raise
-        return files, str(error)
-    return [
+        return files, str(error), {}
+    entries = [
         (name, dataset.labels[place], root / image)
         for name, split in dataset.distinct().items()
         for image, place in zip(split.names, split.targets[TARGET].array, strict=True)
-    ], None
+    ]
+    return entries, None, dict(dataset.division)
 
 
 def _equal(entries, digests: dict[Path, str]) -> tuple[list[list[str]], list[list[str]], list[list[str]]]:
     """Groups of files with equal bytes: in different splits, in different classes, and the others."""
     groups: dict[str, list[tuple[str, str, str]]] = defaultdict(list)
     for split, label, path in entries:
-        if digests[path]:
+        if digests.get(path):
             groups[digests[path]].append((split, label, str(path)))
     duplicates, conflicts, repeated = [], [], []
     for group in groups.values():
@@ -107,6 +126,7 @@ def _equal(entries, digests: dict[Path, str]) -> tuple[list[list[str]], list[lis
 
 def _left_out(root: Path) -> dict[str, int]:
     files = (path for path in root.rglob("*") if path.is_file() and not path.name.startswith("."))
+    files = (path for path in files if path != root / TABLE)
     return dict(Counter(path.suffix.lower() for path in files if path.suffix.lower() not in SUFFIXES))
 
 

@@ -11,7 +11,9 @@ import numpy as np
 
 from cnn_app import data as sources
 from cnn_app.data import Records
-from cnn_app.data.dataset import Dataset, Split, divided, in_memory
+from cnn_app.data.dataset import Dataset, Split, in_memory
+from cnn_app.data.division import Table, divided, table_of
+from cnn_app.data.folder import merged
 from cnn_app.errors import DataError
 from cnn_app.heads import MAIN
 from cnn_app.inputs import Input
@@ -56,29 +58,44 @@ class Classification(Probabilities):
         """A named source, or a folder with the classes in it, with or without train/ val/ test/ above them."""
         records = sources.named(data)
         if records is None:
-            return self._folder(Path(data.source), data.encoding)
+            return self._folder(data)
         for split in records.splits.values():
             if set(split.inputs) != set(self.input.converters()) or set(split.targets) != {TARGET}:
                 has = ", ".join([*split.inputs, *split.targets])
                 raise DataError(f"{data.source} has {has}; {', '.join(self.input.converters())} and class are needed")
-        return _complete(data.source, records.labels, records.splits)
+        return self._complete(sources.told(data), records.labels, records.splits)
 
-    def _folder(self, root: Path, encoding: str) -> Dataset:
+    def _folder(self, data: Data) -> Dataset:
+        root = Path(data.source)
         try:
-            places = self.input.places(root)
-            found = {name: self.input.by_class(place, root, encoding) for name, place in places.items()}
+            places, table = self.input.places(root), table_of(root)
+            found = {name: self.input.by_class(place, root, data.encoding) for name, place in places.items()}
         except OSError as error:
             raise DataError(f"cannot read {error.filename}: {error.strerror}") from error
         for name, classes in found.items():
             if not classes:
                 where = places[name]
                 raise DataError(f"{where} has no classes with {self.input.plural} in it; see docs/data.md")
+        if table:
+            found = {"train": merged(found.values())}
+        for name, classes in found.items():
             if extra := sorted(set(classes) - set(found["train"])):
                 raise DataError(
                     f"{root}: {name} has the class {extra[0]!r}, which train lacks; add it there or remove it here"
                 )
         labels = tuple(sorted(found["train"]))
-        return _complete(str(root), labels, {name: self._split(classes, labels) for name, classes in found.items()})
+        splits = {name: self._split(classes, labels) for name, classes in found.items()}
+        return self._complete(data, labels, splits, table)
+
+    def _complete(self, data: Data, labels: Sequence[str], splits: dict, table: Table | None = None) -> Dataset:
+        source, named = data.source, ", ".join(labels) or "none"
+        if len(labels) < 2:
+            raise DataError(f"{source} has one class only ({named}); a classifier needs two or more")
+        whole, how = divided(source, splits, data, self.strata, table)
+        there = set(whole["train"].targets[TARGET].array)
+        if missing := [label for place, label in enumerate(labels) if place not in there]:
+            raise DataError(f"{source}: train has nothing of {', '.join(missing[:5])}; add some or remove the class")
+        return Dataset(source, whole, tuple(labels), division=how)
 
     def _split(self, classes: dict[str, tuple[list[str], list]], labels: Sequence[str]) -> Split:
         names = [name for members, _ in classes.values() for name in members]
@@ -229,14 +246,3 @@ def report(probabilities: np.ndarray, places: np.ndarray, labels: Iterable[str])
     losses = -np.log(np.maximum(probabilities[np.arange(len(places)), places], 1e-12))
     return Report(len(places), float(hits[:, 0].mean()), float(hits.any(1).mean()), float(losses.mean()), recalls,
                   confusion, labels)  # fmt: skip
-
-
-def _complete(source: str, labels: Sequence[str], splits: dict[str, Split]) -> Dataset:
-    if len(labels) < 2:
-        raise DataError(f"{source} has one class only ({', '.join(labels) or 'none'}); a classifier needs two or more")
-    whole = divided(source, splits)
-    there = set(whole["train"].targets[TARGET].array)
-    missing = [label for place, label in enumerate(labels) if place not in there]
-    if missing:
-        raise DataError(f"{source}: train has nothing of {', '.join(missing[:5])}; add some or remove the class")
-    return Dataset(source, whole, tuple(labels))

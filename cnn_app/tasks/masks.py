@@ -5,16 +5,19 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 
-from cnn_app.data.dataset import Column, Dataset, Split, divided
+from cnn_app.data.dataset import Column, Dataset, Split
+from cnn_app.data.division import Table, divided, table_of
 from cnn_app.data.folder import split_folders
 from cnn_app.errors import DataError
 from cnn_app.inputs import Input, headers
 from cnn_app.inputs.files import relative
 from cnn_app.inputs.image import image_files
+from cnn_app.recipe import Data
 from cnn_app.tasks.drawing import save
 
 IGNORED, UNKNOWN = 255, 254  # places of pixels that do not count, and of values that may not be
@@ -24,19 +27,27 @@ LABELS = "labels.txt"
 MODES = ("L", "P", "1")  # of Pillow: grey, palette, one bit
 
 
-def load(root: Path, ignore: int, taken: Input) -> Dataset:
+def load(data: Data, ignore: int, taken: Input) -> Dataset:
     """images/ and masks/ with files of equal stems, and labels.txt, if there is one, with a label a line."""
-    pairs = {name: _pairs(folder, root) for name, folder in split_folders(root).items()}
+    root = Path(data.source)
+    pairs, table = {name: _pairs(folder, root) for name, folder in split_folders(root).items()}, table_of(root)
     turns = {name: _turns(images, masks) for name, (images, masks) in pairs.items()}
-    table, labels = _classes(root, pairs["train"][1], ignore)
-    splits = {name: _split(root, *pair, turns[name], table, taken) for name, pair in pairs.items()}
-    return complete(str(root), labels, splits)
+    if table:
+        images, masks = zip(*pairs.values(), strict=True)
+        pairs, turns = {"train": ([*chain(*images)], [*chain(*masks)])}, {"train": [*chain(*turns.values())]}
+    values, labels = _classes(root, pairs["train"][1], ignore)
+    splits = {name: _split(root, *pair, turns[name], values, taken) for name, pair in pairs.items()}
+    return complete(data, labels, splits, table)
 
 
-def complete(source: str, labels: Sequence[str], splits: dict[str, Split]) -> Dataset:
+def complete(
+    data: Data, labels: Sequence[str], splits: dict[str, Split], table: Table | None = None
+) -> Dataset:  # fmt: skip
+    """The whole is one class: a mask has many."""
     if len(labels) < 2:
-        raise DataError(f"{source} has one class only ({', '.join(labels) or 'none'}); masks need two or more")
-    return Dataset(source, divided(source, splits), tuple(labels))
+        raise DataError(f"{data.source} has one class only ({', '.join(labels) or 'none'}); masks need two or more")
+    whole, how = divided(data.source, splits, data, table=table)
+    return Dataset(data.source, whole, tuple(labels), division=how)
 
 
 def _pairs(folder: Path, root: Path) -> tuple[list[Path], list[Path]]:

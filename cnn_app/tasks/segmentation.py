@@ -58,10 +58,10 @@ class Segmentation(Probabilities):
         """A folder of images/ and masks/, with or without train/ val/ test/ above them; or arrays."""
         records = sources.named(data)
         if records is None:
-            return masks.load(Path(data.source), self.ignore, self.input)
+            return masks.load(sources.told(data), self.ignore, self.input)
         if any(set(split.targets) != {TARGET} for split in records.splits.values()):
             raise DataError(f"{data.source} has no masks; give a folder with images/ and masks/")
-        return masks.complete(data.source, records.labels, records.splits)
+        return masks.complete(sources.told(data), records.labels, records.splits)
 
     def in_order(self, dataset: Dataset, labels: tuple[str, ...]) -> Dataset:
         def moved(column: Column, place: np.ndarray) -> Column:
