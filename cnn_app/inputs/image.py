@@ -12,6 +12,7 @@ from cnn_app import names
 from cnn_app.data.folder import split_folders
 from cnn_app.errors import DataError
 from cnn_app.inputs import files, headers
+from cnn_app.recipe import CHANGES, MOVES
 from cnn_app.tensors import Spec
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ class Image:
     kind: ClassVar = "image"
     plural: ClassVar = "images"
     encoded: ClassVar = names.IMAGE_BYTES
-    augmentations: ClassVar = ("flip", "crop", "randaugment")
+    augmentations: ClassVar = (*MOVES, *CHANGES)
     views: ClassVar = ("flip", "crop")
 
     @classmethod

@@ -16,6 +16,7 @@ from cnn_app.errors import DataError
 from cnn_app.heads import MAIN
 from cnn_app.inputs import Input
 from cnn_app.names import TOP
+from cnn_app.recipe import MIXING
 from cnn_app.tasks.probabilities import OUTPUT, Probabilities, best, class_weights, in_order
 from cnn_app.tensors import Spec
 
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from cnn_app.tensors import Arrays
 
 TARGET = "class"  # of a split: the place of its class among the labels, int64 (n,)
-MIXING = ("mixup", "cutmix")  # of images and their targets
 AUXILIARY_WEIGHT = 0.3  # of the losses of auxiliary outputs (arXiv:1409.4842, section 5)
 
 
