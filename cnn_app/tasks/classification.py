@@ -176,6 +176,11 @@ class Classification(Probabilities):
 
         draw_top(self.answer(outputs)["top"], record.get("image"), name, path)
 
+    def shown(self, inputs: Arrays, targets: Arrays) -> tuple[np.ndarray, str]:
+        from cnn_app.tasks.drawing import caption
+
+        return inputs["image"], caption(self.labels, targets[TARGET])
+
     def tensor_metadata(self, schema, labels_file) -> list:
         """TFLite's TensorMetadata of the outputs."""
         scores, content, stats = schema.TensorMetadataT(), schema.ContentT(), schema.StatsT()

@@ -17,6 +17,7 @@ from cnn_app.inputs import Input
 from cnn_app.names import TOP
 from cnn_app.recipe import MOVES
 from cnn_app.tasks import masks
+from cnn_app.tasks.drawing import caption
 from cnn_app.tasks.mask_report import Report
 from cnn_app.tasks.masks import IGNORED
 from cnn_app.tasks.probabilities import OUTPUT, Probabilities, best, class_weights, in_order
@@ -199,6 +200,16 @@ class Segmentation(Probabilities):
 
     def draw(self, outputs: Arrays, record: Arrays, name: str, path: Path) -> None:
         masks.draw(record["image"], outputs[OUTPUT].argmax(-1), self.labels, name, path)
+
+    def shown(self, inputs: Arrays, targets: Arrays) -> tuple[np.ndarray, str]:
+        """The image under its mask, and the shares of its pixels."""
+        image, mask = inputs["image"], targets[TARGET]
+        shares = np.bincount(mask.reshape(-1), minlength=256)[: len(self.labels)] / mask.size
+        return masks.painted(image, mask, len(self.labels)), caption(self.labels, shares)
+
+    @property
+    def key(self) -> dict[str, str]:
+        return dict(zip(self.labels, masks.legend(len(self.labels)), strict=True)) | {"not counted": masks.VOID_COLOUR}
 
     def tensor_metadata(self, schema, labels_file) -> list:
         """TFLite's TensorMetadata of the output."""

@@ -1,0 +1,67 @@
+"""How many images a second each augmentation changes, and how long a batch takes beside one that is only copied.
+
+Batches of noise go through tf.data as they do in training, with as many threads as it chooses.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+import measure
+import numpy as np
+
+from cnn_app.cli.view import table
+from cnn_app.recipe import AUGMENTATIONS, MIXING, PRESETS
+
+NONE, CLASSES = "none", 10
+
+
+def competitors(side: int, batch: int, steps: int) -> dict:
+    """Name -> a call that makes `steps` batches."""
+    import tensorflow as tf
+
+    from cnn_app.inputs import augment
+
+    images = np.random.default_rng(0).integers(0, 256, (batch, side, side, 3), np.uint8)
+    labels = tf.one_hot(np.arange(batch) % CLASSES, CLASSES)
+    images = tf.constant(images)
+
+    def epoch(names):
+        def batch_of(number):
+            seed = (tf.constant(0, tf.int64), number)
+            changed = augment.augmented(images, seed, names)
+            if set(names) & set(MIXING):
+                changed, _ = augment.mixed(changed, labels, seed, names)
+            return tf.identity(changed)
+
+        batches = tf.data.Dataset.range(steps).map(batch_of, tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
+
+        def call():
+            for _ in batches:
+                pass
+
+        return call
+
+    return {NONE: epoch(())} | {name: epoch((name,)) for name in AUGMENTATIONS} | {
+        f"{name}: {', '.join(names)}": epoch(names) for name, names in PRESETS.items()
+    }  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--side", type=int, default=224)
+    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--steps", type=int, default=8)
+    parser.add_argument("--rounds", type=int, default=7)
+    options = parser.parse_args()
+    measure.quiet_tensorflow()
+    calls = competitors(options.side, options.batch, options.steps)
+    times = measure.medians(measure.alternately(calls, options.rounds))
+    images = options.batch * options.steps
+    rows = [(name, f"{images / ms * 1e3:,.0f}", f"{ms / options.steps:.1f}", f"{ms / times[NONE]:.1f}")
+            for name, ms in times.items()]  # fmt: skip
+    table(["augmentation", ">images/s", ">ms a batch", ">times none"], rows)
+
+
+if __name__ == "__main__":
+    main()
