@@ -1,4 +1,4 @@
-"""Random numbers of augmentation: functions of a batch's seed and of what they are for, so that no two uses share any."""
+"""Random numbers of augmentation: by a batch's seed and what they are for, so that no two uses share any."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ def show(
     """Draw training records into the PNG `out`, a row each: as they are, then four times as the schedule changes them.
 
     name: the network that is to see them; its row, with `columns` in it, has the size and the task.
-    n: changed images, rounded up to whole rows. Records are drawn by the schedule's seed, classes as evenly as they can.
+    n: changed images, rounded up to whole rows. Records are drawn by the schedule's seed, classes as evenly as can be.
 
     The schedule is returned with the augmentations that the task knows. Raises DataError where records are no images.
     """

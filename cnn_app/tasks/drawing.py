@@ -59,7 +59,7 @@ def caption(labels: Sequence[str], shares: np.ndarray, most: int = 2) -> str:
     order = [i for i in np.argsort(-shares, kind="stable")[:most] if shares[i] >= 0.005]
     if len(order) == 1 and shares[order[0]] > 0.995:
         return _short(labels[order[0]], LINE)
-    return "\n".join(f"{_short(labels[i], LINE - 5)} {shares[i]:.2f}" for i in order)
+    return "\n".join(f"{_short(labels[i], LINE - 4)} {shares[i]:.0%}" for i in order)
 
 
 def draw_sheet(
