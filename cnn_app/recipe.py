@@ -20,9 +20,9 @@ MOVES = ("flip", "vflip", "crop", "rotate", "resized-crop")  # of images, and of
 CHANGES = ("jitter", "trivialaugment", "randaugment", "erase")  # of images alone
 MIXING = ("mixup", "cutmix")  # of images and their classes
 AUGMENTATIONS = (*MOVES, *CHANGES, *MIXING)
-PRESETS = {  # names for several augmentations, of which a task takes those it knows
+PRESETS = {  # names for several, of which a task takes those it knows
     "light": ("flip", "crop"),
-    "strong": ("flip", "resized-crop", "trivialaugment", "erase", "mixup", "cutmix"),  # torchvision's, since 0.11
+    "strong": ("flip", "resized-crop", "trivialaugment", "erase", "mixup", "cutmix"),  # torchvision's: see docs/data.md
 }
 AUGMENT, FINETUNE_AUGMENT = ("crop",), ("flip", "crop")  # where nothing is said: as far as a task knows them
 TTA = ("flip", "crop")
@@ -59,7 +59,7 @@ class Schedule:
     momentum: float = 0.9  # of sgd, in Nesterov's form
     weight_decay: float = 0.01  # decoupled; biases and normalization are left alone
     label_smoothing: float = 0.0
-    augment: tuple[str, ...] = AUGMENT  # of AUGMENTATIONS and PRESETS; a card has no presets, but what they stand for
+    augment: tuple[str, ...] = AUGMENT  # names and presets; a card has the names alone
     class_weights: str = "none"  # of the loss; "balanced": inverse to the number of training images
     patience: int = 0  # epochs without a better one on val after which a run ends; 0: never
     seed: int = 0

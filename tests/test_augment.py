@@ -90,15 +90,17 @@ def test_each_image_is_changed_by_the_seed_and_its_place_alone(name, channels):
     assert alone.shape == whole[:1].shape
 
 
-def test_an_epoch_with_all_of_them_goes_on_where_it_stood():
+def test_an_epoch_with_nearly_all_of_them_goes_on_where_it_stood():
+    """Without RandAugment, which takes long to trace."""
     images, places = noise((24, 16, 16, 3)), np.arange(24) % 3
     split = Split([str(i) for i in range(24)], {"image": in_memory(images)}, {"class": in_memory(places)})
     task = Classification(input=Image((16, 16, 3)), labels=("a", "b", "c"))
-    assert set(task.augmentations) == set(recipe.AUGMENTATIONS)
+    names = tuple(name for name in task.augmentations if name != "randaugment")
+    assert {*names, "randaugment"} == set(recipe.AUGMENTATIONS)
 
     def epoch(skip):
         batches = pipeline.training_batches(
-            split, 6, lambda inputs, targets, seed: task.augmented(inputs, targets, seed, task.augmentations),
+            split, 6, lambda inputs, targets, seed: task.augmented(inputs, targets, seed, names),
             seed=5, epoch=2, skip=skip,
         )  # fmt: skip
         return [(inputs["image"], targets["class"]) for inputs, targets in batches.as_numpy_iterator()]

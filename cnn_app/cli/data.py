@@ -87,7 +87,7 @@ def show(spec, augment, out, name, image, n, seed, data_dir):
     from cnn_app.recipe import Data, Schedule
 
     check_place(Path(out))
-    source = Data(source=os.path.expanduser(spec), directory=data_dir)
+    source = Data(source=os.path.expanduser(spec), directory=data_dir, on_bad_image="skip")
     schedule = Schedule(augment=DEFAULTS.augment if augment is None else augment, seed=seed)
     with view.reading() as progress:
         drawn = draw(name, source, out, columns=with_image({}, image), schedule=schedule, n=n, progress=progress)
