@@ -72,8 +72,11 @@ def erase(images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
     sheet = tf.cast(uniform(seed, "erase: noise", images.shape[1:], 0.0, 256.0), tf.uint8)
     rows, columns = tf.range(high)[:, None, None], tf.range(wide)[None, :, None]
 
-    def one(image, box):
+    def noisy(image, box):
         inside = (rows >= box[0]) & (rows < box[0] + box[2]) & (columns >= box[1]) & (columns < box[1] + box[3])
-        return tf.cond(box[2] > 0, lambda: tf.where(inside, sheet, image), lambda: image)
+        return tf.where(inside, sheet, image)
+
+    def one(image, box):
+        return tf.cond(box[2] > 0, lambda: noisy(image, box), lambda: image)
 
     return each(one, images, found)
