@@ -17,7 +17,14 @@ from cnn_app.shares import BY_NAME, shares_of
 RECIPE_LIMIT_BYTES = 2**20
 OPTIMIZERS = ("adamw", "sgd")
 RATES = ("cosine", "plateau", "constant")
-AUGMENTATIONS = ("flip", "crop", "randaugment", "mixup", "cutmix")
+MOVES = ("flip", "vflip", "crop", "rotate", "resized-crop")  # of images, and of masks with them
+CHANGES = ("jitter", "trivialaugment", "randaugment", "erase")  # of images alone
+MIXING = ("mixup", "cutmix")  # of images and their classes
+AUGMENTATIONS = (*MOVES, *CHANGES, *MIXING)
+PRESETS = {  # names for several, of which a task takes those it knows
+    "light": ("flip", "crop"),
+    "strong": ("flip", "resized-crop", "trivialaugment", "erase", "mixup", "cutmix"),  # torchvision's: see docs/data.md
+}
 AUGMENT, FINETUNE_AUGMENT = ("crop",), ("flip", "crop")  # where nothing is said: as far as a task knows them
 TTA = ("flip", "crop")
 STARTS = ("probe-then-tune", "tune")
@@ -58,7 +65,7 @@ class Schedule:
     momentum: float = 0.9  # of sgd, in Nesterov's form
     weight_decay: float = 0.01  # decoupled; biases and normalization are left alone
     label_smoothing: float = 0.0
-    augment: tuple[str, ...] = AUGMENT
+    augment: tuple[str, ...] = AUGMENT  # names and presets; a card has the names alone
     class_weights: str = "none"  # of the loss; "balanced": inverse to the number of training images
     patience: int = 0  # epochs without a better one on val after which a run ends; 0: never
     seed: int = 0
@@ -72,8 +79,8 @@ class Schedule:
             if getattr(self, kind) not in known:
                 raise unknown(kind, getattr(self, kind), known, RecipeError)
         for name in self.augment:
-            if name not in AUGMENTATIONS:
-                raise unknown("augmentation", name, AUGMENTATIONS, RecipeError)
+            if name not in (*AUGMENTATIONS, *PRESETS):
+                raise unknown("augmentation", name, (*AUGMENTATIONS, *PRESETS), RecipeError)
 
 
 @dataclass(frozen=True, kw_only=True)

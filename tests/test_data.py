@@ -14,7 +14,7 @@ from cnn_app.cli.main import cli
 from cnn_app.data import memory, pipeline
 from cnn_app.data.dataset import SPLITS, Column, Dataset, Split, in_memory
 from cnn_app.errors import DataError
-from cnn_app.inputs import augment, pixels, randaugment
+from cnn_app.inputs import augment, draws, pixels, randaugment
 from cnn_app.inputs.image import Image as Input
 from cnn_app.recipe import Data, Schedule
 from cnn_app.tasks.class_folders import check
@@ -704,7 +704,7 @@ def test_operations_of_randaugment_are_pillows(name, theirs):
     smooth = np.add.outer(np.arange(40) * 3, np.arange(56) * 2)[..., None] + np.array([0, 12, 24])
     image = smooth.astype(np.uint8)
     operation = getattr(randaugment, name)
-    ours = randaugment.finished(operation(tf.constant(image), 1.0), tf.constant(image)).numpy().astype(int)
+    ours = draws.rounded(operation(tf.constant(image), 1.0), tf.constant(image)).numpy().astype(int)
     difference = np.abs(ours - np.asarray(theirs(Image.fromarray(image))).astype(int))
     assert np.quantile(difference, 0.9) <= (8 if name == "colour" else 1)
     assert not np.array_equal(ours, image)

@@ -10,7 +10,7 @@ import click
 from cnn_app.architectures.reference import REFERENCE
 from cnn_app.artifacts import ModelDir, is_model
 from cnn_app.errors import ArtifactError, unknown
-from cnn_app.recipe import AUGMENTATIONS, CLASS_WEIGHTS, OPTIMIZERS, RATES, STARTS, Schedule, Transfer
+from cnn_app.recipe import AUGMENTATIONS, CLASS_WEIGHTS, OPTIMIZERS, PRESETS, RATES, STARTS, Schedule, Transfer
 
 DEFAULTS = Schedule()
 
@@ -88,6 +88,12 @@ class Words(click.ParamType):
         return words
 
 
+augment_option = click.option(
+    "--augment", type=Words((*PRESETS, *AUGMENTATIONS)),
+    help=f"{', '.join(PRESETS)}, or of {', '.join(AUGMENTATIONS)}; none for none.",
+)  # fmt: skip
+
+
 def schedule_options(**defaults):
     """`schedule=Schedule(...)`, with a command's own defaults."""
     default = {name: getattr(DEFAULTS, name) for name in Schedule.__dataclass_fields__} | defaults
@@ -101,7 +107,7 @@ def schedule_options(**defaults):
         click.option("--momentum", type=click.FloatRange(0, 1), help="Of SGD."),
         click.option("--weight-decay", type=click.FloatRange(0), help="Decoupled; not on biases and normalization."),
         click.option("--label-smoothing", type=click.FloatRange(0, 1), help="Share given to the other classes."),
-        click.option("--augment", type=Words(AUGMENTATIONS), help=f"Of {', '.join(AUGMENTATIONS)}; none for none."),
+        augment_option,
         click.option("--class-weights", type=click.Choice(CLASS_WEIGHTS), help="Let rare classes count more."),
         click.option(
             "--patience", type=click.IntRange(0), help="End after so many epochs without a better one; 0: never."

@@ -1,19 +1,36 @@
-"""Changed images for training: moved, distorted and mixed ones. All is a function of a seed."""
+"""Changed images for training: moved, recoloured and mixed ones. All is a function of a seed."""
 
 from __future__ import annotations
 
 import tensorflow as tf
 
+from cnn_app.inputs.draws import uniform
 from cnn_app.inputs.randaugment import randaugment
+from cnn_app.inputs.recolour import erase, jitter
+from cnn_app.inputs.trivialaugment import trivialaugment
+from cnn_app.inputs.warps import resized_crop, rotate
 
 SHIFT = 1 / 8  # of the side that a crop may move by: CIFAR's 4 of 32 (arXiv:1512.03385, 4.2)
 MIXUP_ALPHA, CUTMIX_ALPHA = 0.2, 1.0  # of the Beta distributions (arXiv:1710.09412, 4.1; arXiv:1905.04899, 4.1)
 
 
+# by the names of recipe.py, in the order that they follow each other in
+WARPS = {"rotate": rotate, "resized-crop": resized_crop}  # of images and masks alike
+CHANGES = {"jitter": jitter, "trivialaugment": trivialaugment, "randaugment": randaugment, "erase": erase}  # of images
+
+
 def augmented(images: tf.Tensor, seed: tuple, augment: tuple[str, ...]) -> tf.Tensor:
-    """uint8 (b, H, W, C): flipped left to right, moved by up to an eighth of its sides, or changed by RandAugment."""
+    """uint8 (b, H, W, C), moved and changed by what `augment` names."""
     (images,) = moved((images,), seed, augment)
-    return randaugment(images, _stacked(seed)) if "randaugment" in augment else images
+    return changed(images, seed, augment)
+
+
+def changed(images: tf.Tensor, seed: tuple, augment: tuple[str, ...]) -> tf.Tensor:
+    """uint8 (b, H, W, C): what `augment` names of CHANGES, which leave masks alone."""
+    for name, change in CHANGES.items():
+        if name in augment:
+            images = change(images, _stacked(seed))
+    return images
 
 
 def mixed(images: tf.Tensor, labels: tf.Tensor, seed: tuple, augment: tuple[str, ...]) -> tuple[tf.Tensor, tf.Tensor]:
@@ -60,9 +77,21 @@ def _beta(images: tf.Tensor, seed: tf.Tensor, alpha: float) -> tf.Tensor:
 
 
 def moved(tensors: tuple[tf.Tensor, ...], seed: tuple, augment: tuple[str, ...]) -> tuple[tf.Tensor, ...]:
-    """Images, masks and the like (b, H, W, ...), all by the same moves: one gather; the border is mirrored."""
-    flip, crop, seed = "flip" in augment, "crop" in augment, _stacked(seed)
-    if not (flip or crop):
+    """Images (b, H, W, C) and masks (b, H, W), all by the same moves; borders are mirrored."""
+    seed = _stacked(seed)
+    tensors = _shifted_and_flipped(tensors, seed, augment)
+    for name, warp in WARPS.items():
+        if name in augment:
+            tensors = warp(tensors, seed)
+    return tensors
+
+
+def _shifted_and_flipped(
+    tensors: tuple[tf.Tensor, ...], seed: tf.Tensor, augment: tuple[str, ...]
+) -> tuple[tf.Tensor, ...]:
+    """In one gather."""
+    flip, vflip, crop = (name in augment for name in ("flip", "vflip", "crop"))
+    if not (flip or vflip or crop):
         return tensors
     number, height, width = (tensors[0].shape[i] or tf.shape(tensors[0])[i] for i in range(3))
     rows, columns = tf.range(height)[None], tf.range(width)[None]
@@ -74,6 +103,8 @@ def moved(tensors: tuple[tf.Tensor, ...], seed: tuple, augment: tuple[str, ...])
     if flip:
         turned = tf.random.stateless_uniform((number, 1), seed) < 0.5
         columns = tf.where(turned, width - 1 - columns, columns)
+    if vflip:
+        rows = tf.where(uniform(seed, "vflip", (number, 1)) < 0.5, height - 1 - rows, rows)
     places = tf.broadcast_to(rows[:, :, None] * width + columns[:, None, :], (number, height, width))
 
     def gathered(tensor):

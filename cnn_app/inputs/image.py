@@ -12,6 +12,7 @@ from cnn_app import names
 from cnn_app.data.folder import split_folders
 from cnn_app.errors import DataError
 from cnn_app.inputs import files, headers
+from cnn_app.recipe import CHANGES, MOVES
 from cnn_app.registry import CROP, CROP_SHARE, PAD, STRETCH, resize_problem
 from cnn_app.tensors import Spec
 
@@ -33,7 +34,7 @@ class Image:
     kind: ClassVar = "image"
     plural: ClassVar = "images"
     encoded: ClassVar = names.IMAGE_BYTES
-    augmentations: ClassVar = ("flip", "crop", "randaugment")
+    augmentations: ClassVar = (*MOVES, *CHANGES)
     views: ClassVar = ("flip", "crop")
 
     @classmethod

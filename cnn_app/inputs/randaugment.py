@@ -9,6 +9,8 @@ import math
 
 import tensorflow as tf
 
+from cnn_app.inputs.draws import rounded
+
 OPERATIONS = 2  # for each image
 STRENGTH = 0.9
 SHEAR, TRANSLATE, ROTATE = 0.3 * STRENGTH, 0.45 * STRENGTH, math.radians(30 * STRENGTH)
@@ -27,18 +29,11 @@ def randaugment(images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
             own = tf.random.experimental.stateless_fold_in(seed, number * OPERATIONS + step)
             which = tf.random.stateless_uniform((), own, 0, len(CHOICES), tf.int32)
             sign = tf.cast(tf.random.stateless_uniform((), own + 1, 0, 2, tf.int32) * 2 - 1, tf.float32)
-            image = tf.switch_case(which, [lambda f=f, p=image, s=sign: finished(f(p, s), p) for f in CHOICES])
+            image = tf.switch_case(which, [lambda f=f, p=image, s=sign: rounded(f(p, s), p) for f in CHOICES])
         return image
 
     numbers = tf.range(tf.shape(images, tf.int64)[0])
     return tf.map_fn(one, (images, numbers), fn_output_signature=tf.TensorSpec(images.shape[1:], tf.uint8))
-
-
-def finished(values: tf.Tensor, like: tf.Tensor) -> tf.Tensor:
-    """Rounded and clipped to uint8, in the static shape of `like`."""
-    if values.dtype != tf.uint8:
-        values = tf.cast(tf.round(tf.clip_by_value(values, 0.0, 255.0)), tf.uint8)
-    return tf.ensure_shape(values, like.shape)
 
 
 def identity(image, sign):
@@ -92,7 +87,10 @@ def sharpness(image, sign):
 
 
 def rotate(image, sign):
-    cosine, sine = math.cos(ROTATE), sign * math.sin(ROTATE)
+    return turned(image, math.cos(ROTATE), sign * math.sin(ROTATE))
+
+
+def turned(image, cosine, sine):
     y, x = ((side - 1) / 2 for side in image.shape[:2])
     return _warped(image, cosine, -sine, x - cosine * x + sine * y, sine, cosine, y - sine * x - cosine * y)
 

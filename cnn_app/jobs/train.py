@@ -17,7 +17,7 @@ from cnn_app.data.dataset import SPLITS, Dataset, called
 from cnn_app.data.division import write_table
 from cnn_app.errors import ModelError, TrainingError
 from cnn_app.jobs import sources
-from cnn_app.recipe import AUGMENT, FINETUNE_AUGMENT, Data, Schedule, Transfer
+from cnn_app.recipe import AUGMENT, FINETUNE_AUGMENT, PRESETS, Data, Schedule, Transfer
 from cnn_app.runtimes import open_model
 from cnn_app.runtimes.keras_model import KerasRuntime, card_about, save
 from cnn_app.tasks import Task
@@ -134,13 +134,14 @@ def check_columns(columns: Mapping, task: Task) -> None:
 
 
 def with_known_augmentations(task: Task, schedule: Schedule) -> Schedule:
-    """Of the defaults what the task knows; what was asked for and is unknown is an error."""
-    known = tuple(name for name in schedule.augment if name in task.augmentations)
-    if known != schedule.augment and schedule.augment not in (AUGMENT, FINETUNE_AUGMENT):
-        unknown = next(name for name in schedule.augment if name not in task.augmentations)
-        raise TrainingError(f"{task.input.plural} for {task.name} cannot be changed by {unknown!r}; known: "
-                            f"{', '.join(task.augmentations) or 'nothing, use --augment none'}")  # fmt: skip
-    return replace(schedule, augment=known)
+    """Of the defaults and of presets what the task knows; what was asked for by its name and is unknown is an error."""
+    default, known = schedule.augment in (AUGMENT, FINETUNE_AUGMENT), task.augmentations
+    unknown = [name for name in schedule.augment if name not in (*known, *PRESETS)]
+    if unknown and not default:
+        raise TrainingError(f"{task.input.plural} for {task.name} cannot be changed by {unknown[0]!r}; known: "
+                            f"{', '.join(known) or 'nothing, use --augment none'}")  # fmt: skip
+    names = [one for name in schedule.augment for one in PRESETS.get(name, (name,)) if one in known]
+    return replace(schedule, augment=tuple(dict.fromkeys(names)))
 
 
 def run(job: Job, directory: ModelDir, *, resume: bool = False, watch: engine.Watch | None = None) -> Card:

@@ -53,6 +53,7 @@ class Task(Protocol):
     labels: tuple[str, ...]
     augmentations: tuple[str, ...]  # that inputs and targets can be changed by
     views: tuple[str, ...]  # of an input that answers can be averaged over
+    key: dict[str, str]  # label -> its colour in what `shown` gives
 
     # --- data
     def load(self, data: Data) -> Dataset: ...  # raw, with its own checks
@@ -62,6 +63,8 @@ class Task(Protocol):
     def converters(self) -> Converters: ...
     def strata(self, split: Split) -> np.ndarray: ...  # (n,), what a sample is to hold evenly
     def augmented(self, inputs: dict, targets: dict, seed: tuple, names: tuple[str, ...]) -> tuple[dict, dict]: ...
+
+    def shown(self, inputs: Arrays, targets: Arrays) -> tuple[np.ndarray, str]: ...  # of `augmented`: image, caption
 
     # --- training
     def columns(self) -> dict: ...  # of the network's row, which follow from input and labels

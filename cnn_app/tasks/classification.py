@@ -18,6 +18,7 @@ from cnn_app.errors import DataError
 from cnn_app.heads import MAIN
 from cnn_app.inputs import Input
 from cnn_app.names import TOP
+from cnn_app.recipe import MIXING
 from cnn_app.tasks.probabilities import OUTPUT, Probabilities, best, class_weights, in_order
 from cnn_app.tensors import Spec
 
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from cnn_app.tensors import Arrays
 
 TARGET = "class"  # of a split: the place of its class among the labels, int64 (n,)
-MIXING = ("mixup", "cutmix")  # of images and their targets
 AUXILIARY_WEIGHT = 0.3  # of the losses of auxiliary outputs (arXiv:1409.4842, section 5)
 
 
@@ -192,6 +192,11 @@ class Classification(Probabilities):
         from cnn_app.tasks.drawing import draw_top
 
         draw_top(self.answer(outputs)["top"], record.get("image"), name, path)
+
+    def shown(self, inputs: Arrays, targets: Arrays) -> tuple[np.ndarray, str]:
+        from cnn_app.tasks.drawing import caption
+
+        return inputs["image"], caption(self.labels, targets[TARGET])
 
     def tensor_metadata(self, schema, labels_file) -> list:
         """TFLite's TensorMetadata of the outputs."""

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from textwrap import fill
 
 import numpy as np
 
 from cnn_app.atomic import replacing
+from cnn_app.errors import printable
+
+CELL, LINE = 1.6, 26  # of a sheet: inches of an image's width, and letters of a caption that fit under it
 
 
 def draw_top(top: Sequence[dict], image: np.ndarray | None, title: str, path: Path) -> None:
@@ -48,6 +52,52 @@ def draw_confusion(confusion: np.ndarray, labels: Sequence[str], title: str, pat
                 axes.text(column, row, f"{count}", ha="center", va="center", color=colour, fontsize=8)
     figure.colorbar(image, label="share of the true class", shrink=0.8)
     save(figure, path)
+
+
+def caption(labels: Sequence[str], shares: np.ndarray, most: int = 2) -> str:
+    """The label of a record, or those of the largest shares of it, a line each."""
+    order = [i for i in np.argsort(-shares, kind="stable")[:most] if shares[i] >= 0.005]
+    if len(order) == 1 and shares[order[0]] > 0.995:
+        return _short(labels[order[0]], LINE)
+    return "\n".join(f"{_short(labels[i], LINE - 4)} {shares[i]:.0%}" for i in order)
+
+
+def draw_sheet(
+    rows: Sequence[Sequence[tuple[np.ndarray, str]]], names: Sequence[str], title: str, key: Mapping[str, str],
+    path: str | os.PathLike[str],
+) -> None:  # fmt: skip
+    """A PNG of images uint8 (h, w, 1 or 3) with captions under them, of which the first in a row is unchanged.
+
+    names: of the rows. key: label -> its colour in the images, for a legend.
+    """
+    from matplotlib.figure import Figure
+    from matplotlib.patches import Patch
+
+    high, wide, _ = rows[0][0][0].shape
+    tall = min(3.0, max(0.4, high / wide))  # of an image, in its widths
+    lines = max(words.count("\n") + 1 for row in rows for _, words in row)
+    size = CELL * len(rows[0]) + 0.4, (CELL * tall + 0.14 * lines + 0.12) * len(rows) + 0.7 + (0.4 if key else 0)
+    figure = Figure(size, layout="constrained")
+    figure.suptitle(fill(printable(title), int(size[0] * 13)), fontsize=9, parse_math=False)
+    grid = figure.subplots(len(rows), len(rows[0]), squeeze=False)
+    for place, (axes, row, name) in enumerate(zip(grid, rows, names, strict=True)):
+        axes[0].set_ylabel(_short(name, int(LINE * tall), end=True), fontsize=6, parse_math=False)
+        for number, (ax, (image, words)) in enumerate(zip(axes, row, strict=True)):
+            ax.imshow(image[..., 0] if image.shape[-1] == 1 else image, cmap="gray", vmin=0, vmax=255)
+            ax.set(xticks=[], yticks=[])
+            ax.set_xlabel(words, fontsize=7, parse_math=False)
+            if place == 0:
+                ax.set_title(f"augmented {number}" if number else "unchanged", fontsize=8)
+    if key:
+        patches = [Patch(facecolor=colour, edgecolor="0.4", label=_short(label, LINE)) for label, colour in key.items()]
+        figure.legend(handles=patches, loc="outside lower center", ncols=min(5, len(patches)), fontsize=7)
+    save(figure, path, dpi=150)
+
+
+def _short(text: str, most: int, end: bool = False) -> str:
+    """At most so many characters, from its start or up to its end."""
+    text = printable(text)
+    return text if len(text) <= most else f"...{text[3 - most :]}" if end else f"{text[: most - 3]}..."
 
 
 def save(figure, path: str | os.PathLike[str], dpi: int = 120) -> None:

@@ -23,6 +23,7 @@ from cnn_app.tasks.drawing import save
 IGNORED, UNKNOWN = 255, 254  # places of pixels that do not count, and of values that may not be
 BINARY = ("background", "foreground")  # the classes of masks that are black and white
 VOID = ("void", "ignore", "unlabeled", "unlabelled")  # labels of what does not count
+VOID_COLOUR = "#000000"
 LABELS = "labels.txt"
 MODES = ("L", "P", "1")  # of Pillow: grey, palette, one bit
 
@@ -224,6 +225,15 @@ def margins(mask: Sequence[int], image: Sequence[int]) -> tuple[tuple[int, int],
 def overlay(mask: np.ndarray, classes: int, sides: Sequence[int]) -> np.ndarray:
     """A coloured picture of a mask (h, w) as large as its image, uint8 RGBA; nothing where there is no mask."""
     return np.pad(colours(classes)[mask], (*margins(mask.shape, sides), (0, 0)))
+
+
+def painted(image: np.ndarray, mask: np.ndarray, classes: int) -> np.ndarray:
+    """An image (h, w, 1 or 3) half covered by the colours of its mask (h, w); uint8 (h, w, 3)."""
+    table = np.tile(np.array([*bytes.fromhex(VOID_COLOUR[1:]), 255], np.float32), (256, 1))
+    table[:classes] = colours(classes)
+    over = table[mask]
+    share = over[..., 3:] / 255 / 2
+    return np.round(image * (1 - share) + over[..., :3] * share).astype(np.uint8)
 
 
 def png(picture: np.ndarray) -> bytes:

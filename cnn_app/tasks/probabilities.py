@@ -32,6 +32,10 @@ class Probabilities:
     def columns(self) -> dict:
         return self.input.columns() | {"classes": len(self.labels)}
 
+    @property
+    def key(self) -> dict[str, str]:
+        return {}
+
     def deployed(self, model: keras.Model) -> keras.Model:
         return heads.named(self.name).deployed(model)
 

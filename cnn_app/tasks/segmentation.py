@@ -15,7 +15,9 @@ from cnn_app.data.dataset import Column, Dataset, Split
 from cnn_app.errors import DataError, RecipeError
 from cnn_app.inputs import Input
 from cnn_app.names import TOP
+from cnn_app.recipe import MOVES
 from cnn_app.tasks import masks
+from cnn_app.tasks.drawing import caption
 from cnn_app.tasks.mask_report import Report
 from cnn_app.tasks.masks import IGNORED
 from cnn_app.tasks.probabilities import OUTPUT, Probabilities, best, class_weights, in_order
@@ -42,7 +44,7 @@ class Segmentation(Probabilities):
     probed: ClassVar = False
     memorised: ClassVar = 0.99
     views: ClassVar = ()
-    augmentations: ClassVar = ("flip", "crop")
+    augmentations: ClassVar = (*MOVES, "jitter")
 
     def __post_init__(self):
         if self.loss not in LOSSES:
@@ -91,12 +93,12 @@ class Segmentation(Probabilities):
         return np.zeros(len(split), int)
 
     def augmented(self, inputs: dict, targets: dict, seed: tuple, names: tuple[str, ...]) -> tuple[dict, dict]:
-        """Image and mask are moved together."""
-        from cnn_app.inputs.augment import moved
+        """Image and mask are moved together; other colours are the image's alone."""
+        from cnn_app.inputs.augment import changed, moved
 
         (name, image), *_ = inputs.items()
         image, mask = moved((image, targets[TARGET]), seed, names)
-        return {name: image}, {TARGET: mask}
+        return {name: changed(image, seed, names)}, {TARGET: mask}
 
     def objective(self, schedule: Schedule, split: Split) -> Callable:
         """Cross-entropy over the pixels that count, times the class's weight; Dice (arXiv:1606.04797, section 3)."""
@@ -199,6 +201,16 @@ class Segmentation(Probabilities):
 
     def draw(self, outputs: Arrays, record: Arrays, name: str, path: Path) -> None:
         masks.draw(record["image"], outputs[OUTPUT].argmax(-1), self.labels, name, path)
+
+    def shown(self, inputs: Arrays, targets: Arrays) -> tuple[np.ndarray, str]:
+        """The image under its mask, and the shares of its pixels."""
+        image, mask = inputs["image"], targets[TARGET]
+        shares = np.bincount(mask.reshape(-1), minlength=256)[: len(self.labels)] / mask.size
+        return masks.painted(image, mask, len(self.labels)), caption(self.labels, shares)
+
+    @property
+    def key(self) -> dict[str, str]:
+        return dict(zip(self.labels, masks.legend(len(self.labels)), strict=True)) | {"not counted": masks.VOID_COLOUR}
 
     def tensor_metadata(self, schema, labels_file) -> list:
         """TFLite's TensorMetadata of the output."""

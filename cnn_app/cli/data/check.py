@@ -8,12 +8,7 @@ from cnn_app.cli.sources import split_options
 SHOWN = 5  # classes with few records
 
 
-@click.group()
-def data():
-    """Look at images before training on them."""
-
-
-@data.command()
+@click.command()
 @click.argument("spec", metavar="SPEC")
 @click.option("--data-dir", type=Place(file_okay=False), help="Where TFDS sets lie.")
 @split_options()

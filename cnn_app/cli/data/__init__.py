@@ -1,0 +1,14 @@
+"""What is in data, and what a network will see of it."""
+
+import click
+
+from cnn_app.cli.data import check, show
+
+
+@click.group()
+def data():
+    """Look at records before training on them."""
+
+
+for _command in (check.check, show.show):
+    data.add_command(_command)
