@@ -180,7 +180,7 @@ def png_that_claims(width, height):
         (b"\xff\xd8\xff", "it is no JPEG, PNG, WebP, BMP or GIF"),
         (b"\x89PNG\r\n\x1a\n", "it is no JPEG, PNG, WebP, BMP or GIF"),
         (b"GIF89a", "it is no JPEG, PNG, WebP, BMP or GIF"),
-        (encoded(plain(), "TIFF"), "it is no JPEG, PNG, WebP, BMP or GIF"),
+        (encoded(plain(), "TIFF"), "it is TIFF, which is read from files alone; send JPEG"),
         (b"RIFF\4\0\0\0WEBP", "it is no JPEG, PNG, WebP, BMP or GIF"),
         (animation("WEBP"), "it is an animated WebP"),
         *(

@@ -1,6 +1,7 @@
 """What `train` and `finetune` do once a job is planned."""
 
 from cnn_app.cli import view
+from cnn_app.inputs import conversion
 
 
 def carry_out(job, out, *, resume, as_json, dry_run=False, overfit_batch=False):
@@ -18,6 +19,9 @@ def carry_out(job, out, *, resume, as_json, dry_run=False, overfit_batch=False):
         return view.echo_json(logs) if as_json else view.say(text)
     if job.dataset.skipped:
         view.say(f"left out {len(job.dataset.skipped)}: " + "; ".join(job.dataset.skipped[:5]), err=True)
+    names = (name for split in job.dataset.distinct().values() for name in split.names)
+    if job.task.input.kind == "image" and (told := conversion.told(names)):
+        view.say(told, err=True)
     with view.training(job.schedule.epochs) as watch:
         card = train.run(job, ModelDir(out), resume=resume, watch=watch)
     view.echo(card.metrics, trained(out, card, job.task), as_json)

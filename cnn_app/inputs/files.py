@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import BinaryIO
 
 from cnn_app.errors import DataError
+from cnn_app.inputs import conversion
 
 MAX_BYTES = 256 * 2**20  # of a file
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif")
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", *conversion.SUFFIXES)
 
 
 def named_images(places: Iterable[str], stdin: BinaryIO) -> Iterator[tuple[str, bytes | DataError]]:

@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import BinaryIO
 
 from cnn_app.errors import DataError
+from cnn_app.inputs import conversion
 from cnn_app.inputs.files import MAX_BYTES
 
 MAX_PIXELS = 64_000_000  # of a decoded image; more is a mistake or an attack
@@ -38,18 +39,24 @@ def read(data: bytes | BinaryIO, most: int = MAX_PIXELS) -> Header:
         raise DataError("the file is empty")
     if size > MAX_BYTES:
         raise DataError(f"the file is larger than {MAX_BYTES >> 20} MiB")
+    if kind := conversion.kind_of(stream.read(12)):
+        raise DataError(f"it is {kind}, which is read from files alone; send {KINDS}")
+    stream.seek(0)
     try:
         found = _jpeg(stream) or _webp(stream) or _by_pillow(stream)
     except (DecompressionBombError, DecompressionBombWarning):  # of a GIF whose frame is larger than itself
         raise DataError(f"it has more than {most:,} pixels") from None
     except (OSError, ValueError, SyntaxError):
         raise DataError(f"it is no {KINDS}") from None
-    width, height = found.width, found.height
+    _check_size(found.width, found.height, most)
+    return found
+
+
+def _check_size(width: int, height: int, most: int = MAX_PIXELS) -> None:
     if width * height > most:
         raise DataError(f"it has {width}x{height} pixels; more than {most:,} are refused")
     if min(width, height) < MIN_SIDE:
         raise DataError(f"it has {width}x{height} pixels; at least {MIN_SIDE}x{MIN_SIDE} are needed")
-    return found
 
 
 def problem(data: bytes | BinaryIO) -> str | None:
@@ -62,10 +69,19 @@ def problem(data: bytes | BinaryIO) -> str | None:
 
 
 def file_problem(path: str) -> str | None:
-    """As `problem`, of the file at `path`."""
+    """As `problem`, of the file at `path`, which may be one to be converted."""
     try:
         with open(path, "rb") as stream:
-            return problem(stream)
+            kind = conversion.kind_of(stream.read(12))
+            stream.seek(0)
+            if kind is None:
+                return problem(stream)
+            if os.path.splitext(path)[1].lower() not in conversion.SUFFIXES:
+                return f"it is {kind}, which its name must say: .{kind.lower()}"
+            _check_size(*conversion.size(stream))
+            return None
+    except DataError as error:
+        return str(error)
     except OSError as error:
         return error.strerror
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, BinaryIO, ClassVar
 from cnn_app import names
 from cnn_app.data.folder import split_folders
 from cnn_app.errors import DataError
-from cnn_app.inputs import files, headers
+from cnn_app.inputs import conversion, files, headers
 from cnn_app.recipe import CHANGES, MOVES
 from cnn_app.registry import CROP, CROP_SHARE, PAD, STRETCH, resize_problem
 from cnn_app.tensors import Spec
@@ -99,11 +99,29 @@ class Image:
         from cnn_app.data.dataset import Column
 
         places = tf.constant(records, tf.string)
+        others = [Path(record).suffix.lower() in conversion.SUFFIXES for record in records]
+
+        def converted(name: bytes) -> bytes:
+            return conversion.as_png(files.content(Path(os.fsdecode(name))))
 
         def read(place):
-            return tf.io.read_file(places[place])
+            if not any(others):
+                return tf.io.read_file(places[place])
+            return tf.cond(
+                tf.constant(others)[place],
+                lambda: tf.ensure_shape(tf.numpy_function(converted, [places[place]], tf.string), ()),
+                lambda: tf.io.read_file(places[place]),
+            )
 
-        return {"image": Column(read, lambda place: headers.file_problem(records[place]))}
+        def fault(place: int) -> str:
+            try:
+                if others[place]:
+                    converted(os.fsencode(records[place]))
+            except DataError as error:
+                return str(error)
+            return ""
+
+        return {"image": Column(read, lambda place: headers.file_problem(records[place]), fault=fault)}
 
     @staticmethod
     def records(places: Iterable[str], stdin: BinaryIO) -> Iterator[tuple[str, bytes | DataError]]:
@@ -132,7 +150,7 @@ class Image:
     def load(self, data: bytes, name: str) -> Arrays:
         from cnn_app.inputs import pixels
 
-        return {"image": pixels.load(data, name, self)}
+        return {"image": pixels.load(conversion.as_png(data), name, self)}
 
     @staticmethod
     def decoded_bytes(data: bytes, most: int) -> int:

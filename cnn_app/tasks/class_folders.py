@@ -14,8 +14,8 @@ from cnn_app.data import is_named
 from cnn_app.data.division import TABLE
 from cnn_app.data.folder import split_folders
 from cnn_app.errors import DataError
-from cnn_app.inputs import headers, pixels
-from cnn_app.inputs.files import SUFFIXES
+from cnn_app.inputs import conversion, headers, pixels
+from cnn_app.inputs.files import MAX_BYTES, SUFFIXES
 from cnn_app.inputs.image import Image, class_files
 from cnn_app.recipe import Data
 from cnn_app.tasks.classification import TARGET, Classification
@@ -144,11 +144,11 @@ def _look(path: Path) -> tuple[str | None, str, tuple[int, int], str]:
 
     try:
         with path.open("rb") as stream:
-            found = headers.read(stream)
-            stream.seek(0)
-            data = stream.read()
-        pixels.decode(tf.constant(data))  # what training does, which is stricter than a header
-        return None, hashlib.sha256(data).hexdigest(), (found.width, found.height), found.format
+            data = stream.read(MAX_BYTES + 1)
+        kind, readable = conversion.kind_of(data), conversion.as_png(data)
+        found = headers.read(readable)
+        pixels.decode(tf.constant(readable))  # what training does, which is stricter than a header
+        return None, hashlib.sha256(data).hexdigest(), (found.width, found.height), kind or found.format
     except OSError as error:
         reason = error.strerror
     except DataError as error:
