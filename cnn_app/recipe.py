@@ -17,7 +17,8 @@ from cnn_app.shares import BY_NAME, shares_of
 RECIPE_LIMIT_BYTES = 2**20
 OPTIMIZERS = ("adamw", "sgd")
 RATES = ("cosine", "plateau", "constant")
-MOVES = ("flip", "vflip", "crop", "rotate", "resized-crop")  # of images, and of masks with them
+RESIZED_CROP = "resized-crop"
+MOVES = ("flip", "vflip", "crop", "rotate", RESIZED_CROP)  # of images, and of masks with them
 CHANGES = ("jitter", "trivialaugment", "randaugment", "erase")  # of images alone
 MIXING = ("mixup", "cutmix")  # of images and their classes
 AUGMENTATIONS = (*MOVES, *CHANGES, *MIXING)

@@ -136,7 +136,11 @@ def test_a_folder_with_three_splits(tmp_path):
         "test": ["test/dog/0.png", "test/dog/1.png"],
     }
     assert [places(dataset.splits[name]).tolist() for name in SPLITS] == [[0, 0, 0, 1, 1], [0, 1], [1, 1]]
-    assert pixels.decode(tf.constant(read(dataset.splits["val"], 1)))[0, 0].numpy().tolist() == [2 * STEP, 0, len("val_dog")]
+    assert pixels.decode(tf.constant(read(dataset.splits["val"], 1)))[0, 0].numpy().tolist() == [
+        2 * STEP,
+        0,
+        len("val_dog"),
+    ]
 
 
 def test_val_stands_in_for_test(tmp_path):

@@ -20,12 +20,15 @@ class Column:
     problem: a place -> why that record must not even be decoded, or None; for what comes from outside.
     array: all of them, (n, ...), where they have one shape and fit in memory.
     fault: a place -> what is wrong with a record that cannot be read.
+    sample: as `read`, with a seed: drawn anew in each epoch of training, by the augmentations that `sampled` names.
     """
 
     read: Callable
     problem: Callable[[int], str | None] | None = None
     array: np.ndarray | None = None
     fault: Callable[[int], str] | None = None
+    sample: Callable | None = None
+    sampled: tuple[str, ...] = ()
 
     @cached_property
     def tensor(self):
@@ -45,6 +48,8 @@ class Column:
             self.problem and (lambda i: self.problem(places[i])),
             None if self.array is None else self.array[places],
             self.fault and (lambda i: self.fault(places[i])),
+            self.sample and (lambda i, seed: self.sample(where[i], seed)),
+            self.sampled,
         )
 
 

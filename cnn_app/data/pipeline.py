@@ -19,6 +19,7 @@ DAMAGED = "it is damaged or cut off"
 
 Progress = Callable[[str, int, int], None]  # what is done, how much, of how much
 Converters = Mapping[str, tuple[Spec, Callable]]  # column -> what it becomes, one record at a time
+Samplers = Mapping[str, tuple[tuple[str, ...], Callable]]  # likewise, by a seed; and the augmentations that it does
 
 
 class _Prepared(Mapping[str, Split]):
@@ -42,16 +43,18 @@ class _Prepared(Mapping[str, Split]):
 
 
 def prepare(
-    dataset: Dataset, converters: Converters, *, skip_bad: bool = False, progress: Progress | None = None
-) -> Dataset:
-    """Records as a network takes them, split by split as each is asked for.
+    dataset: Dataset, converters: Converters, *, samplers: Samplers | None = None, skip_bad: bool = False,
+    progress: Progress | None = None,
+) -> Dataset:  # fmt: skip
+    """Records as a network takes them, split by split as each is asked for; those of train may be drawn by `samplers`.
 
     Those that cannot be read are an error that names them, or are left out and end up in `skipped`.
     """
     skipped: list[str] = []
 
     def convert(name: str, split: Split) -> Split:
-        found, bad = _convert(split, converters, lambda i, n: progress and progress(f"reading {name}", i, n))
+        drawn = samplers if samplers and name == "train" else {}
+        found, bad = _convert(split, converters, drawn, lambda i, n: progress and progress(f"reading {name}", i, n))
         if bad and not skip_bad:
             more = f" and {len(bad) - 1} more" if len(bad) > 1 else ""
             raise DataError(f"{dataset.source}: cannot read {bad[0]}{more}; remove it, or use --on-bad-image skip")
@@ -63,7 +66,7 @@ def prepare(
     return replace(dataset, splits=_Prepared(dataset.splits, convert), skipped=skipped)
 
 
-def _convert(split: Split, converters: Converters, progress) -> tuple[Split, list[str]]:
+def _convert(split: Split, converters: Converters, samplers: Samplers, progress) -> tuple[Split, list[str]]:
     """The split with its columns converted, and a line for each record that could not be read."""
     todo = {name: converters[name] for name, column in split.columns.items()
             if name in converters and not _fits(column, converters[name][0])}  # fmt: skip
@@ -75,10 +78,10 @@ def _convert(split: Split, converters: Converters, progress) -> tuple[Split, lis
     records = tf.data.Dataset.from_tensor_slices(sound).map(
         lambda i: (i, {name: function(i) for name, function in read.items()}), tf.data.AUTOTUNE
     )
-    shapes = {name: (len(split), *spec.shape) for name, (spec, _) in todo.items()}
-    size = sum(np.prod(shapes[name]) * np.dtype(spec.dtype).itemsize for name, (spec, _) in todo.items())
+    held = {name: ((len(split), *spec.shape), spec.dtype) for name, (spec, _) in todo.items() if name not in samplers}
+    size = sum(np.prod(shape) * np.dtype(dtype).itemsize for shape, dtype in held.values())
     keep = size <= MEMORY_SHARE * memory.available()
-    arrays = {name: np.empty(shapes[name], spec.dtype) for name, (spec, _) in todo.items()} if keep else {}
+    arrays = {name: np.empty(shape, dtype) for name, (shape, dtype) in held.items()} if keep else {}
     good = np.zeros(len(split), bool)
     for count, (i, record) in enumerate(records.ignore_errors().prefetch(64).as_numpy_iterator(), start=1):
         good[i] = True
@@ -90,7 +93,10 @@ def _convert(split: Split, converters: Converters, progress) -> tuple[Split, lis
     lost = np.flatnonzero(~good)
     bad = [f"{split.names[i]}: {reasons.get(i) or _fault(split, i)}" for i in lost]
     parts = [
-        {name: Column(read[name], array=arrays.get(name)) if name in read else column for name, column in part.items()}
+        {
+            name: _read(column, read[name], arrays.get(name), samplers.get(name)) if name in read else column
+            for name, column in part.items()
+        }
         for part in (split.inputs, split.targets)
     ]
     whole = Split(split.names, *parts)
@@ -100,6 +106,13 @@ def _convert(split: Split, converters: Converters, progress) -> tuple[Split, lis
 def _fits(column: Column, spec: Spec) -> bool:
     """Whether the records are in memory as they are wanted."""
     return column.array is not None and column.array.shape[1:] == spec.shape and column.array.dtype == spec.dtype
+
+
+def _read(column: Column, read: Callable, array: np.ndarray | None, sampler: tuple | None) -> Column:
+    if sampler is None:
+        return Column(read, array=array)
+    names, sample = sampler
+    return Column(read, sample=lambda i, seed: sample(column.read(i), seed), sampled=names)
 
 
 def _reader(column: Column, function: Callable) -> Callable:
@@ -125,15 +138,15 @@ def _fault(split: Split, i: int) -> str:
 
 def batches(split: Split, batch: int) -> tf.data.Dataset:
     """The prepared split in order: (inputs, targets), each named tensors (b, ...); the last batch may be smaller."""
-    return _records(split, tf.data.Dataset.range(len(split)).batch(batch), batch)
+    return _records(split, tf.data.Dataset.range(len(split)).batch(batch).map(lambda places: (places, places)), batch)
 
 
 def training_batches(
     split: Split, batch: int, augment: Callable[[dict, dict, tuple], tuple[dict, dict]], *, seed: int, epoch: int,
-    skip: int = 0,
+    skip: int = 0, sample: bool = True,
 ) -> tf.data.Dataset:  # fmt: skip
     """One shuffled epoch without its first `skip` batches: (inputs, targets) as `augment(inputs, targets, seed)` makes
-    them.
+    them of what the columns read, or sample.
 
     Order and augmentation are functions of (seed, epoch, batch), so that an interrupted run goes on where it stood.
     """
@@ -141,13 +154,18 @@ def training_batches(
     size = min(batch, len(split))
     order = np.random.default_rng([seed, epoch]).permutation(len(split))[: steps * size].reshape(steps, size)
     numbers = np.arange(epoch * steps, (epoch + 1) * steps)
-    pairs = tf.data.Dataset.from_tensor_slices((order[skip:], numbers[skip:]))
-    records = _records(split, pairs.map(lambda places, number: places), size)
+    positions = numbers[:, None] * size + np.arange(size)
+    places = tf.data.Dataset.from_tensor_slices((order[skip:], positions[skip:]))
+    records = _records(split, places, size, seed if sample else None)
 
-    def finish(pair, record):
-        return augment(*record, (seed, pair[1]))
+    def finish(number, record):
+        return augment(*record, (seed, number))
 
-    return tf.data.Dataset.zip(pairs, records).map(finish, tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
+    return (
+        tf.data.Dataset.zip(tf.data.Dataset.from_tensor_slices(numbers[skip:]), records)
+        .map(finish, tf.data.AUTOTUNE)
+        .prefetch(tf.data.AUTOTUNE)
+    )
 
 
 def steps_per_epoch(split: Split, batch: int) -> int:
@@ -181,21 +199,24 @@ def stacked(parts) -> Arrays:
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
-def _records(split: Split, places: tf.data.Dataset, batch: int) -> tf.data.Dataset:
-    """Batches of places -> batches of (inputs, targets)."""
+def _records(split: Split, places: tf.data.Dataset, batch: int, seed: int | None = None) -> tf.data.Dataset:
+    """Batches of places, and of the positions in a training by which they are sampled -> those of (inputs, targets)."""
     held = {name: column.tensor for name, column in split.columns.items() if column.array is not None}
-    rest = {name: column.read for name, column in split.columns.items() if column.array is None}
+    rest = {name: column for name, column in split.columns.items() if column.array is None}
 
     def halves(record: dict) -> tuple[dict, dict]:
         return {name: record[name] for name in split.inputs}, {name: record[name] for name in split.targets}
 
     if not rest:
         return places.map(
-            lambda i: halves({name: tf.gather(tensor, i) for name, tensor in held.items()}), tf.data.AUTOTUNE
+            lambda i, position: halves({name: tf.gather(tensor, i) for name, tensor in held.items()}), tf.data.AUTOTUNE
         ).prefetch(2)
 
-    def one(i):
+    def one(i, position):
         record = {name: tensor[i] for name, tensor in held.items()}
-        return halves(record | {name: read(i) for name, read in rest.items()})
+        for name, column in rest.items():
+            sampled = seed is not None and column.sample is not None
+            record[name] = column.sample(i, tf.stack([seed, position])) if sampled else column.read(i)
+        return halves(record)
 
     return places.unbatch().map(one, tf.data.AUTOTUNE).batch(batch).prefetch(2)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import keras
 
     from cnn_app.data.dataset import Column, Split
+    from cnn_app.data.pipeline import Samplers
     from cnn_app.tensors import Arrays
 
 INPUTS = ("image", "text")
@@ -61,6 +62,7 @@ class Input(Protocol):
     def set_weights(self, model: keras.Model, path: str) -> bool: ...  # whether these are weights of the input's own
     @property
     def resources(self) -> list: ...  # that `signatures` use, such as tables
+    def samplers(self, names: tuple[str, ...]) -> Samplers: ...  # which of these are done where a record is read
     def augmented(self, inputs: dict, seed: tuple, names: tuple[str, ...]) -> dict: ...  # tensors of a batch
     def signatures(self) -> Iterator[tuple[str, dict[str, Spec], Callable]]: ...  # of a SavedModel
     def calibration(self, arrays: Arrays) -> Arrays: ...  # what the ranges of integers are set by

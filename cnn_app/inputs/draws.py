@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
@@ -18,15 +18,15 @@ def uniform(seed: tf.Tensor, use: str, shape: tuple, low: float = 0.0, high: flo
 
 
 def boxes(
-    seed: tf.Tensor, use: str, number: tf.Tensor, sides: tuple[int, int], area: tuple[float, float],
-    ratio: tuple[float, float], otherwise: tuple[int, int],
+    seed: tf.Tensor, use: str, number: tf.Tensor, sides: Sequence, area: tuple[float, float],
+    ratio: tuple[float, float], otherwise: Sequence,
 ) -> tf.Tensor:  # fmt: skip
     """Boxes (top, left, height, width) in whole pixels, int32 (number, 4), anywhere in an image of `sides`.
 
     A share of the image's `area` and the logarithm of width by height are uniform. The first of ten that fits is taken,
     or else a box of height and width `otherwise`.
     """
-    high, wide = sides
+    high, wide = (tf.cast(side, tf.float32) for side in sides)
     shape = (number, ATTEMPTS)
     areas = uniform(seed, f"{use}: area", shape, *area) * high * wide
     ratios = tf.exp(uniform(seed, f"{use}: ratio", shape, math.log(ratio[0]), math.log(ratio[1])))
@@ -34,7 +34,7 @@ def boxes(
     fits = (heights >= 1) & (heights <= high) & (widths >= 1) & (widths <= wide)
     found, first = tf.reduce_any(fits, 1), tf.argmax(tf.cast(fits, tf.int32), 1)
     height, width = (
-        tf.where(found, tf.gather(several, first, axis=1, batch_dims=1), float(other))
+        tf.where(found, tf.gather(several, first, axis=1, batch_dims=1), tf.cast(other, tf.float32))
         for several, other in zip((heights, widths), otherwise, strict=True)
     )
     top, left = (

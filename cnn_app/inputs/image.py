@@ -12,7 +12,7 @@ from cnn_app import names
 from cnn_app.data.folder import split_folders
 from cnn_app.errors import DataError
 from cnn_app.inputs import conversion, files, headers
-from cnn_app.recipe import CHANGES, MOVES
+from cnn_app.recipe import CHANGES, MOVES, RESIZED_CROP
 from cnn_app.registry import CROP, CROP_SHARE, PAD, STRETCH, resize_problem
 from cnn_app.tensors import Spec
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import keras
 
     from cnn_app.data.dataset import Column, Split
+    from cnn_app.data.pipeline import Samplers
     from cnn_app.tensors import Arrays
 
 
@@ -167,6 +168,18 @@ class Image:
         out = io.BytesIO()
         Image.new("RGB", (8, 8)).save(out, "PNG")
         return out.getvalue()
+
+    def samplers(self, names: tuple[str, ...]) -> Samplers:
+        """A random crop is of all the pixels that a file has."""
+        if RESIZED_CROP not in names:
+            return {}
+
+        def sample(raw, seed):
+            from cnn_app.inputs import sampling
+
+            return (sampling.resized_crop if raw.dtype == "string" else sampling.of_pixels)(raw, self, seed)
+
+        return {"image": ((RESIZED_CROP,), sample)}
 
     def augmented(self, inputs: dict, seed: tuple, names: tuple[str, ...]) -> dict:
         from cnn_app.inputs.augment import augmented

@@ -40,11 +40,19 @@ def decode(data: tf.Tensor) -> tf.Tensor:
 
 def to_size(pixels: tf.Tensor, image: Image, orientation: tf.Tensor | int = UPRIGHT) -> tf.Tensor:
     """uint8 (h, w, 1 or 3) -> uint8 of the shape of `image`."""
-    channels = image.shape[2]
+    return in_channels(framed(in_colour(pixels), image, orientation), image.shape[2])
+
+
+def in_colour(pixels: tf.Tensor) -> tf.Tensor:
+    """(h, w, 1 or 3) -> (h, w, 3)."""
+    colour = tf.broadcast_to(pixels, tf.concat([tf.shape(pixels)[:2], [3]], 0))
+    return tf.ensure_shape(colour, (None, None, 3))
+
+
+def in_channels(scaled: tf.Tensor, channels: int) -> tf.Tensor:
+    """Float32 (h, w, 3) -> uint8 (h, w, channels), rounded."""
     if channels not in (1, 3):
         raise DataError(f"images have 1 or 3 channels, the network wants {channels}")
-    colour = tf.broadcast_to(pixels, tf.concat([tf.shape(pixels)[:2], [3]], 0))
-    scaled = framed(tf.ensure_shape(colour, (None, None, 3)), image, orientation)
     if channels == 1:
         scaled = tf.tensordot(scaled, tf.constant(LUMA), 1)[..., None]
     return tf.cast(tf.round(tf.clip_by_value(scaled, 0, 255)), tf.uint8)

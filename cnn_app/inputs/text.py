@@ -163,6 +163,9 @@ class Text:
     def example() -> bytes:
         return b"a"
 
+    def samplers(self, names: tuple[str, ...]) -> dict:
+        return {}
+
     def augmented(self, inputs: dict, seed: tuple, names: tuple[str, ...]) -> dict:
         return inputs
 

@@ -40,8 +40,13 @@ def turned(tensors: tuple[tf.Tensor, ...], angles: tf.Tensor) -> tuple[tf.Tensor
 def resized_crop(tensors: tuple[tf.Tensor, ...], seed: tf.Tensor) -> tuple[tf.Tensor, ...]:
     """A box of each image (b, H, W, C) and of its mask (b, H, W), enlarged to their whole size."""
     number, (high, wide) = tf.shape(tensors[0])[0], tensors[0].shape[1:3]
-    largest = min(high, round(wide / RATIO[0])), min(wide, round(high * RATIO[1]))
-    return enlarged(tensors, boxes(seed, "resized-crop", number, (high, wide), AREA, RATIO, largest))
+    return enlarged(tensors, boxes(seed, "resized-crop", number, (high, wide), AREA, RATIO, largest(high, wide)))
+
+
+def largest(high, wide) -> tuple:
+    """Height and width of the largest box that has one of the ratios, where no other fits."""
+    high, wide = tf.cast(high, tf.float32), tf.cast(wide, tf.float32)
+    return tf.minimum(high, tf.round(wide / RATIO[0])), tf.minimum(wide, tf.round(high * RATIO[1]))
 
 
 def enlarged(tensors: tuple[tf.Tensor, ...], boxes: tf.Tensor) -> tuple[tf.Tensor, ...]:

@@ -52,10 +52,13 @@ def check_table(directory: ModelDir, data: Data | Records, dataset: Dataset) -> 
                         f"{directory.splits} there, or say how to divide")  # fmt: skip
 
 
-def prepared(task: Task, dataset: Dataset, data: Data | Records, progress: pipeline.Progress | None = None) -> Dataset:
-    """Records as the task's network takes them, each split read when it is asked for."""
-    skip = told(data).on_bad_image == "skip"
-    return pipeline.prepare(dataset, task.converters(), skip_bad=skip, progress=progress)
+def prepared(
+    task: Task, dataset: Dataset, data: Data | Records, progress: pipeline.Progress | None = None,
+    augment: tuple[str, ...] = (),
+) -> Dataset:  # fmt: skip
+    """Records as the task's network takes them, each split read when it is asked for; train as it is augmented."""
+    skip, samplers = told(data).on_bad_image == "skip", task.samplers(augment)
+    return pipeline.prepare(dataset, task.converters(), samplers=samplers, skip_bad=skip, progress=progress)
 
 
 def for_model(

@@ -120,7 +120,7 @@ def build(
 
 def read(job: Job, progress: pipeline.Progress | None = None) -> Job:
     """The job with the records of all its splits as the network takes them."""
-    dataset = sources.prepared(job.task, job.dataset, job.data, progress)
+    dataset = sources.prepared(job.task, job.dataset, job.data, progress, job.schedule.augment)
     for name in SPLITS:  # a bad record of test is told before hours of training, not after
         dataset.splits[name]
     return replace(job, dataset=dataset)

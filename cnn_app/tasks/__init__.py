@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from cnn_app.data.dataset import Dataset, Split
-    from cnn_app.data.pipeline import Converters
+    from cnn_app.data.pipeline import Converters, Samplers
     from cnn_app.recipe import Data, Schedule
     from cnn_app.runtimes import Runtime
     from cnn_app.tensors import Arrays, Spec
@@ -61,6 +61,7 @@ class Task(Protocol):
         self, dataset: Dataset, labels: tuple[str, ...]
     ) -> Dataset: ...  # the same for other places of classes
     def converters(self) -> Converters: ...
+    def samplers(self, names: tuple[str, ...]) -> Samplers: ...  # as the input's, where targets do not follow
     def strata(self, split: Split) -> np.ndarray: ...  # (n,), what a sample is to hold evenly
     def augmented(self, inputs: dict, targets: dict, seed: tuple, names: tuple[str, ...]) -> tuple[dict, dict]: ...
 

@@ -17,6 +17,7 @@ from cnn_app.names import TOP
 if TYPE_CHECKING:
     import keras
 
+    from cnn_app.data.pipeline import Samplers
     from cnn_app.tensors import Arrays
 
 OUTPUT = "probabilities"
@@ -35,6 +36,9 @@ class Probabilities:
     @property
     def key(self) -> dict[str, str]:
         return {}
+
+    def samplers(self, names: tuple[str, ...]) -> Samplers:
+        return self.input.samplers(names)
 
     def deployed(self, model: keras.Model) -> keras.Model:
         return heads.named(self.name).deployed(model)

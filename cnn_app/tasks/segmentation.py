@@ -89,6 +89,10 @@ class Segmentation(Probabilities):
 
         return self.input.converters() | {TARGET: (Spec("uint8", self.input.shape[:2]), sized)}
 
+    def samplers(self, names: tuple[str, ...]) -> dict:
+        """None: image and mask are cut alike."""
+        return {}
+
     def strata(self, split: Split) -> np.ndarray:
         return np.zeros(len(split), int)
 

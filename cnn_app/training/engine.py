@@ -57,10 +57,11 @@ def stepper(
 
 def batches(task: Task, split: Split, schedule: Schedule, epoch: int, skip: int = 0, augment: bool = True):
     """One shuffled and augmented epoch as arrays (inputs, targets)."""
-    names = schedule.augment if augment else ()
+    sampled = {name for column in split.columns.values() for name in column.sampled}
+    names = tuple(name for name in schedule.augment if name not in sampled) if augment else ()
     return pipeline.training_batches(
         split, schedule.batch, lambda inputs, targets, seed: task.augmented(inputs, targets, seed, names),
-        seed=schedule.seed, epoch=epoch, skip=skip,
+        seed=schedule.seed, epoch=epoch, skip=skip, sample=augment,
     ).as_numpy_iterator()  # fmt: skip
 
 
