@@ -32,6 +32,10 @@ def orientation(data: tf.Tensor) -> tf.Tensor:
     return tf.cond(may_be_told, lambda: _told(data), lambda: UPRIGHT)
 
 
+def is_jpeg(data: tf.Tensor) -> tf.Tensor:
+    return tf.strings.substr(data, 0, len(JPEG)) == JPEG
+
+
 def is_webp(data: tf.Tensor) -> tf.Tensor:
     return tf.strings.substr(data, 0, 4) == WEBP
 

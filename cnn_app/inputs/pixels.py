@@ -15,7 +15,7 @@ import tensorflow as tf
 from cnn_app.errors import DataError
 from cnn_app.inputs import headers
 from cnn_app.inputs.framing import framed
-from cnn_app.inputs.orientation import UPRIGHT, is_webp, orientation
+from cnn_app.inputs.orientation import UPRIGHT, is_jpeg, is_webp, orientation
 
 if TYPE_CHECKING:
     from cnn_app.inputs.image import Image
@@ -31,8 +31,13 @@ def sized(data: tf.Tensor, image: Image) -> tf.Tensor:
 
 def decode(data: tf.Tensor) -> tf.Tensor:
     """Encoded bytes, a scalar string, -> uint8 (height, width, 1 or 3) as it lies there; of a GIF the first frame."""
-    still = tf.cond(is_webp(data), lambda: _still(data), lambda: data)
-    pixels = tf.io.decode_image(still, expand_animations=False)
+    pixels = tf.cond(
+        is_jpeg(data),
+        lambda: tf.io.decode_jpeg(
+            data, dct_method="INTEGER_ACCURATE"
+        ),  # as phones and Pillow do; by default it is fast
+        lambda: tf.io.decode_image(tf.cond(is_webp(data), lambda: _still(data), lambda: data), expand_animations=False),
+    )
     pixels = tf.reshape(pixels, tf.shape(pixels)[-3:])
     channels = tf.shape(pixels)[-1]
     return tf.cond(tf.math.floormod(channels, 2) == 0, lambda: _over_white(pixels), lambda: pixels)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import tensorflow as tf
 
 from cnn_app.inputs.draws import boxes
-from cnn_app.inputs.orientation import JPEG, TRANSPOSED, UPRIGHT, is_one_of, orientation, upright
+from cnn_app.inputs.orientation import TRANSPOSED, UPRIGHT, is_jpeg, is_one_of, orientation, upright
 from cnn_app.inputs.pixels import decode, in_channels, in_colour
 from cnn_app.inputs.warps import AREA, RATIO, largest
 
@@ -22,8 +22,7 @@ def resized_crop(data: tf.Tensor, image: Image, seed: tf.Tensor) -> tf.Tensor:
 
     As `warps.resized_crop`, but of all the pixels that the file has.
     """
-    is_jpeg = tf.strings.substr(data, 0, len(JPEG)) == JPEG
-    part = tf.cond(is_jpeg, lambda: _of_jpeg(data, image, seed), lambda: _of_pixels(decode(data), seed))
+    part = tf.cond(is_jpeg(data), lambda: _of_jpeg(data, image, seed), lambda: _of_pixels(decode(data), seed))
     return _sized(part, image, orientation(data))
 
 
