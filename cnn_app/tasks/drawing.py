@@ -50,6 +50,20 @@ def draw_confusion(confusion: np.ndarray, labels: Sequence[str], title: str, pat
     save(figure, path)
 
 
+def draw_bars(labels: Sequence[str], shares: np.ndarray, what: str, title: str, path: Path) -> None:
+    """A share (classes,) of each label as bars into a PNG, the first on top."""
+    from matplotlib.figure import Figure
+
+    figure = Figure((7, min(40.0, 1.2 + 0.3 * len(labels))), layout="constrained")
+    axes = figure.add_subplot()
+    bars = axes.barh(labels, shares)
+    axes.bar_label(bars, fmt="{:.3f}", padding=3, fontsize=8)
+    axes.set(xlim=(0, 1.12), xticks=[0, 0.25, 0.5, 0.75, 1], xlabel=what, title=title)
+    axes.invert_yaxis()
+    axes.margins(y=0.01)
+    save(figure, path)
+
+
 def save(figure, path: str | os.PathLike[str], dpi: int = 120) -> None:
     """A figure of matplotlib as PNG."""
     with replacing(path) as scratch:
