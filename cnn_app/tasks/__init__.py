@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from cnn_app.data.pipeline import Converters
     from cnn_app.recipe import Data, Schedule
     from cnn_app.runtimes import Runtime
+    from cnn_app.tasks.mistakes import Mistake
     from cnn_app.tensors import Arrays, Spec
 
 TASKS = ("classification", "multilabel", "segmentation")
@@ -42,6 +43,9 @@ class Report(Protocol):
     def tables(self) -> list[tuple[list[str], list[tuple]]]: ...  # columns and rows, beyond `metrics`
     def as_json(self) -> dict: ...
     def draw(self, path: Path) -> None: ...  # as PNG
+    def mistakes(
+        self, most: int
+    ) -> list[Mistake]: ...  # the most confident wrong answers; ModelError where none is one
 
 
 class Task(Protocol):

@@ -19,8 +19,7 @@ def draw_top(top: Sequence[dict], image: np.ndarray | None, title: str, path: Pa
     figure.suptitle(title if len(title) < 100 else f"{title[:97]}...")
     axes = figure.subplots(1, 2 if image is not None else 1, squeeze=False)[0]
     if image is not None:
-        axes[0].imshow(image[..., 0] if image.shape[-1] == 1 else image, cmap="gray", vmin=0, vmax=255)
-        axes[0].set(xticks=[], yticks=[])
+        picture(axes[0], image)
     rows = list(reversed(top))
     bars = axes[-1].barh([row["label"] for row in rows], [row["probability"] for row in rows])
     axes[-1].bar_label(bars, fmt="{:.1%}", padding=3)
@@ -62,6 +61,12 @@ def draw_bars(labels: Sequence[str], shares: np.ndarray, what: str, title: str, 
     axes.invert_yaxis()
     axes.margins(y=0.01)
     save(figure, path)
+
+
+def picture(axes, image: np.ndarray) -> None:
+    """Pixels (h, w, 1 or 3) without ticks."""
+    axes.imshow(image[..., 0] if image.shape[-1] == 1 else image, cmap="gray", vmin=0, vmax=255)
+    axes.set(xticks=[], yticks=[])
 
 
 def save(figure, path: str | os.PathLike[str], dpi: int = 120) -> None:

@@ -15,7 +15,7 @@ from cnn_app.errors import DataError
 from cnn_app.inputs import Input, headers
 from cnn_app.inputs.files import relative
 from cnn_app.inputs.image import image_files
-from cnn_app.tasks.drawing import save
+from cnn_app.tasks.drawing import picture, save
 
 IGNORED, UNKNOWN = 255, 254  # places of pixels that do not count, and of values that may not be
 BINARY = ("background", "foreground")  # the classes of masks that are black and white
@@ -217,10 +217,10 @@ def draw(image: np.ndarray, mask: np.ndarray, labels: Sequence[str], name: str, 
     shown = overlay(mask, len(labels), image.shape[:2])
     figure = Figure((10, 5.4), layout="constrained")
     for place, (axes, title) in enumerate(zip(figure.subplots(1, 2), (name, "found"), strict=True)):
-        axes.imshow(image[..., 0] if image.shape[-1] == 1 else image, cmap="gray", vmin=0, vmax=255)
+        picture(axes, image)
         if place:
             axes.imshow(shown, alpha=0.5, interpolation="nearest")
-        axes.set(title=title, xticks=[], yticks=[])
+        axes.set(title=title)
     there = np.unique(mask)
     hues = colours(len(labels)) / 255
     patches = [Patch(facecolor=hues[i], edgecolor="0.4", label=f"{labels[i]} {(mask == i).mean():.1%}") for i in there]

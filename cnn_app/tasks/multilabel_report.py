@@ -8,6 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
+from cnn_app.tasks.mistakes import Mistake
+
 
 @dataclass(frozen=True, eq=False)
 class Report:
@@ -77,6 +79,15 @@ class Report:
 
         title = f"mAP {self.metrics['map']:.3f} of {self.n:,}"
         draw_bars(self.labels, np.nan_to_num(self.average_precision), "average precision", title, path)
+
+    def mistakes(self, most: int) -> list[Mistake]:
+        """Of each record the decision that is wrong with most confidence."""
+        confidence = np.where(self.found, self.probabilities, 1 - self.probabilities) * (self.found != self.there)
+        worst = confidence.argmax(1)
+        order = np.argsort(-confidence.max(1), kind="stable")
+        rows = [(int(i), self.labels[worst[i]], float(confidence[i, worst[i]])) for i in order]
+        return [Mistake(i, *((label, f"no {label}") if self.there[i, worst[i]] else (f"no {label}", label)), chance)
+                for i, label, chance in rows if chance][:most]  # fmt: skip
 
 
 def _curve(scores: np.ndarray, there: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
