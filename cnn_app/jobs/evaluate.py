@@ -6,7 +6,6 @@ import os
 from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, count
-from pathlib import Path
 
 import keras
 import numpy as np
@@ -50,8 +49,9 @@ class Measured:
         if column is None:
             raise DataError(f"{self.task.input.plural} cannot be drawn; a sheet of mistakes is of images")
         found = self.report.mistakes(MISTAKES)
-        title = f"{len(found) or 'no'} mistakes with most confidence, of {self.report.n:,} {self.task.input.plural}"
-        mistakes.draw(((mistake, column.one(mistake.place)) for mistake in found), title, Path(path))
+        title = f"The {len(found)} most confident mistakes" if found else "No mistakes"
+        title += f" among {self.report.n:,} {self.task.input.plural}"
+        mistakes.draw(((mistake, column.one(mistake.place)) for mistake in found), title, path)
 
 
 def evaluate(
