@@ -97,7 +97,7 @@ def data_options(required=True):
             "spec",
             required=required,
             metavar="SPEC",
-            help="digits, shapes, tfds:NAME or a folder; docs/data.md says how a task lays it out.",
+            help="digits, shapes, shapes:many, tfds:NAME or a folder; docs/data.md says how a task lays it out.",
         )
         @click.option("--data-dir", type=Place(file_okay=False), help="Where TFDS sets lie.")
         @click.option("--on-bad-image", type=click.Choice(["error", "skip"]), default="error", show_default=True,
@@ -188,7 +188,7 @@ def free_place(ctx, param, value):
 columns_option = click.option("-c", "--column", "columns", type=Column(), multiple=True,
                               help="Change a column of the network's row, such as width=0.5.")  # fmt: skip
 task_option = click.option("-t", "--task", "task", type=Column(), multiple=True,
-                           help="An option of the network's task, such as loss=dice.")  # fmt: skip
+                           help="An option of the network's task, such as loss=dice; name=multilabel is another task.")  # fmt: skip
 image_option = click.option(
     "--image", type=Size(), help="Input size of images, such as 96 or 28x28x1; by default the network's own."
 )

@@ -65,7 +65,7 @@ def train(
     """Train the network `name` from random weights into the model directory `out`; its card is returned.
 
     name: one of `list_models()`.
-    data: digits, shapes, tfds:NAME, a folder, `recipe.Data` with more to say, or arrays by `data.arrays`.
+    data: digits, shapes, shapes:many, tfds:NAME, a folder, `recipe.Data` with more to say, or arrays by `data.arrays`.
     out: the model directory.
     columns: of the network's row, such as {"width": 0.5, "image": (96, 96, 3)}.
     task: options of the network's task, such as {"loss": "dice"}; {"name": "multilabel"} gives it another task.
