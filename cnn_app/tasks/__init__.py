@@ -97,14 +97,9 @@ def named(name: str):
     return getattr(import_module(f"cnn_app.tasks.{name}"), name.capitalize())
 
 
-def chosen(row, options: Mapping) -> str:
-    """The name of the task that [task] gives a network, by default that of its row."""
-    return options.get(NAME, row.task)
-
-
 def of_row(row, options: Mapping, known: Mapping) -> Task:
     """The task of a network's row, with the options of [task]; `known` are facts of an input that learned before."""
-    kind = named(chosen(row, options))
+    kind = named(options.get(NAME, row.task))
     given = {name: value for name, value in options.items() if name != NAME}
     for option in given:
         if option not in options_of(kind):
