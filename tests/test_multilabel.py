@@ -29,6 +29,7 @@ from cnn_app.tasks.multilabel import Multilabel
 from cnn_app.tasks.multilabel_report import Report
 from cnn_app.tasks.probabilities import AUXILIARY_WEIGHT
 from cnn_app.training.engine import Watch
+from cnn_app.transfer import transferability
 
 SIDE = 32
 LABELS = ("left", "right", "top")
@@ -497,6 +498,13 @@ def test_a_classifier_becomes_one_for_several_labels(records, tmp_path):
     card = cnn_app.finetune(tmp_path / "one", records, tmp_path / "many", task={"name": "multilabel"},
                             schedule=schedule)  # fmt: skip
     assert card.task == "multilabel" and card.labels == LABELS and set(card.options) == {"loss", "thresholds"}
+
+
+def test_what_needs_one_class_for_each_record_says_so(trained):
+    result = invoked("features", trained, "--data", "shapes:many", "--linear", "svm")
+    assert result.exit_code == 1 and "images for multilabel have no one class each" in result.stderr
+    with pytest.raises(RecipeError, match="one class for each record, which multilabel does not have"):
+        transferability.halves(TASK, TASK.load(Data(source="shapes:many")), (), 10, 10)
 
 
 def test_an_average_has_thresholds_of_its_own(trained, records, tmp_path):
