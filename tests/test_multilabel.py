@@ -17,7 +17,7 @@ from cnn_app import tasks
 from cnn_app.artifacts import ModelDir
 from cnn_app.cli.main import cli
 from cnn_app.data.dataset import Split, in_memory
-from cnn_app.errors import CnnAppError, DataError, ModelError, RecipeError
+from cnn_app.errors import ArtifactError, CnnAppError, DataError, ModelError, RecipeError
 from cnn_app.export import golden
 from cnn_app.inputs.image import Image
 from cnn_app.jobs import run as recipes
@@ -347,13 +347,13 @@ def test_thresholds_go_with_their_labels():
         ({"loss": "hinge"}, "no loss of multilabel named 'hinge'; known: asymmetric, bce"),
         ({"thresholds": [0.5]}, "thresholds are numbers by label"),
         ({"thresholds": {"a": "x"}}, "the threshold of a is a number from 0 to 1, received 'x'"),
-        ({"thresholds": {"a": True}}, "a number from 0 to 1, received True"),
-        ({"thresholds": {"a": float("nan")}}, "a number from 0 to 1, received nan"),
+        ({"thresholds": {"a": True}}, "the threshold of a is a number from 0 to 1, received True"),
+        ({"thresholds": {"a": float("nan")}}, "the threshold of a is a number from 0 to 1, received nan"),
     ],
 )
 def test_values_that_make_no_sense_are_refused(facts, told):
     known = {"task": "multilabel", "input": TASK.input.facts(), "labels": ["a"], "options": facts}
-    with pytest.raises(CnnAppError, match=told):
+    with pytest.raises(ArtifactError, match=f"makes no sense: {told}"):
         tasks.of_facts(known)
 
 

@@ -123,7 +123,7 @@ def of_facts(facts: Mapping) -> Task:
             raise ValueError("a label is empty or no text")
         options = {name: tuples(value) for name, value in facts.get("options", {}).items() if name in fields_of(kind)}
         return kind(input=inputs.of_facts(facts["input"]), labels=labels, **options)
-    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError, RecipeError) as error:
         raise ArtifactError(
             f"what a model says of itself makes no sense: {first_line(error)}; export it again"
         ) from error
