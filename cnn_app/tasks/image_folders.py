@@ -157,7 +157,7 @@ def _left_out(place: Path, listed: set[Path] | None) -> dict[str, int]:
         if path != root / TABLE and (path.suffix.lower() not in SUFFIXES if listed is None
                                      else path not in listed and path != place and path.name != tables.NAME)
     )  # fmt: skip
-    return dict(Counter(suffixes))
+    return dict(sorted(Counter(suffixes).items()))
 
 
 def _sides(sizes: list[tuple[int, int]]) -> dict[str, int]:
