@@ -21,7 +21,7 @@ def list_models(pattern: str = "*", task: str | None = None) -> list[str]:
     """Names of the networks that `create_model` builds.
 
     pattern: of a shell, such as "resnet*".
-    task: "classification" or "segmentation"; None for all.
+    task: that of their rows, "classification" or "segmentation"; None for all.
     """
     from cnn_app import registry
 
@@ -45,7 +45,7 @@ def create_model(
 
     name: one of `list_models()`.
     classes, image: default to the paper's; image is (height, width, channels).
-    head: what is put on the features; by default that of the network's task.
+    head: what is put on the features, such as "multilabel"; by default that of the network's task.
     weights: a file of published weights (torchvision's, timm's, pytorchcv's, keras.applications'), a model directory,
         or "imagenet", which downloads; scaling and padding follow them, and with other classes the head stays new.
         None starts from random weights.

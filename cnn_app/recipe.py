@@ -36,7 +36,7 @@ KINDS = ("model", "study")
 
 @dataclass(frozen=True, kw_only=True)
 class Data:
-    """Which data: `digits`, `shapes`, `tfds:NAME` or a folder."""
+    """Which data: `digits`, `shapes`, `shapes:many`, `tfds:NAME` or a folder."""
 
     source: str
     directory: str | None = None  # where prepared TFDS sets lie

@@ -178,6 +178,24 @@ def masks(base):
     return base
 
 
+def several(base):
+    """A model for seven labels that always sees the first and the last: version 1, with the signature `image_bytes`."""
+
+    @tf.function(input_signature=[tf.TensorSpec((None,), tf.string, name="image_bytes")])
+    def see(image_bytes):
+        rows = tf.size(image_bytes)
+        return {
+            "classes": tf.tile(tf.constant([list("abcdefg")]), (rows, 1)),
+            "scores": tf.tile(tf.linspace(0.9, 0.3, 7)[None], (rows, 1)),
+            "present": tf.tile(tf.constant([[True, *[False] * 5, True]]), (rows, 1)),
+        }
+
+    module = tf.Module()
+    module.see = see
+    tf.saved_model.save(module, str(base / "1"), signatures={"image_bytes": see})
+    return base
+
+
 def unet(side=16, labels=("ground", "cat", "dog"), **columns):
     """A task of masks and a network that was never trained, whose masks have several classes."""
     keras.utils.set_random_seed(1)

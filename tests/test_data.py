@@ -17,8 +17,8 @@ from cnn_app.errors import DataError
 from cnn_app.inputs import augment, draws, pixels, randaugment
 from cnn_app.inputs.image import Image as Input
 from cnn_app.recipe import Data, Schedule
-from cnn_app.tasks.class_folders import check
 from cnn_app.tasks.classification import Classification
+from cnn_app.tasks.image_folders import check
 
 CLASSES = ("bird", "cat", "dog")
 STEP = 40  # of red from class to class in the images of `tree`
@@ -594,6 +594,7 @@ def test_check_of_sound_folders(tmp_path):
         "division": {"rule": "own"},
         "tested": "test",
         "few": {"dog": 2},
+        "unlabelled": None,
     }
 
 

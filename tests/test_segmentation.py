@@ -24,7 +24,7 @@ from cnn_app.inputs.image import Image
 from cnn_app.jobs import sources as jobs
 from cnn_app.recipe import Data, Schedule
 from cnn_app.runtimes import open_model
-from cnn_app.tasks import masks
+from cnn_app.tasks import mask_pictures, masks
 from cnn_app.tasks.segmentation import IGNORED, Segmentation, middle
 
 SIDE = 32
@@ -454,8 +454,10 @@ def test_the_saved_model_draws_for_clients(trained, squares):
     plain = signatures["serving_default"](image=tf.constant(pixels))
     np.testing.assert_allclose(plain["probabilities"], wanted, atol=1e-5)
     overlay = tf.io.decode_png(found["overlay_bytes"][0], 4).numpy()
-    np.testing.assert_array_equal(overlay, masks.colours(2)[wanted[0].argmax(-1)])
-    assert [text.decode() for text in found["legend"][0].numpy()] == [f"{i} {masks.legend(2)[i]}" for i in (0, 1)]
+    np.testing.assert_array_equal(overlay, mask_pictures.colours(2)[wanted[0].argmax(-1)])
+    assert [text.decode() for text in found["legend"][0].numpy()] == [
+        f"{i} {mask_pictures.legend(2)[i]}" for i in (0, 1)
+    ]
     named = tasks.of(open_model(trained)).named({"probabilities": wanted})
     np.testing.assert_array_equal(named["mask"], found["mask"])
     np.testing.assert_allclose(named["scores"], found["scores"], atol=1e-6)
@@ -513,8 +515,8 @@ def test_values_of_options():
 
 def test_colours_of_classes():
     for classes in (2, 3, 10, 20, 21, 254):
-        found = masks.colours(classes)
+        found = mask_pictures.colours(classes)
         assert found.shape == (classes, 4) and found.dtype == np.uint8
         assert len({tuple(row) for row in found}) == classes or classes > 200
         assert (found[:, 3] == 255).all() or classes == 2
-    assert masks.colours(2)[0, 3] == 0  # the ground is seen through
+    assert mask_pictures.colours(2)[0, 3] == 0  # the ground is seen through

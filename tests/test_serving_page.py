@@ -168,6 +168,16 @@ def test_a_model_of_texts_gets_a_text_and_one_of_images_an_image(browser, colour
         answered(browser, "green")
 
 
+@needs_chromium
+def test_labels_that_are_there_are_ticked_and_never_cut_off(browser, tmp_path):
+    with served.running(f"several={served.several(tmp_path / 'several')}") as found:
+        browser.get(found.rest)
+        wait(browser, lambda: find(browser, "#model").text)
+        give(browser, served.png(served.one_colour("red")))
+        answered(browser, "a \u2713")
+        assert labels(browser) == ["a \u2713", "b", "c", "d", "e", "g \u2713"]
+
+
 COVER = """
 const shown = document.getElementById("shown").getBoundingClientRect();
 const mask = document.getElementById("mask").getBoundingClientRect();

@@ -11,7 +11,7 @@ import numpy as np
 from cnn_app.data.dataset import Dataset
 from cnn_app.errors import DataError
 from cnn_app.tasks import Task
-from cnn_app.tasks.drawing import save
+from cnn_app.tasks.drawing import picture, save
 
 PERPLEXITY = 30  # neighbours that t-SNE keeps near (van der Maaten, Hinton 2008)
 COLUMNS = 5  # of a contact sheet
@@ -52,18 +52,15 @@ def draw_sheet(
     cells = [(task.input.load(Path(query).read_bytes(), os.fspath(query))["image"], _short(os.fspath(query)))]
     for row in neighbours:
         split = dataset.splits[row["split"]]
-        place = list(split.names).index(row["image"])
-        column = split.inputs["image"]
-        pixels = column.read(place).numpy() if column.array is None else column.array[place]
+        pixels = split.inputs["image"].one(list(split.names).index(row["image"]))
         cells.append((pixels, f"{row['label']}  {row['cosine']:.3f}\n{_short(row['image'])}"))
     lines = -(-len(cells) // COLUMNS)
     figure = Figure((2.2 * COLUMNS, 2.6 * lines + 0.4), layout="constrained")
     figure.suptitle("The image in the red frame, and its nearest neighbours by the cosine of their features")
     for place, (pixels, caption) in enumerate(cells, start=1):
         axes = figure.add_subplot(lines, COLUMNS, place)
-        axes.imshow(pixels[..., 0] if pixels.shape[-1] == 1 else pixels, cmap="gray", vmin=0, vmax=255)
+        picture(axes, pixels)
         axes.set_title(caption, fontsize=8)
-        axes.set(xticks=[], yticks=[])
         for side in axes.spines.values():
             side.set(visible=place == 1, linewidth=3, color="C3")
     save(figure, path, dpi=110)

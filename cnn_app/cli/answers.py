@@ -83,8 +83,10 @@ def write(path, answers):
 
 
 def _flat(answer):
-    """The best labels side by side."""
+    """The best labels side by side, those that are there in one cell."""
     row = {name: value for name, value in answer.items() if not isinstance(value, list | dict)}
+    if "labels" in answer:
+        row["labels"] = "|".join(answer["labels"])
     for place, one in enumerate(answer.get("top", ()), start=1):
         row |= {f"{name}{place}": value for name, value in one.items()}
     return row

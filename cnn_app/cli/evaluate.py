@@ -20,9 +20,10 @@ from cnn_app.registry import RESIZES
 @click.option("--labels", type=Place(exists=True, dir_okay=False),
               help="Names of classes, a line each in the order of the outputs, for a file without labels.")  # fmt: skip
 @click.option("--confusion", type=Place(dir_okay=False), help="Draw the confusion matrix into this PNG.")
+@click.option("--mistakes", type=Place(dir_okay=False), help="Draw the most confident wrong answers into this PNG.")
 @trust_option
 @json_option
-def evaluate(artifacts, data, split, tta, resize, labels, confusion, trust, as_json):
+def evaluate(artifacts, data, split, tta, resize, labels, confusion, mistakes, trust, as_json):
     """Measure each MODEL (a directory, .keras, .tflite, .onnx or SavedModel) on records whose targets are known.
 
     Several are also measured together, as the mean of their answers.
@@ -35,8 +36,8 @@ def evaluate(artifacts, data, split, tta, resize, labels, confusion, trust, as_j
     from cnn_app.cli import view
     from cnn_app.jobs.evaluate import evaluate as measure
 
-    if confusion:
-        check_place(Path(confusion))
+    for place in filter(None, (confusion, mistakes)):
+        check_place(Path(place))
     known = _lines(Path(labels)) if labels else None
     with view.reading() as progress:
         found = measure(artifacts, data, split, tta=tta, resize=resize, labels=known, progress=progress, trust=trust)
@@ -51,6 +52,8 @@ def evaluate(artifacts, data, split, tta, resize, labels, confusion, trust, as_j
         view.measured(found)
     if confusion:
         report.draw(Path(confusion))
+    if mistakes:
+        found.draw_mistakes(mistakes)
 
 
 def _lines(path):

@@ -35,6 +35,7 @@ def features(
     from cnn_app.analysis import embedding
     from cnn_app.artifacts import is_model
     from cnn_app.cli import view
+    from cnn_app.errors import DataError
     from cnn_app.jobs import sources
     from cnn_app.jobs.evaluate import task_of
     from cnn_app.tasks import fitted
@@ -47,6 +48,8 @@ def features(
         else cnn_app.create_model(source, weights=weights or "imagenet", **columns)
     )
     tap, task = features.tapped(model, layer), task_of(model)
+    if classifier and not task.probed:
+        raise DataError(f"{task.input.plural} for {task.name} have no one class each; --linear learns nothing of them")
     raw = task.load(sources.divided_as(data, getattr(model, "about", None)))
     task = fitted(task, raw)
     with view.reading() as progress:

@@ -166,7 +166,7 @@ def free_place(ctx, param, value):
 columns_option = click.option("-c", "--column", "columns", type=Column(), multiple=True,
                               help="Change a column of the network's row, such as width=0.5.")  # fmt: skip
 task_option = click.option("-t", "--task", "task", type=Column(), multiple=True,
-                           help="An option of the network's task, such as loss=dice.")  # fmt: skip
+                           help="An option of the network's task, such as loss=dice, or name=multilabel.")  # fmt: skip
 image_option = click.option(
     "--image", type=Size(), help="Input size of images, such as 96 or 28x28x1; by default the network's own."
 )

@@ -19,7 +19,7 @@ def data_options(required=True, split="--split"):
             "spec",
             required=required,
             metavar="SPEC",
-            help="digits, shapes, tfds:NAME or a folder; docs/data.md says how a task lays it out.",
+            help="digits, shapes, shapes:many, tfds:NAME or a folder; docs/data.md says how a task lays it out.",
         )
         @click.option("--data-dir", type=Place(file_okay=False), help="Where TFDS sets lie.")
         @click.option("--on-bad-image", type=click.Choice(["error", "skip"]), default="error", show_default=True,

@@ -18,7 +18,12 @@ if TYPE_CHECKING:
 
     from cnn_app.data.dataset import Split
 
-SOURCES = {"digits": "digits", "shapes": "shapes", "tfds": "tfds"}  # what stands in front of a colon -> module
+SOURCES = {  # a name, or what stands in front of one up to its colon -> module
+    "digits": "digits",
+    "shapes": "shapes",
+    "shapes:many": "many_shapes",
+    "tfds:": "tfds",
+}
 
 
 @dataclass(frozen=True)
@@ -36,10 +41,11 @@ def arrays(splits: Mapping[str, tuple[np.ndarray, np.ndarray]], labels: Sequence
 
     splits: {"train": (inputs, targets), ...}; val and test are divided off train where they are missing. Inputs are
         pixels in [0, 255], uint8 (n, h, w, 1 or 3), or sentences, an array of UTF-8 bytes (n,). Targets are places in
-        `labels`, (n,) integers, or masks of them, uint8 (n, h, w), in which 255 does not count.
+        `labels`, (n,) integers; masks of them, uint8 (n, h, w), in which 255 does not count; or for several labels a
+        0 or 1 for each, uint8 or bool (n, classes).
     labels: names of the classes.
     input: "image", or "tokens" for sentences.
-    target: "class", or "mask" for segmentation.
+    target: "class", "mask" for segmentation, or "labels" for multilabel.
     """
     from cnn_app.data.dataset import Split, in_memory
 
@@ -56,17 +62,19 @@ def told(data: Data | Records) -> Data:
 
 
 def named(data: Data | Records) -> Records | None:
-    """The records of `digits`, `shapes` or `tfds:NAME`; None for a folder."""
+    """The records of `digits`, `shapes`, `shapes:many` or `tfds:NAME`; None for a folder."""
     if isinstance(data, Records):
         return data
     if not data.source:  # which as a path would be the folder that we are in
         raise DataError("no data at ''; give digits, shapes, tfds:NAME or a folder")
-    if not is_named(data.source):
-        return None
-    return import_module(f"cnn_app.data.{SOURCES[data.source.partition(':')[0]]}").load(data)
+    return import_module(f"cnn_app.data.{_module(data.source)}").load(data) if is_named(data.source) else None
 
 
 def is_named(source: str) -> bool:
     """Whether that names no folder but one of SOURCES."""
+    return _module(source) is not None
+
+
+def _module(source: str) -> str | None:
     kind, colon, _ = source.partition(":")
-    return kind in SOURCES and bool(colon) == (kind == "tfds")
+    return SOURCES.get(source) or SOURCES.get(kind + colon)

@@ -38,6 +38,9 @@ class Column:
         with tf.init_scope():  # it may first be asked for inside of tf.data
             return tf.constant(self.array)
 
+    def one(self, place: int) -> np.ndarray:
+        return self.read(place).numpy() if self.array is None else self.array[place]
+
     def take(self, places: np.ndarray) -> Column:
         """The records at `places`, in that order."""
         import tensorflow as tf

@@ -30,12 +30,32 @@ def load(data: Data) -> Records:
 
 def draw(shape: str, rng: np.random.Generator) -> np.ndarray:
     """One image of `shape`, uint8 (64, 64, 3)."""
-    ground = rng.normal(rng.uniform(0, 255, 3), 8, (SIDE, SIDE, 3))
-    image = Image.fromarray(np.clip(ground, 0, 255).astype(np.uint8))
-    colour = tuple(int(value) for value in (ground.mean((0, 1)) + rng.uniform(80, 176, 3)) % 256)
-    radius = rng.uniform(16, 28)
+    grain = ground(rng)
+    fill, radius, angle = colour(grain, rng), rng.uniform(16, 28), rng.uniform(0, 2 * np.pi)
+    points = corners(shape, rng.uniform(radius, SIDE - radius, 2), radius, angle)
+    return painted(grain, [(points, fill)])
+
+
+def ground(rng: np.random.Generator) -> np.ndarray:
+    """One colour with noise, float (64, 64, 3)."""
+    return rng.normal(rng.uniform(0, 255, 3), 8, (SIDE, SIDE, 3))
+
+
+def colour(grain: np.ndarray, rng: np.random.Generator) -> tuple[int, ...]:
+    """Another than that of the ground."""
+    return tuple(int(value) for value in (grain.mean((0, 1)) + rng.uniform(80, 176, 3)) % 256)
+
+
+def corners(shape: str, centre: np.ndarray, radius: float, angle: float) -> np.ndarray:
+    """(n, 2): x and y."""
     radii = radius * np.array(CORNERS[shape])
-    angles = rng.uniform(0, 2 * np.pi) + np.arange(len(radii)) * 2 * np.pi / len(radii)
-    points = rng.uniform(radius, SIDE - radius, 2) + radii[:, None] * np.stack([np.cos(angles), np.sin(angles)], axis=1)
-    ImageDraw.Draw(image).polygon([tuple(point) for point in points], fill=colour)
+    angles = angle + np.arange(len(radii)) * 2 * np.pi / len(radii)
+    return centre + radii[:, None] * np.stack([np.cos(angles), np.sin(angles)], axis=1)
+
+
+def painted(grain: np.ndarray, shapes) -> np.ndarray:
+    """The ground under shapes, each its corners and its colour."""
+    image = Image.fromarray(np.clip(grain, 0, 255).astype(np.uint8))
+    for points, fill in shapes:
+        ImageDraw.Draw(image).polygon([tuple(point) for point in points], fill=fill)
     return np.asarray(image)

@@ -35,7 +35,7 @@ def write(task: Task, model: keras.Model, path: Path, target: Target, calibratio
     """calibration: real records as the deployed network takes them, which set the ranges of integer activations."""
     with tempfile.TemporaryDirectory() as saved, silence():
         data = converter(task, model, saved, target, calibration).convert()
-    path.write_bytes(float_softmax(data) if target.calibrated else data)
+    path.write_bytes(float_probabilities(data) if target.calibrated else data)
 
 
 def write_trained(task: Task, model: keras.Model, path: Path) -> None:
@@ -47,7 +47,7 @@ def write_trained(task: Task, model: keras.Model, path: Path) -> None:
         made = tf.lite.TFLiteConverter.from_saved_model(saved)
         made.optimizations, made.inference_input_type = [tf.lite.Optimize.DEFAULT], tf.uint8
         data = made.convert()
-    path.write_bytes(float_softmax(data))
+    path.write_bytes(float_probabilities(data))
 
 
 def converter(task: Task, model: keras.Model, saved: str, target: Target, calibration: Arrays | None):
@@ -96,8 +96,8 @@ def min_runtime(path: Path) -> str:
     return notes[b"min_runtime_version"].rstrip(b"\0").decode()
 
 
-def float_softmax(data: bytes) -> bytes:
-    """Move the last softmax behind the dequantization.
+def float_probabilities(data: bytes) -> bytes:
+    """Move the last softmax or sigmoid behind the dequantization.
 
     XNNPACK has no int8 softmax, and int8 probabilities come in steps of 1/256. With float ones a file's
     operators all run in one delegate and small probabilities survive.
@@ -106,15 +106,15 @@ def float_softmax(data: bytes) -> bytes:
 
     model = utils.read_model_from_bytearray(bytearray(data))
     graph, codes = model.subgraphs[0], [code.builtinCode for code in model.operatorCodes]
-    softmax, dequantize = graph.operators[-2:]
-    kinds = [codes[operator.opcodeIndex] for operator in (softmax, dequantize)]
-    expected = [utils.schema_fb.BuiltinOperator.SOFTMAX, utils.schema_fb.BuiltinOperator.DEQUANTIZE]
-    if kinds != expected:
+    last, dequantize = graph.operators[-2:]
+    known = utils.schema_fb.BuiltinOperator
+    kinds = [codes[operator.opcodeIndex] for operator in (last, dequantize)]
+    if kinds not in ([known.SOFTMAX, known.DEQUANTIZE], [known.LOGISTIC, known.DEQUANTIZE]):
         return data
-    logits, scores, result = softmax.inputs[0], softmax.outputs[0], dequantize.outputs[0]
+    logits, scores, result = last.inputs[0], last.outputs[0], dequantize.outputs[0]
     tensor = graph.tensors[scores]  # was int8 probabilities, becomes float logits
     tensor.type, tensor.quantization = utils.schema_fb.TensorType.FLOAT32, None
     dequantize.inputs, dequantize.outputs = [logits], [scores]
-    softmax.inputs, softmax.outputs = [scores], [result]
-    graph.operators[-2:] = [dequantize, softmax]
+    last.inputs, last.outputs = [scores], [result]
+    graph.operators[-2:] = [dequantize, last]
     return bytes(utils.convert_object_to_bytearray(model))

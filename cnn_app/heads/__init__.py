@@ -16,7 +16,7 @@ from cnn_app.errors import ModelError, unknown
 if TYPE_CHECKING:
     import keras
 
-HEADS = ("classification", "segmentation")
+HEADS = ("classification", "multilabel", "segmentation")
 MAIN = "logits"  # the output that counts, where others help while training
 
 

@@ -47,3 +47,19 @@ def content(file: Path) -> bytes:
         return file.read_bytes()
     except OSError as error:
         raise DataError(f"cannot read {file}: {error.strerror}") from error
+
+
+def text(file: Path, encoding: str, most: int = MAX_BYTES) -> str:
+    """The text of a file; bytes of another encoding are told with their line."""
+    try:
+        if file.stat().st_size > most:
+            raise DataError(f"{file} is larger than {most >> 20:,} MiB")
+        data = file.read_bytes()
+        return data.decode(encoding).removeprefix("\ufeff")
+    except OSError as error:
+        raise DataError(f"cannot read {file}: {error.strerror}") from error
+    except LookupError as error:
+        raise DataError(f"{encoding!r} is no encoding; utf-8, latin-1 and cp1252 are the usual ones") from error
+    except UnicodeDecodeError as error:
+        line = data[: error.start].count(b"\n") + 1
+        raise DataError(f"{file}:{line} is not {encoding}; --encoding names another, such as latin-1") from error

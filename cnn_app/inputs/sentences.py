@@ -10,7 +10,7 @@ from pathlib import Path
 
 from cnn_app.data.division import TABLE
 from cnn_app.errors import DataError
-from cnn_app.inputs.files import relative
+from cnn_app.inputs.files import relative, text
 
 MAX_BYTES = 2**20  # of a sentence
 MAX_FILE_BYTES = 2**30
@@ -35,28 +35,12 @@ def lines(name: str, data: bytes) -> Iterator[tuple[str, bytes | DataError]]:
             yield line.decode(), line
 
 
-def _decoded(file: Path, encoding: str) -> str:
-    """The text of a file; bytes of another encoding are told with their line."""
-    try:
-        if file.stat().st_size > MAX_FILE_BYTES:
-            raise DataError(f"{file} is larger than {MAX_FILE_BYTES >> 30} GiB")
-        data = file.read_bytes()
-        return data.decode(encoding).removeprefix("\ufeff")
-    except OSError as error:
-        raise DataError(f"cannot read {file}: {error.strerror}") from error
-    except LookupError as error:
-        raise DataError(f"{encoding!r} is no encoding; utf-8, latin-1 and cp1252 are the usual ones") from error
-    except UnicodeDecodeError as error:
-        line = data[: error.start].count(b"\n") + 1
-        raise DataError(f"{file}:{line} is not {encoding}; --encoding names another, such as latin-1") from error
-
-
 def of_folder(folder: Path, root: Path, encoding: str) -> dict[str, tuple[list[str], list]]:
     """Label -> names and sentences of the file that is named by it."""
     found = {}
     files = (file for file in folder.iterdir() if file.is_file() and file != root / TABLE)
     for file in sorted(file for file in files if not file.name.startswith(".")):
-        lines = _decoded(file, encoding).removesuffix("\n").split("\n")
+        lines = text(file, encoding, MAX_FILE_BYTES).removesuffix("\n").split("\n")
         if not any(line.strip() for line in lines):
             raise DataError(f"{file} has no sentences; add one a line or remove it")
         names = [f"{relative(file, root)}:{number}" for number in range(1, len(lines) + 1)]
@@ -66,7 +50,7 @@ def of_folder(folder: Path, root: Path, encoding: str) -> dict[str, tuple[list[s
 
 def of_csv(file: Path, encoding: str) -> dict[str, tuple[list[str], list]]:
     """The same of a table with the columns text and label."""
-    rows = csv.DictReader(io.StringIO(_decoded(file, encoding), newline=""))
+    rows = csv.DictReader(io.StringIO(text(file, encoding, MAX_FILE_BYTES), newline=""))
     if not {"text", "label"} <= set(rows.fieldnames or ()):
         has = f"the columns {', '.join(rows.fieldnames)}" if rows.fieldnames else "no columns"
         raise DataError(f"{file} has {has}; text and label are needed")

@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import replace
 
+from cnn_app import tasks
 from cnn_app.artifacts import ModelDir, sha256
 from cnn_app.atomic import write_bytes
 from cnn_app.data import Records, pipeline
@@ -35,9 +36,16 @@ def average(
     with target.writing():
         if target.card.exists():
             raise ModelError(f"{out} holds a model already; choose another --out")
-        found = evaluate((*models, mean), data or sources.trained_on(directories[0]), progress=progress)
+        data = data or sources.trained_on(directories[0])
+        mean.about = card_about(card, target.name)
+        task = tasks.of_card(card)
+        if task.learned:
+            on_val = evaluate(mean, data, "val", progress=progress).report
+            card = replace(card, options=tasks.facts(task.settled(on_val))["options"])
+            mean.about = card_about(card, target.name)
+        found = evaluate((*models, mean), data, progress=progress)
         *others, (_, report) = found.reports.items()
-        save(mean, target.model, card_about(card, target.name))
+        save(mean, target.model, mean.about)
         if directories[0].splits.is_file():
             write_bytes(target.splits, directories[0].splits.read_bytes())
         digests = {"model.keras": sha256(target.model)}

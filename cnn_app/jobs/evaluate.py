@@ -20,10 +20,11 @@ from cnn_app.recipe import Data
 from cnn_app.registry import resize_problem
 from cnn_app.runtimes import Runtime, open_foreign
 from cnn_app.runtimes.keras_model import KerasRuntime
-from cnn_app.tasks import Report, Task
+from cnn_app.tasks import Report, Task, mistakes
 from cnn_app.tensors import Arrays
 
 BATCH = 64
+MISTAKES = 24  # on a sheet
 Artifact = str | os.PathLike[str] | keras.Model
 
 
@@ -32,6 +33,7 @@ class Measured:
     """Reports by artifact, and that of the mean of their answers where there are several."""
 
     task: Task  # of the first, whose order of classes the reports have
+    records: Split  # that were measured, as the first takes them
     reports: dict[str, Report]
     ensemble: Report | None
     figures: dict = field(default_factory=dict)  # {"split": "val"} of a test that val stands in for
@@ -41,6 +43,19 @@ class Measured:
     def report(self) -> Report:
         """That of all together."""
         return self.ensemble or next(iter(self.reports.values()))
+
+    def draw_mistakes(self, path: str | os.PathLike[str]) -> None:
+        """A contact sheet of the most confident wrong answers, as a PNG.
+
+        Raises DataError for records that are no images, ModelError for tasks without wrong answers.
+        """
+        column = self.records.inputs.get("image")
+        if column is None:
+            raise DataError(f"{self.task.input.plural} cannot be drawn; a sheet of mistakes is of images")
+        found = self.report.mistakes(MISTAKES)
+        title = f"The {len(found)} most confident mistakes" if found else "No mistakes"
+        title += f" among {self.report.n:,} {self.task.input.plural}"
+        mistakes.draw(((mistake, column.one(mistake.place)) for mistake in found), title, path)
 
 
 def evaluate(
@@ -86,11 +101,12 @@ def evaluate(
         found = answers(runtime, task, read[key].splits[split], tta, places)
         if len(opened) > 1:  # the mean needs them again
             kept.append(found := list(found))
-        reports[unused(str(runtime.path), reports)] = first.measure(found)
+        reports[unused(str(runtime.path), reports)] = replace(task, labels=first.labels).measure(found)
+    records = read[str(first.input.facts())].splits[split]
     if not kept:
-        return Measured(first, reports, None, figures, resized)
+        return Measured(first, records, reports, None, figures, resized)
     means = ((first.averaged([outputs for outputs, _ in parts]), parts[0][1]) for parts in zip(*kept, strict=True))
-    return Measured(first, reports, first.measure(means), figures, resized)
+    return Measured(first, records, reports, first.measure(means), figures, resized)
 
 
 def resized_by(task: Task, resize: str) -> Task:

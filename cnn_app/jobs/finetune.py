@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 from cnn_app import tasks
@@ -52,10 +52,10 @@ def prepare(
     known = None
     if is_model(source):
         card = ModelDir(source).read_card()
-        name, known, before = card.architecture, card.input, tasks.of_facts(asdict(card))
+        name, known, before = card.architecture, card.input, tasks.of_card(card)
         row = {column: value for column, value in card.columns.items() if column not in before.columns()}
         row |= before.input.columns()
-        columns, options = row | dict(columns), card.options | dict(options or {})
+        columns, options = row | dict(columns), tasks.inherited(before, options or {})
     else:
         name = source
     weights = transfer.weights or ("imagenet" if known is None else source)
@@ -85,11 +85,12 @@ def _about(source: str) -> About | None:
 
 
 def set_weights(job: Job, weights: str) -> tuple[bool, float | None]:
-    """Set what was learned elsewhere: whether the head is new, for other classes or where the input alone is old, and
-    how much of images published weights were measured on.
+    """Set what was learned elsewhere: whether the head is new, for another task, other classes or where the input alone
+    is old, and how much of images published weights were measured on.
     """
     if ModelDir(weights).card.is_file():
-        new = ModelDir(weights).read_card().labels != job.task.labels
+        card = ModelDir(weights).read_card()
+        new = (card.task, card.labels) != (job.task.name, job.task.labels)
         copy_weights(load(weights), job.model, new_head=new)
         return new, None
     if job.task.input.set_weights(job.model, weights):

@@ -77,7 +77,8 @@ def _carry_out(recipe: Recipe, directory: ModelDir, data_dir: str | None, resume
     if recipe.export:
         with telling.exporting() as tell, telling.training(recipe.export.qat_epochs) as watch:
             with directory.writing(exporting="saved_model" in recipe.export.targets):
-                exporting.export(directory, recipe.export, job.task, job.dataset, tell, watch, force=True)
+                task = tasks.of_card(card)
+                exporting.export(directory, recipe.export, task, job.dataset, tell, watch, force=True)
     accept(recipe, job.task, card.metrics["test"])
     return card
 
@@ -88,7 +89,7 @@ def check(recipe: Recipe, name: str) -> None:
         target(wanted)
     known = ModelDir(name)
     task = known.read_card().task if known.card.is_file() else registry.family(name).VARIANTS[name].task
-    kind = tasks.named(task)
+    kind = tasks.named(recipe.task.get(tasks.NAME, task))
     for metric, wanted in recipe.acceptance.items():
         if metric not in kind.titles:
             raise unknown("metric of [acceptance]", metric, kind.titles, RecipeError)

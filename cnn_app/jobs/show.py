@@ -19,16 +19,18 @@ VERSIONS = 4  # changed images of each record
 
 def show(
     name: str, data: str | Data | Records, out: str | os.PathLike[str], *, columns: Mapping | None = None,
-    schedule: Schedule | None = None, n: int = 24, progress: pipeline.Progress | None = None,
+    options: Mapping | None = None, schedule: Schedule | None = None, n: int = 24,
+    progress: pipeline.Progress | None = None,
 ) -> Schedule:  # fmt: skip
     """Draw training records into the PNG `out`, a row each: as they are, then four times as the schedule changes them.
 
     name: the network that is to see them; its row, with `columns` in it, has the size and the task.
+    options: of the task, such as {"name": "multilabel"}.
     n: changed images, rounded up to whole rows. Records are drawn by the schedule's seed, classes as evenly as can be.
 
     The schedule is returned with the augmentations that the task knows. Raises DataError where records are no images.
     """
-    task = tasks.of_row(registry.spec(name, **(columns or {})), {}, {})
+    task = tasks.of_row(registry.spec(name, **(columns or {})), options or {}, {})
     if task.input.kind != "image":
         raise DataError(f"{name} takes {task.input.plural}, which are not drawn; give a network for images")
     schedule, data = with_known_augmentations(task, schedule or Schedule()), sources.data_of(data)

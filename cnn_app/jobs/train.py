@@ -67,10 +67,10 @@ def train(
     """Train the network `name` from random weights into the model directory `out`; its card is returned.
 
     name: one of `list_models()`.
-    data: digits, shapes, tfds:NAME, a folder, `recipe.Data` with more to say, or arrays by `data.arrays`.
+    data: digits, shapes, shapes:many, tfds:NAME, a folder, `recipe.Data` with more to say, or arrays by `data.arrays`.
     out: the model directory.
     columns: of the network's row, such as {"width": 0.5, "image": (96, 96, 3)}.
-    task: options of the network's task, such as {"loss": "dice"}.
+    task: options of the network's task, such as {"loss": "dice"}; {"name": "multilabel"} gives it another task.
     schedule: epochs, learning rate and the rest; by default `recipe.Schedule()`.
     resume: go on with a run that was stopped, to the same result.
     overwrite: replace the model that is there.
@@ -114,7 +114,7 @@ def build(
     check_columns(columns, task)
     columns |= task.columns()
     keras.utils.set_random_seed(schedule.seed)
-    model = heads.build(name, columns)
+    model = heads.build(name, columns, task.name)
     return Job(name, columns, model, task, dataset, dataset, told(data), schedule, freeze=constant(model))
 
 
@@ -149,7 +149,7 @@ def run(job: Job, directory: ModelDir, *, resume: bool = False, watch: engine.Wa
     state = _Kept(job, directory, resume)
     position = engine.train(job.model, job.task, job.dataset, job.schedule, directory, job.settings, state.keep,
                             freeze=job.freeze, learned=job.learned, resume=resume, watch=watch)  # fmt: skip
-    report = engine.measure(job.task, open_model(directory.path), job.dataset.splits["test"])
+    report = engine.measure(tasks.of_card(state.card), open_model(directory.path), job.dataset.splits["test"])
     card = replace(state.card, metrics=state.card.metrics | {"test": job.dataset.figures("test", report.metrics)})
     directory.write_card(card)
     title = f"{job.architecture} on {job.dataset.source}: {summary(job.task, card.metrics['test'])}"
@@ -162,7 +162,7 @@ class _Kept:
     """The model directory's state while a run goes on: a new model with its card, and no exports of the old one."""
 
     def __init__(self, job: Job, directory: ModelDir, resume: bool):
-        self.directory, self.raw = directory, job.raw.distinct()
+        self.directory, self.task, self.raw = directory, job.task, job.raw.distinct()
         known = tasks.facts(job.task)
         self.card = Card(
             architecture=job.architecture,
@@ -184,9 +184,11 @@ class _Kept:
         self.monitor = [name.removeprefix("-") for name in job.task.monitor]
         if resume and directory.card.exists():
             kept = directory.read_card()
-            self.card = replace(self.card, metrics=kept.metrics, digests=kept.digests, other=kept.other)
+            self.card = replace(self.card, options=kept.options, metrics=kept.metrics, digests=kept.digests,
+                                other=kept.other)  # fmt: skip
 
-    def keep(self, model: keras.Model, row: dict) -> None:
+    def keep(self, model: keras.Model, row: dict, report: tasks.Report) -> None:
+        self.card = replace(self.card, options=tasks.facts(self.task.settled(report))["options"])
         save(model, self.directory.model, card_about(self.card, self.directory.name))
         metrics = {"val": {name: row[f"val_{name}"] for name in self.monitor}, "epoch": row["epoch"]}
         if self.raw:  # not yet written

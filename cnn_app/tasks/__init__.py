@@ -2,13 +2,13 @@
 
 A task is a module here with a frozen dataclass of the module's name in capitals, such as `Classification`; see `Task`
 for what the chain asks of it. To add one: write the module and a head of its name, add its name to TASKS. A value of it
-holds an input, the names of classes, and the options of a recipe's [task].
+holds an input, the names of classes, the options of a recipe's [task], and what it learned, such as thresholds.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import fields, replace
+from dataclasses import asdict, fields, replace
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
@@ -22,13 +22,16 @@ if TYPE_CHECKING:
     import keras
     import numpy as np
 
+    from cnn_app.artifacts import Card
     from cnn_app.data.dataset import Dataset, Split
     from cnn_app.data.pipeline import Converters, Samplers
     from cnn_app.recipe import Data, Schedule
     from cnn_app.runtimes import Runtime
+    from cnn_app.tasks.mistakes import Mistake
     from cnn_app.tensors import Arrays, Spec
 
-TASKS = ("classification", "segmentation")
+TASKS = ("classification", "multilabel", "segmentation")
+NAME = "name"  # in [task]: what a network is for, where that is not what its row says
 
 
 class Report(Protocol):
@@ -40,6 +43,9 @@ class Report(Protocol):
     def tables(self) -> list[tuple[list[str], list[tuple]]]: ...  # columns and rows, beyond `metrics`
     def as_json(self) -> dict: ...
     def draw(self, path: Path) -> None: ...  # as PNG
+    def mistakes(
+        self, most: int
+    ) -> list[Mistake]: ...  # the most confident wrong answers; ModelError where none is one
 
 
 class Task(Protocol):
@@ -49,6 +55,7 @@ class Task(Protocol):
     titles: ClassVar[dict[str, str]]  # of metrics, for people
     probed: ClassVar[bool]  # whether a new head starts as a linear classifier on its features
     memorised: ClassVar[float]  # what the first of `batch_metrics` reaches when a batch is known
+    learned: ClassVar[tuple[str, ...]]  # fields that `settled` sets, and nobody else
     input: Input
     labels: tuple[str, ...]
     augmentations: tuple[str, ...]  # that inputs and targets can be changed by
@@ -72,6 +79,7 @@ class Task(Protocol):
     def objective(self, schedule: Schedule, split: Split) -> Callable: ...  # (outputs, targets) -> losses (b,)
     def step_metrics(self, outputs, targets) -> dict: ...  # name -> (b,), beside the loss
     def measure(self, batches: Iterable[tuple[Arrays, Arrays]]) -> Any: ...  # (outputs, targets) -> Report
+    def settled(self, report: Any) -> Task: ...  # with what it learns from the report on val of a kept checkpoint
 
     # --- answers
     def deployed(self, model: keras.Model) -> keras.Model: ...  # named outputs, without auxiliary ones
@@ -95,11 +103,19 @@ def named(name: str):
 
 def of_row(row, options: Mapping, known: Mapping) -> Task:
     """The task of a network's row, with the options of [task]; `known` are facts of an input that learned before."""
-    kind = named(row.task)
-    for option in options:
+    kind = named(options.get(NAME, row.task))
+    given = {name: value for name, value in options.items() if name != NAME}
+    for option in given:
         if option not in options_of(kind):
-            raise unknown(f"option of the task {row.task}", option, options_of(kind), RecipeError)
-    return kind(input=inputs.of_row(row, known), **options)
+            raise unknown(f"option of the task {kind.name}", option, {NAME, *options_of(kind)}, RecipeError)
+    return kind(input=inputs.of_row(row, known), **given)
+
+
+def inherited(task: Task, options: Mapping) -> dict:
+    """Options for a model that goes on from one of `task`, with `options` of [task] for the new one."""
+    if options.get(NAME, task.name) != task.name:
+        return dict(options)
+    return {NAME: task.name, **{name: getattr(task, name) for name in options_of(type(task))}, **options}
 
 
 def of_facts(facts: Mapping) -> Task:
@@ -109,22 +125,32 @@ def of_facts(facts: Mapping) -> Task:
         labels = tuple(facts["labels"])
         if "" in labels or not all(isinstance(label, str) for label in labels):
             raise ValueError("a label is empty or no text")
-        options = {name: tuples(value) for name, value in facts.get("options", {}).items() if name in options_of(kind)}
+        options = {name: tuples(value) for name, value in facts.get("options", {}).items() if name in fields_of(kind)}
         return kind(input=inputs.of_facts(facts["input"]), labels=labels, **options)
-    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError, RecipeError) as error:
         raise ArtifactError(
             f"what a model says of itself makes no sense: {first_line(error)}; export it again"
         ) from error
 
 
+def of_card(card: Card) -> Task:
+    return of_facts(asdict(card))
+
+
 def facts(task: Task) -> dict:
     """JSON that `of_facts` makes an equal value of."""
-    options = {name: getattr(task, name) for name in options_of(type(task))}
+    options = {name: getattr(task, name) for name in fields_of(type(task))}
     return {"task": task.name, "input": task.input.facts(), "labels": list(task.labels), "options": options}
 
 
-def options_of(kind) -> set[str]:
+def fields_of(kind) -> set[str]:
+    """What a value of this task holds beside its input and labels: options, and what it learned."""
     return {item.name for item in fields(kind)} - {"input", "labels"}
+
+
+def options_of(kind) -> set[str]:
+    """What [task] may say beside the name."""
+    return fields_of(kind) - set(kind.learned)
 
 
 def of(runtime) -> Task:

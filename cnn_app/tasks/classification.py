@@ -15,11 +15,10 @@ from cnn_app.data.dataset import Dataset, Split, in_memory
 from cnn_app.data.division import Table, divided, table_of
 from cnn_app.data.folder import merged
 from cnn_app.errors import DataError
-from cnn_app.heads import MAIN
 from cnn_app.inputs import Input
 from cnn_app.names import TOP
-from cnn_app.recipe import MIXING
-from cnn_app.tasks.probabilities import OUTPUT, Probabilities, best, class_weights, in_order
+from cnn_app.tasks.classification_report import Report, report
+from cnn_app.tasks.probabilities import OUTPUT, OfRecords, best, class_weights, in_order, main, with_auxiliary
 from cnn_app.tensors import Spec
 
 if TYPE_CHECKING:
@@ -27,17 +26,16 @@ if TYPE_CHECKING:
     from cnn_app.tensors import Arrays
 
 TARGET = "class"  # of a split: the place of its class among the labels, int64 (n,)
-AUXILIARY_WEIGHT = 0.3  # of the losses of auxiliary outputs (arXiv:1409.4842, section 5)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Classification(Probabilities):
+class Classification(OfRecords):
     name: ClassVar = "classification"
     monitor: ClassVar = ("top1", "-loss")
     batch_metrics: ClassVar = ("top1",)
     titles: ClassVar = {"top1": "top-1", "top5": "top-5", "loss": "loss (nats)"}
     probed: ClassVar = True
-    memorised: ClassVar = 1.0
+    described: ClassVar = "One for each label; they sum to one."
 
     @classmethod
     def of_specs(cls, taken: Input, outputs: dict[str, Spec]) -> Classification | None:
@@ -45,14 +43,6 @@ class Classification(Probabilities):
         spec = next(iter(outputs.values()))
         plain = len(outputs) == 1 and spec.dtype == "float32" and len(spec.shape or ()) == 2
         return cls(input=taken) if plain else None
-
-    @property
-    def views(self) -> tuple[str, ...]:
-        return self.input.views
-
-    @property
-    def augmentations(self) -> tuple[str, ...]:
-        return (*self.input.augmentations, *(MIXING if self.input.kind == "image" else ()))
 
     def load(self, data: Data | Records) -> Dataset:
         """A named source, or a folder with the classes in it, with or without train/ val/ test/ above them."""
@@ -106,25 +96,13 @@ class Classification(Probabilities):
     def in_order(self, dataset: Dataset, labels: tuple[str, ...]) -> Dataset:
         return in_order(dataset, labels, lambda column, place: in_memory(place[column.array]), TARGET)
 
-    def converters(self) -> dict[str, tuple[Spec, Callable]]:
-        return self.input.converters()
-
     def strata(self, split: Split) -> np.ndarray:
         return split.targets[TARGET].array
 
     def augmented(self, inputs: dict, targets: dict, seed: tuple, names: tuple[str, ...]) -> tuple[dict, dict]:
-        """Targets become shares of the classes (b, classes), for they may be mixed."""
         import tensorflow as tf
 
-        from cnn_app.inputs.augment import mixed
-
-        known = self.input.augmentations
-        inputs = self.input.augmented(inputs, seed, tuple(name for name in names if name in known))
-        shares = tf.one_hot(targets[TARGET], len(self.labels))
-        if set(names) & set(MIXING):
-            (name, tensor), *_ = inputs.items()
-            tensor, shares = mixed(tensor, shares, seed, names)
-            inputs = {name: tensor}
+        inputs, shares = self.changed(inputs, tf.one_hot(targets[TARGET], len(self.labels)), seed, names)
         return inputs, {TARGET: shares}
 
     def objective(self, schedule: Schedule, split: Split) -> Callable:
@@ -147,12 +125,7 @@ class Classification(Probabilities):
                     shares, logits, from_logits=True, label_smoothing=schedule.label_smoothing
                 )
 
-            if isinstance(outputs, dict):
-                total = of(outputs[MAIN])
-                for name, logits in outputs.items():
-                    total = total if name == MAIN else total + AUXILIARY_WEIGHT * of(logits)
-            else:
-                total = of(outputs)
+            total = with_auxiliary(outputs, of)
             return total if weights is None else total * keras.ops.matmul(shares, weights)
 
         return loss
@@ -160,8 +133,7 @@ class Classification(Probabilities):
     def step_metrics(self, outputs, targets) -> dict:
         from keras import ops
 
-        logits = outputs[MAIN] if isinstance(outputs, dict) else outputs
-        return {"top1": ops.cast(ops.argmax(logits, -1) == ops.argmax(targets[TARGET], -1), "float32")}
+        return {"top1": ops.cast(ops.argmax(main(outputs), -1) == ops.argmax(targets[TARGET], -1), "float32")}
 
     def measure(self, batches: Iterable[tuple[Arrays, Arrays]]) -> Report:
         found = [(outputs[OUTPUT], targets[TARGET]) for outputs, targets in batches]
@@ -197,57 +169,3 @@ class Classification(Probabilities):
         from cnn_app.tasks.drawing import caption
 
         return inputs["image"], caption(self.labels, targets[TARGET])
-
-    def tensor_metadata(self, schema, labels_file) -> list:
-        """TFLite's TensorMetadata of the outputs."""
-        scores, content, stats = schema.TensorMetadataT(), schema.ContentT(), schema.StatsT()
-        scores.name, scores.description = OUTPUT, "One for each label; they sum to one."
-        content.contentPropertiesType = schema.ContentProperties.FeatureProperties
-        content.contentProperties = schema.FeaturePropertiesT()
-        stats.min, stats.max = [0.0], [1.0]
-        scores.content, scores.stats, scores.associatedFiles = content, stats, [labels_file]
-        return [scores]
-
-
-@dataclass(frozen=True)
-class Report:
-    """How well probabilities fit classes. All shares are of the n records."""
-
-    n: int
-    top1: float
-    top5: float
-    loss: float  # mean cross-entropy in nats
-    per_class: dict[str, float]  # label -> recall; a class without records is left out
-    confusion: np.ndarray  # (true, predicted) counts
-    labels: tuple[str, ...] = ()
-
-    @property
-    def metrics(self) -> dict:
-        return {"top1": self.top1, "top5": self.top5, "loss": self.loss, "n": self.n}
-
-    def tables(self) -> list[tuple[list[str], list[tuple]]]:
-        counts = self.confusion.sum(1)
-        classes = zip(self.per_class.items(), counts[counts > 0], strict=True)
-        rows = [(label, f"{recall:.4f}", count) for (label, recall), count in classes]
-        return [(["class", ">recall", ">n"], rows)]
-
-    def as_json(self) -> dict:
-        return self.metrics | {"per_class": self.per_class, "confusion": self.confusion.tolist()}
-
-    def draw(self, path: Path) -> None:
-        from cnn_app.tasks.drawing import draw_confusion
-
-        draw_confusion(self.confusion, self.labels, f"top-1 {self.top1:.1%} of {self.n:,}", path)
-
-
-def report(probabilities: np.ndarray, places: np.ndarray, labels: Iterable[str]) -> Report:
-    """Compare (n, classes) with (n,)."""
-    labels = tuple(labels)
-    ranked = np.argsort(-probabilities, axis=1, kind="stable")[:, :5]
-    hits = ranked == places[:, None]
-    confusion = np.zeros((len(labels), len(labels)), int)
-    np.add.at(confusion, (places, ranked[:, 0]), 1)
-    recalls = {labels[i]: float(row[i] / row.sum()) for i, row in enumerate(confusion) if row.sum()}
-    losses = -np.log(np.maximum(probabilities[np.arange(len(places)), places], 1e-12))
-    return Report(len(places), float(hits[:, 0].mean()), float(hits.any(1).mean()), float(losses.mean()), recalls,
-                  confusion, labels)  # fmt: skip

@@ -23,8 +23,7 @@ def draw_top(top: Sequence[dict], image: np.ndarray | None, title: str, path: Pa
     figure.suptitle(title if len(title) < 100 else f"{title[:97]}...")
     axes = figure.subplots(1, 2 if image is not None else 1, squeeze=False)[0]
     if image is not None:
-        axes[0].imshow(image[..., 0] if image.shape[-1] == 1 else image, cmap="gray", vmin=0, vmax=255)
-        axes[0].set(xticks=[], yticks=[])
+        picture(axes[0], image)
     rows = list(reversed(top))
     bars = axes[-1].barh([row["label"] for row in rows], [row["probability"] for row in rows])
     axes[-1].bar_label(bars, fmt="{:.1%}", padding=3)
@@ -54,12 +53,31 @@ def draw_confusion(confusion: np.ndarray, labels: Sequence[str], title: str, pat
     save(figure, path)
 
 
+def draw_bars(labels: Sequence[str], shares: np.ndarray, what: str, title: str, path: Path) -> None:
+    """A share (classes,) of each label as bars into a PNG, the first on top."""
+    from matplotlib.figure import Figure
+
+    figure = Figure((7, min(40.0, 1.2 + 0.3 * len(labels))), layout="constrained")
+    axes = figure.add_subplot()
+    bars = axes.barh(labels, shares)
+    axes.bar_label(bars, fmt="{:.3f}", padding=3, fontsize=8)
+    axes.set(xlim=(0, 1.12), xticks=[0, 0.25, 0.5, 0.75, 1], xlabel=what, title=title)
+    axes.invert_yaxis()
+    axes.margins(y=0.01)
+    save(figure, path)
+
+
+def picture(axes, image: np.ndarray) -> None:
+    """Pixels (h, w, 1 or 3) without ticks."""
+    axes.imshow(image[..., 0] if image.shape[-1] == 1 else image, cmap="gray", vmin=0, vmax=255)
+    axes.set(xticks=[], yticks=[])
+
+
 def caption(labels: Sequence[str], shares: np.ndarray, most: int = 2) -> str:
     """The label of a record, or those of the largest shares of it, a line each."""
     order = [i for i in np.argsort(-shares, kind="stable")[:most] if shares[i] >= 0.005]
-    if len(order) == 1 and shares[order[0]] > 0.995:
-        return _short(labels[order[0]], LINE)
-    return "\n".join(f"{_short(labels[i], LINE - 4)} {shares[i]:.0%}" for i in order)
+    return "\n".join(_short(labels[i], LINE) if shares[i] > 0.995 else f"{_short(labels[i], LINE - 4)} {shares[i]:.0%}"
+                     for i in order)  # fmt: skip
 
 
 def draw_sheet(
@@ -83,8 +101,7 @@ def draw_sheet(
     for place, (axes, row, name) in enumerate(zip(grid, rows, names, strict=True)):
         axes[0].set_ylabel(_short(name, int(LINE * tall), end=True), fontsize=6, parse_math=False)
         for number, (ax, (image, words)) in enumerate(zip(axes, row, strict=True)):
-            ax.imshow(image[..., 0] if image.shape[-1] == 1 else image, cmap="gray", vmin=0, vmax=255)
-            ax.set(xticks=[], yticks=[])
+            picture(ax, image)
             ax.set_xlabel(words, fontsize=7, parse_math=False)
             if place == 0:
                 ax.set_title(f"augmented {number}" if number else "unchanged", fontsize=8)

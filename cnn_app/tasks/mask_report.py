@@ -7,6 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
+from cnn_app.errors import ModelError
+from cnn_app.tasks.mistakes import Mistake
+
 
 @dataclass(frozen=True)
 class Report:
@@ -44,4 +47,9 @@ class Report:
 
         draw_confusion(
             self.confusion, self.labels, f"pixels of {self.n:,} images; mean IoU {self.metrics['mean_iou']:.3f}", path
+        )
+
+    def mistakes(self, most: int) -> list[Mistake]:
+        raise ModelError(
+            "a mask is right or wrong by the pixel, so there are no wrong images; --confusion counts pixels"
         )

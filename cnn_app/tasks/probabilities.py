@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
@@ -13,6 +13,8 @@ from cnn_app.data.dataset import Column, Dataset, Split, mapped
 from cnn_app.errors import DataError
 from cnn_app.inputs import Input
 from cnn_app.names import TOP
+from cnn_app.recipe import MIXING
+from cnn_app.tensors import Spec
 
 if TYPE_CHECKING:
     import keras
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from cnn_app.tensors import Arrays
 
 OUTPUT = "probabilities"
+AUXILIARY_WEIGHT = 0.3  # of the losses of auxiliary outputs (arXiv:1409.4842, section 5)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +32,7 @@ class Probabilities:
     labels: tuple[str, ...] = ()
 
     name: ClassVar[str]  # the task's, and its head's
+    learned: ClassVar[tuple[str, ...]] = ()
 
     def columns(self) -> dict:
         return self.input.columns() | {"classes": len(self.labels)}
@@ -39,6 +43,9 @@ class Probabilities:
 
     def samplers(self, names: tuple[str, ...]) -> Samplers:
         return self.input.samplers(names)
+
+    def settled(self, report: Any) -> Self:
+        return self
 
     def deployed(self, model: keras.Model) -> keras.Model:
         return heads.named(self.name).deployed(model)
@@ -53,17 +60,72 @@ class Probabilities:
     def reordered(self, outputs: Arrays, places: list[int]) -> Arrays:
         return {OUTPUT: outputs[OUTPUT][..., places]}
 
-    def best(self, scores: np.ndarray) -> Arrays:
+    def best(self, scores: np.ndarray, most: int = TOP) -> Arrays:
         """The labels of the best classes by `scores` (n, classes), and theirs: `classes` and `scores` (n, k)."""
-        places = np.argsort(-scores, axis=1, kind="stable")[:, :TOP]
+        places = np.argsort(-scores, axis=1, kind="stable")[:, :most]
         return {"classes": np.array(self.labels, object)[places], "scores": np.take_along_axis(scores, places, 1)}
 
 
-def best(scores, table) -> dict:
+@dataclass(frozen=True, kw_only=True)
+class OfRecords(Probabilities):
+    """Of whole records, (n, classes); targets are told as shares of the classes, for they may be mixed."""
+
+    described: ClassVar[str]  # the probabilities, for people
+    memorised: ClassVar = 1.0
+
+    @property
+    def views(self) -> tuple[str, ...]:
+        return self.input.views
+
+    @property
+    def augmentations(self) -> tuple[str, ...]:
+        return (*self.input.augmentations, *(MIXING if self.input.kind == "image" else ()))
+
+    def converters(self) -> dict[str, tuple[Spec, Callable]]:
+        return self.input.converters()
+
+    def changed(self, inputs: dict, shares, seed: tuple, names: tuple[str, ...]) -> tuple[dict, Any]:
+        """Inputs and shares of classes (b, classes), augmented."""
+        from cnn_app.inputs.augment import mixed
+
+        known = self.input.augmentations
+        inputs = self.input.augmented(inputs, seed, tuple(name for name in names if name in known))
+        if set(names) & set(MIXING):
+            (name, tensor), *_ = inputs.items()
+            tensor, shares = mixed(tensor, shares, seed, names)
+            inputs = {name: tensor}
+        return inputs, shares
+
+    def tensor_metadata(self, schema, labels_file) -> list:
+        """TFLite's TensorMetadata of the outputs."""
+        scores, content, stats = schema.TensorMetadataT(), schema.ContentT(), schema.StatsT()
+        scores.name, scores.description = OUTPUT, self.described
+        content.contentPropertiesType = schema.ContentProperties.FeatureProperties
+        content.contentProperties = schema.FeaturePropertiesT()
+        stats.min, stats.max = [0.0], [1.0]
+        scores.content, scores.stats, scores.associatedFiles = content, stats, [labels_file]
+        return [scores]
+
+
+def main(outputs):
+    """The logits that count."""
+    return outputs[heads.MAIN] if isinstance(outputs, dict) else outputs
+
+
+def with_auxiliary(outputs, of: Callable):
+    """The losses `of` logits (b, classes); those of auxiliary outputs count for less."""
+    total = of(main(outputs))
+    for name in outputs if isinstance(outputs, dict) else ():
+        if name != heads.MAIN:
+            total = total + AUXILIARY_WEIGHT * of(outputs[name])
+    return total
+
+
+def best(scores, table, most: int = TOP) -> dict:
     """`Probabilities.best` in TensorFlow's graph, with labels by a lookup table."""
     import tensorflow as tf
 
-    found, places = tf.math.top_k(scores, min(TOP, scores.shape[-1]), index_type=tf.int64)
+    found, places = tf.math.top_k(scores, min(most, scores.shape[-1]), index_type=tf.int64)
     return {"classes": table.lookup(places), "scores": found}
 
 

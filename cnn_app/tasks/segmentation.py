@@ -16,7 +16,7 @@ from cnn_app.errors import DataError, RecipeError
 from cnn_app.inputs import Input
 from cnn_app.names import TOP
 from cnn_app.recipe import MOVES
-from cnn_app.tasks import masks
+from cnn_app.tasks import mask_pictures, masks
 from cnn_app.tasks.drawing import caption
 from cnn_app.tasks.mask_report import Report
 from cnn_app.tasks.masks import IGNORED
@@ -167,23 +167,23 @@ class Segmentation(Probabilities):
         found = {"mask": tf.cast(mask, tf.uint8)} | best(shares, table)
         if not encoded:
             return outputs | found
-        colours = tf.constant(masks.colours(classes))
-        around = (*masks.margins(mask.shape[1:], self.input.shape[:2]), (0, 0))
+        colours = tf.constant(mask_pictures.colours(classes))
+        around = (*mask_pictures.margins(mask.shape[1:], self.input.shape[:2]), (0, 0))
         drawn = tf.map_fn(lambda one: tf.io.encode_png(tf.pad(tf.gather(colours, one), around)), mask,
                           fn_output_signature=tf.TensorSpec((), tf.string))  # fmt: skip
-        keys = tf.constant([f" {colour}" for colour in masks.legend(classes)])
+        keys = tf.constant([f" {colour}" for colour in mask_pictures.legend(classes)])
         legend = table.lookup(tf.range(classes, dtype=tf.int64)) + keys
         return found | {"overlay_bytes": drawn, "legend": tf.tile(legend[None], [tf.shape(mask)[0], 1])}
 
     def named(self, outputs: Arrays) -> Arrays:
         mask, classes = outputs[OUTPUT].argmax(-1).astype(np.uint8), len(self.labels)
         shares = np.stack([np.bincount(one.reshape(-1), minlength=classes) / one.size for one in mask])
-        pictures = [masks.overlay(one, classes, self.input.shape[:2]) for one in mask]
-        legend = [f"{label} {colour}" for label, colour in zip(self.labels, masks.legend(classes), strict=True)]
+        pictures = [mask_pictures.overlay(one, classes, self.input.shape[:2]) for one in mask]
+        legend = [f"{label} {colour}" for label, colour in zip(self.labels, mask_pictures.legend(classes), strict=True)]
         return {
             "mask": mask,
             **self.best(shares.astype(np.float32)),
-            "overlay_bytes": np.array(list(map(masks.png, pictures)), object),
+            "overlay_bytes": np.array(list(map(mask_pictures.png, pictures)), object),
             "legend": np.array([legend] * len(mask), object),
         }  # fmt: skip
 
@@ -204,17 +204,19 @@ class Segmentation(Probabilities):
         return "  ".join(f"{row['label']} {row['share']:.1%}" for row in answer["top"])
 
     def draw(self, outputs: Arrays, record: Arrays, name: str, path: Path) -> None:
-        masks.draw(record["image"], outputs[OUTPUT].argmax(-1), self.labels, name, path)
+        mask_pictures.draw(record["image"], outputs[OUTPUT].argmax(-1), self.labels, name, path)
 
     def shown(self, inputs: Arrays, targets: Arrays) -> tuple[np.ndarray, str]:
         """The image under its mask, and the shares of its pixels."""
         image, mask = inputs["image"], targets[TARGET]
         shares = np.bincount(mask.reshape(-1), minlength=256)[: len(self.labels)] / mask.size
-        return masks.painted(image, mask, len(self.labels)), caption(self.labels, shares)
+        return mask_pictures.painted(image, mask, len(self.labels)), caption(self.labels, shares)
 
     @property
     def key(self) -> dict[str, str]:
-        return dict(zip(self.labels, masks.legend(len(self.labels)), strict=True)) | {"not counted": masks.VOID_COLOUR}
+        return dict(zip(self.labels, mask_pictures.legend(len(self.labels)), strict=True)) | {
+            "not counted": mask_pictures.VOID_COLOUR
+        }
 
     def tensor_metadata(self, schema, labels_file) -> list:
         """TFLite's TensorMetadata of the output."""

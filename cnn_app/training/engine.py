@@ -72,10 +72,10 @@ def measure(task: Task, runtime: Runtime, split: Split) -> Report:
 
 def train(
     model: keras.Model, task: Task, dataset: Dataset, schedule: Schedule, directory: ModelDir, settings: dict,
-    keep: Callable[[keras.Model, dict], None], *, freeze: FreezeSchedule = PLAIN, learned: bool = False,
+    keep: Callable[[keras.Model, dict, Report], None], *, freeze: FreezeSchedule = PLAIN, learned: bool = False,
     resume: bool = False, watch: Watch | None = None,
 ) -> Position:  # fmt: skip
-    """Train `model` in place and hand the best weights so far to `keep(model, history row)`.
+    """Train `model` in place and hand the best weights so far to `keep(model, history row, report on val)`.
 
     settings: what must be equal for a run to be resumed. The task's monitored metrics on val rank the epochs.
     learned: the model knows its task already; what it starts as is epoch 0, and may stay the best.
@@ -94,8 +94,9 @@ def train(
     if learned and not position.history:
         before = measure(task, runtime, split).metrics
         start = {name: before[name] for name in ("loss", *task.batch_metrics)}
-        row = _measured(task, runtime, dataset.splits["val"], position, 0, 0.0, start)
-        keep(model, row)
+        report = measure(task, runtime, dataset.splits["val"])
+        row = _ranked(task, report, position, 0, 0.0, start)
+        keep(model, row, report)
         watch.epoch(row)
     with stop_signals() as stopped:
         for epoch in range(position.step // steps, schedule.epochs):
@@ -117,9 +118,10 @@ def train(
                 if done % SAVE_EVERY_STEPS == 0 and done < steps:
                     checkpoint.save(directory, run.variables, position, settings)
             means = {name: total / steps for name, total in position.sums.items()}
-            row = _measured(task, runtime, dataset.splits["val"], position, epoch + 1, rate, means)
+            report = measure(task, runtime, dataset.splits["val"])
+            row = _ranked(task, report, position, epoch + 1, rate, means)
             if position.best_epoch == row["epoch"]:
-                keep(model, row)
+                keep(model, row, report)
             records.write_history(directory, position.history)
             checkpoint.save(directory, run.variables, position, settings)
             watch.epoch(row)
@@ -165,9 +167,9 @@ def stop_signals() -> Iterator[list[int]]:
             signal.signal(number, handler)
 
 
-def _measured(task: Task, runtime: Runtime, val: Split, position: Position, epoch: int, rate: float, means: dict):
+def _ranked(task: Task, report: Report, position: Position, epoch: int, rate: float, means: dict) -> dict:
     """The row of a finished epoch, in the history; the position knows then whether it is the best."""
-    metrics = measure(task, runtime, val).metrics
+    metrics = report.metrics
     watched = [name.removeprefix("-") for name in reversed(task.monitor)]
     row = {"epoch": epoch, "step": position.step, "lr": rate, **means, **{f"val_{n}": metrics[n] for n in watched}}
     position.sums = {}

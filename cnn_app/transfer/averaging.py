@@ -8,11 +8,12 @@ from dataclasses import replace
 import keras
 import numpy as np
 
+from cnn_app import tasks
 from cnn_app.artifacts import Card, ModelDir
 from cnn_app.errors import ModelError
 from cnn_app.runtimes.keras_model import load
 
-SAME = ("architecture", "columns", "labels", "task", "options", "input")  # of the cards
+SAME = ("architecture", "columns", "labels", "task", "options", "input")  # of the cards, as trained
 
 
 def average(sources: Sequence[ModelDir]) -> tuple[keras.Model, Card]:
@@ -20,7 +21,7 @@ def average(sources: Sequence[ModelDir]) -> tuple[keras.Model, Card]:
 
     Raises ModelError for models of different networks or labels.
     """
-    cards = [source.read_card() for source in sources]
+    cards = [_as_trained(source.read_card()) for source in sources]
     for source, card in zip(sources[1:], cards[1:], strict=True):
         for name in SAME:
             if getattr(card, name) != getattr(cards[0], name):
@@ -33,3 +34,9 @@ def average(sources: Sequence[ModelDir]) -> tuple[keras.Model, Card]:
     mean.set_weights([part / len(sources) for part in total])
     recipe = {"average_of": [str(source.path) for source in sources]}
     return mean, replace(cards[0], recipe=recipe, metrics={}, digests={})
+
+
+def _as_trained(card: Card) -> Card:
+    """Without what was learned from the answers of one model, such as thresholds."""
+    learned = tasks.named(card.task).learned
+    return replace(card, options={name: value for name, value in card.options.items() if name not in learned})

@@ -79,7 +79,7 @@ def neighbours(
     lengths = np.linalg.norm(found.vectors, axis=1) * np.linalg.norm(query)
     cosines = found.vectors @ query / np.maximum(lengths, 1e-12)
     return [{task.input.kind: str(found.names[i]), "split": str(found.split[i]),
-             "label": task.labels[found.targets[i]], "cosine": float(cosines[i])}
+             "label": dict(enumerate(task.labels)).get(found.targets[i], ""), "cosine": float(cosines[i])}
             for i in np.argsort(-cosines, kind="stable")[:count]]  # fmt: skip
 
 

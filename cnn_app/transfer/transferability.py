@@ -103,6 +103,8 @@ def run(
 
 def halves(task: Task, dataset: Dataset, first: Sequence[str], records: int, held_out: int) -> tuple[Half, Half]:
     """The classes named `first` (none: every other one) and the rest, each with so many records, evenly by class."""
+    if TARGET not in dataset.splits["train"].targets:
+        raise RecipeError(f"transferability needs one class for each record, which {task.name} does not have")
     for name in first:
         if name not in dataset.labels:
             raise unknown("class", name, dataset.labels, RecipeError)

@@ -12,7 +12,7 @@ from cnn_app.data.dataset import Dataset
 from cnn_app.errors import ExportError, TrainingError
 from cnn_app.layers import FakeQuant
 from cnn_app.recipe import Schedule, parse
-from cnn_app.tasks import Task
+from cnn_app.tasks import Report, Task
 from cnn_app.training import engine
 from cnn_app.training.freeze_schedule import FreezeSchedule, Phase
 
@@ -47,7 +47,7 @@ def train(task: Task, rounding: keras.Model, tuning: Tuning) -> None:
     freeze = FreezeSchedule((Phase(0, constant), *([Phase(epochs // 2, constant | ranges)] if epochs > 1 else ())))
     best = rounding.get_weights()
 
-    def keep(found: keras.Model, row: dict) -> None:
+    def keep(found: keras.Model, row: dict, report: Report) -> None:
         best[:] = found.get_weights()
 
     with tempfile.TemporaryDirectory() as scratch:

@@ -60,7 +60,7 @@ class Calibrated:
     def file(self, kept: Iterable[LayerError]) -> bytes:
         """The int8 file in which what gives and what takes the tensors of `kept` computes in float32."""
         tensors = {error.tensor for error in kept}
-        return tflite.float_softmax(self._quantized(tensors | self._consumers(tensors)))
+        return tflite.float_probabilities(self._quantized(tensors | self._consumers(tensors)))
 
     def _quantized(self, in_float: set[str]) -> bytes:
         import tensorflow as tf

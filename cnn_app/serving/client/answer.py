@@ -45,6 +45,13 @@ class Answer:
         return self.outputs.get("mask")
 
     @property
+    def present(self) -> tuple[str, ...] | None:
+        """Those of `labels` that are above their thresholds, of a model for several labels."""
+        if "present" not in self.outputs:
+            return None
+        return tuple(label for label, there in zip(self.labels, self.outputs["present"], strict=True) if there)
+
+    @property
     def _named(self) -> list[tuple[str, float]]:
         return list(zip(self.labels, self.scores, strict=True))
 
@@ -64,9 +71,11 @@ class Answer:
 
     def told(self, k: int = TOP) -> dict:
         """As `cnn_app.predict` tells it."""
-        return {"top": self.top(k)} | ({} if self.mask is None else {"mask": self.mask.tolist()})
+        there = {} if self.present is None else {"labels": list(self.present)}
+        return there | {"top": self.top(k)} | ({} if self.mask is None else {"mask": self.mask.tolist()})
 
     def text(self, k: int = TOP) -> str:
         """`told` in a line."""
         shown = ".3f" if self.mask is None else ".1%"
-        return "  ".join(f"{label} {format(score, shown)}" for label, score in (row.values() for row in self.top(k)))
+        line = "  ".join(f"{label} {format(score, shown)}" for label, score in (row.values() for row in self.top(k)))
+        return line if self.present is None else f"{', '.join(self.present) or 'no label'}  ({line})"

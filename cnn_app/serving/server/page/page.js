@@ -48,6 +48,10 @@ const base64 = (blob) => new Promise((resolve, reject) => {
 });
 
 function best(row) {
+  if (row.present) {
+    const marked = row.classes.map((label, i) => [row.present[i] ? `${label} \u2713` : label, row.scores[i]]);
+    return marked.filter((_, i) => row.present[i] || i < 5);
+  }
   if (row.classes) return row.classes.map((label, i) => [label, row.scores[i]]);
   const shares = Array.isArray(row) ? row : row.probabilities ?? [];
   return shares.map((share, i) => [String(i), share]).sort((a, b) => b[1] - a[1]).slice(0, 5);

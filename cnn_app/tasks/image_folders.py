@@ -1,4 +1,4 @@
-"""What is in a folder of classes with images in them, or in a named source, before anything is trained on it."""
+"""What is in a folder of images with labels, or in a named source, before anything is trained on it."""
 
 from __future__ import annotations
 
@@ -18,26 +18,33 @@ from cnn_app.inputs import conversion, headers, pixels
 from cnn_app.inputs.files import MAX_BYTES, SUFFIXES
 from cnn_app.inputs.image import Image, class_files
 from cnn_app.recipe import Data
+from cnn_app.tasks import label_tables as tables
 from cnn_app.tasks.classification import TARGET, Classification
+from cnn_app.tasks.multilabel import TARGET as TARGETS
+from cnn_app.tasks.multilabel import Multilabel
 
 FEW = 10  # records of a class, below which its recall is not worth much
-TASK = Classification(input=Image((32, 32, 3)))  # files are the same whatever size is made of them
+INPUT = Image((32, 32, 3))  # files are the same whatever size is made of them
+SEVERAL = ("shapes:many",)  # named sources with any number of labels for an image
+
+Entry = tuple[str, tuple[str, ...], Path]  # split, classes or labels, and where the image lies
 
 
 @dataclass(frozen=True)
 class Finding:
-    """counts: class -> split -> images. Groups are of files with equal bytes."""
+    """counts: class or label -> split -> images. Groups are of files with equal bytes."""
 
     counts: dict[str, dict[str, int]]
     unreadable: dict[str, str]  # path -> reason
     duplicates: list[list[str]]  # groups that lie in more than one split
-    conflicts: list[list[str]]  # in more than one class
+    conflicts: list[list[str]]  # in more than one class, or with different labels
     repeated: list[list[str]]  # all in one class of one split
-    left_out: dict[str, int]  # files that are not looked at, by the ends of their names
+    left_out: dict[str, int]  # files that are not looked at, or listed, by the ends of their names
     sizes: dict[str, int]  # of the images in pixels: smallest and largest side, median width and height
     formats: dict[str, int]
     refusal: str | None  # why nothing can be trained on this folder, readable images or not
     division: dict  # what made the splits, as a card says it
+    unlabelled: int | None  # images without a label; None where each has one class
 
     @property
     def sound(self) -> bool:
@@ -63,11 +70,13 @@ class Finding:
 
 
 def check(data: Data, progress=lambda what, done, total: None) -> Finding:
-    """Count what a source has, and open every image of a folder (class folders, with or without train/ val/ test/)."""
-    entries, refusal, division = _entries(data)
+    """Count what a source has, and open every image of a folder: of class folders, or those that labels.csv lists."""
+    several = data.source in SEVERAL or (not is_named(data.source) and tables.there(Path(data.source)))
+    entries, refusal, division = (_listed if several else _entries)(data)
     counts: dict[str, Counter] = defaultdict(Counter)
-    for split, label, _ in entries:
-        counts[label][split] += 1
+    for split, labels, _ in entries:
+        for label in labels:
+            counts[label][split] += 1
     paths = [] if is_named(data.source) else sorted({path for _, _, path in entries})
     unreadable, digests, sizes, formats = {}, {}, [], Counter()
     with ThreadPoolExecutor() as pool:
@@ -80,26 +89,41 @@ def check(data: Data, progress=lambda what, done, total: None) -> Finding:
                 formats[kind] += 1
             progress("reading", done, len(paths))
     table = {label: dict(counts[label]) for label in sorted(counts)}
-    left_out = {} if is_named(data.source) else _left_out(Path(data.source))
+    left_out = {} if is_named(data.source) else _left_out(Path(data.source), set(paths) if several else None)
+    unlabelled = sum(not labels for _, labels, _ in entries) if several else None
     return Finding(table, unreadable, *_equal(entries, digests), left_out, _sides(sizes), dict(formats), refusal,
-                   division)  # fmt: skip
+                   division, unlabelled)  # fmt: skip
 
 
-def _entries(data: Data) -> tuple[list[tuple[str, str, Path]], str | None, dict]:
-    """(split, class, path) of every image as training divides them, or as they lie where it would refuse them."""
+def _listed(data: Data) -> tuple[list[Entry], str | None, dict]:
+    """Every image that a table lists; raises DataError where training would refuse it."""
+    place, dataset = Path(data.source), Multilabel(input=INPUT).load(data)
+    root = place.parent if place.is_file() else place
+    entries = [
+        (name, tuple(dataset.labels[i] for i in np.flatnonzero(row)), root / image)
+        for name, split in dataset.distinct().items()
+        for image, row in zip(split.names, split.targets[TARGETS].array, strict=True)
+    ]
+    return entries, None, dict(dataset.division)
+
+
+def _entries(data: Data) -> tuple[list[Entry], str | None, dict]:
+    """Every image as training divides them, or as they lie where it would refuse them."""
     root = Path(data.source)
     try:
-        dataset = TASK.load(data)
+        dataset = Classification(input=INPUT).load(data)
     except DataError as error:
         if isinstance(error.__cause__, OSError) or is_named(data.source):
             raise
         found = {name: class_files(folder) for name, folder in split_folders(root).items()}
-        files = [(name, label, path) for name, classes in found.items() for label in classes for path in classes[label]]
+        files: list[Entry] = [
+            (name, (label,), path) for name, classes in found.items() for label in classes for path in classes[label]
+        ]
         if not files:
             raise
         return files, str(error), {}
     entries = [
-        (name, dataset.labels[place], root / image)
+        (name, (dataset.labels[place],), root / image)
         for name, split in dataset.distinct().items()
         for image, place in zip(split.names, split.targets[TARGET].array, strict=True)
     ]
@@ -108,10 +132,10 @@ def _entries(data: Data) -> tuple[list[tuple[str, str, Path]], str | None, dict]
 
 def _equal(entries, digests: dict[Path, str]) -> tuple[list[list[str]], list[list[str]], list[list[str]]]:
     """Groups of files with equal bytes: in different splits, in different classes, and the others."""
-    groups: dict[str, list[tuple[str, str, str]]] = defaultdict(list)
-    for split, label, path in entries:
+    groups: dict[str, list[tuple[str, tuple[str, ...], str]]] = defaultdict(list)
+    for split, labels, path in entries:
         if digests.get(path):
-            groups[digests[path]].append((split, label, str(path)))
+            groups[digests[path]].append((split, labels, str(path)))
     duplicates, conflicts, repeated = [], [], []
     for group in groups.values():
         splits, labels, paths = map(list, zip(*group, strict=True))
@@ -124,10 +148,16 @@ def _equal(entries, digests: dict[Path, str]) -> tuple[list[list[str]], list[lis
     return duplicates, conflicts, repeated
 
 
-def _left_out(root: Path) -> dict[str, int]:
+def _left_out(place: Path, listed: set[Path] | None) -> dict[str, int]:
+    """What is no image; of tables what they do not list."""
+    root = place.parent if place.is_file() else place
     files = (path for path in root.rglob("*") if path.is_file() and not path.name.startswith("."))
-    files = (path for path in files if path != root / TABLE)
-    return dict(Counter(path.suffix.lower() for path in files if path.suffix.lower() not in SUFFIXES))
+    suffixes = (
+        path.suffix.lower() for path in files
+        if path != root / TABLE and (path.suffix.lower() not in SUFFIXES if listed is None
+                                     else path not in listed and path != place and path.name != tables.NAME)
+    )  # fmt: skip
+    return dict(sorted(Counter(suffixes).items()))
 
 
 def _sides(sizes: list[tuple[int, int]]) -> dict[str, int]:
