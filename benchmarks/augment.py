@@ -12,8 +12,8 @@ import time
 import measure
 import numpy as np
 
+from cnn_app.augmentations import AUGMENTATIONS, MIXING, PRESETS
 from cnn_app.cli.view import table
-from cnn_app.recipe import AUGMENTATIONS, MIXING, PRESETS
 
 NONE, CLASSES = "none", 10
 

@@ -18,7 +18,7 @@ from PIL import Image, ImageOps
 from cnn_app.cli.view import table
 from cnn_app.inputs import pixels
 from cnn_app.inputs.image import Image as Input
-from cnn_app.inputs.image import image_files
+from cnn_app.inputs.image_files import image_files
 
 FORMATS = {
     "PNG": {}, "BMP": {}, "GIF": {}, "WEBP lossless": {"lossless": True}, "WEBP": {"quality": 80},

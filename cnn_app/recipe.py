@@ -11,23 +11,13 @@ import typing
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 
+from cnn_app.augmentations import AUGMENT, AUGMENTATIONS, PRESETS
 from cnn_app.errors import RecipeError, unknown
 from cnn_app.shares import BY_NAME, shares_of
 
 RECIPE_LIMIT_BYTES = 2**20
 OPTIMIZERS = ("adamw", "sgd")
 RATES = ("cosine", "plateau", "constant")
-RESIZED_CROP = "resized-crop"
-MOVES = ("flip", "vflip", "crop", "rotate", RESIZED_CROP)  # of images, and of masks with them
-CHANGES = ("jitter", "trivialaugment", "randaugment", "erase")  # of images alone
-MIXING = ("mixup", "cutmix")  # of images and their classes
-AUGMENTATIONS = (*MOVES, *CHANGES, *MIXING)
-PRESETS = {  # names for several, of which a task takes those it knows
-    "light": ("flip", "crop"),
-    "strong": ("flip", "resized-crop", "trivialaugment", "erase", "mixup", "cutmix"),  # torchvision's: see docs/data.md
-}
-AUGMENT, FINETUNE_AUGMENT = ("crop",), ("flip", "crop")  # where nothing is said: as far as a task knows them
-TTA = ("flip", "crop")
 STARTS = ("probe-then-tune", "tune")
 CLASS_WEIGHTS = ("none", "balanced")
 ON_BAD_IMAGE = ("error", "skip")
@@ -79,9 +69,8 @@ class Schedule:
         for kind, known in (("optimizer", OPTIMIZERS), ("rate", RATES), ("class_weights", CLASS_WEIGHTS)):
             if getattr(self, kind) not in known:
                 raise unknown(kind, getattr(self, kind), known, RecipeError)
-        for name in self.augment:
-            if name not in (*AUGMENTATIONS, *PRESETS):
-                raise unknown("augmentation", name, (*AUGMENTATIONS, *PRESETS), RecipeError)
+        if strange := [name for name in self.augment if name not in (*AUGMENTATIONS, *PRESETS)]:
+            raise unknown("augmentation", strange[0], (*AUGMENTATIONS, *PRESETS), RecipeError)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,7 @@ from PIL import Image as Picture
 from PIL import ImageEnhance, ImageOps
 from scipy import ndimage
 
-from cnn_app import recipe
+from cnn_app.augmentations import AUGMENT, AUGMENTATIONS, MOVES, PRESETS
 from cnn_app.cli.main import cli
 from cnn_app.data import pipeline
 from cnn_app.data.dataset import Split, in_memory
@@ -21,7 +21,7 @@ from cnn_app.inputs import augment, draws, recolour, trivialaugment, warps
 from cnn_app.inputs.image import Image
 from cnn_app.inputs.text import Text
 from cnn_app.jobs import train
-from cnn_app.recipe import PRESETS, Schedule
+from cnn_app.recipe import Schedule
 from cnn_app.tasks.classification import Classification
 from cnn_app.tasks.drawing import caption
 from cnn_app.tasks.segmentation import Segmentation
@@ -96,7 +96,7 @@ def test_an_epoch_with_nearly_all_of_them_goes_on_where_it_stood():
     split = Split([str(i) for i in range(24)], {"image": in_memory(images)}, {"class": in_memory(places)})
     task = Classification(input=Image((16, 16, 3)), labels=("a", "b", "c"))
     names = tuple(name for name in task.augmentations if name != "randaugment")
-    assert {*names, "randaugment"} == set(recipe.AUGMENTATIONS)
+    assert {*names, "randaugment"} == set(AUGMENTATIONS)
 
     def epoch(skip):
         batches = pipeline.training_batches(
@@ -219,7 +219,7 @@ def test_masks_keep_their_places_when_colours_change():
     )
     np.testing.assert_array_equal(target["mask"], same["mask"])
     assert (image["image"].numpy() != plain["image"].numpy()).any((1, 2, 3)).all()
-    assert set(MASKS.augmentations) == {*recipe.MOVES, "jitter"}
+    assert set(MASKS.augmentations) == {*MOVES, "jitter"}
 
 
 # --- colours
@@ -352,7 +352,7 @@ SENTENCES = Classification(input=Text(length=4, words=4), labels=("a", "b"))
     (CLASSES, ("light",), ("flip", "crop")), (CLASSES, ("strong",), PRESETS["strong"]),
     (CLASSES, ("vflip", "light", "flip"), ("vflip", "flip", "crop")), (CLASSES, (), ()),
     (MASKS, ("strong",), ("flip", "resized-crop")), (MASKS, ("strong", "jitter"), ("flip", "resized-crop", "jitter")),
-    (SENTENCES, ("light",), ()), (SENTENCES, recipe.AUGMENT, ()), (CLASSES, recipe.AUGMENT, ("crop",)),
+    (SENTENCES, ("light",), ()), (SENTENCES, AUGMENT, ()), (CLASSES, AUGMENT, ("crop",)),
 ])  # fmt: skip
 def test_a_preset_gives_what_the_task_knows(task, names, found):
     assert augment_of(task, *names) == found
@@ -365,8 +365,8 @@ def test_a_name_that_a_task_does_not_know_is_an_error_beside_a_preset_too(task, 
 
 
 def test_presets_are_known_to_recipes_and_cards_hold_names():
-    assert all(set(names) <= set(recipe.AUGMENTATIONS) for names in PRESETS.values())
-    assert not set(PRESETS) & set(recipe.AUGMENTATIONS)
+    assert all(set(names) <= set(AUGMENTATIONS) for names in PRESETS.values())
+    assert not set(PRESETS) & set(AUGMENTATIONS)
     with pytest.raises(RecipeError, match="'stronk'.*strong"):
         Schedule(augment=("stronk",))
     job = train.build("lenet5", {}, "digits", Schedule(augment=("strong",)))

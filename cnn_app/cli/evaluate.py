@@ -2,9 +2,9 @@ from pathlib import Path
 
 import click
 
+from cnn_app.augmentations import TTA
 from cnn_app.cli.options import Place, Words, json_option, trust_option
 from cnn_app.cli.sources import data_options
-from cnn_app.recipe import TTA
 from cnn_app.registry import RESIZES
 
 

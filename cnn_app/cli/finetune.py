@@ -1,8 +1,8 @@
 import click
 
+from cnn_app.augmentations import FINETUNE_AUGMENT
 from cnn_app.cli.options import Network, schedule_options, training_options, transfer_options, with_image
 from cnn_app.cli.sources import data_options
-from cnn_app.recipe import FINETUNE_AUGMENT
 
 
 @click.command()

@@ -9,8 +9,9 @@ import click
 
 from cnn_app.architectures.reference import REFERENCE
 from cnn_app.artifacts import ModelDir, is_model
+from cnn_app.augmentations import AUGMENTATIONS, PRESETS
 from cnn_app.errors import ArtifactError, unknown
-from cnn_app.recipe import AUGMENTATIONS, CLASS_WEIGHTS, OPTIMIZERS, PRESETS, RATES, STARTS, Schedule, Transfer
+from cnn_app.recipe import CLASS_WEIGHTS, OPTIMIZERS, RATES, STARTS, Schedule, Transfer
 
 DEFAULTS = Schedule()
 

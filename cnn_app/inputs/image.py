@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, ClassVar
 
 from cnn_app import names
+from cnn_app.augmentations import CHANGES, MOVES, RESIZED_CROP
 from cnn_app.data.folder import split_folders
 from cnn_app.errors import DataError
-from cnn_app.inputs import conversion, files, headers
-from cnn_app.recipe import CHANGES, MOVES, RESIZED_CROP
+from cnn_app.inputs import conversion, files, headers, image_files
 from cnn_app.registry import CROP, CROP_SHARE, PAD, STRETCH, resize_problem
 from cnn_app.tensors import Spec
 
@@ -86,43 +85,18 @@ class Image:
         return split_folders(root)
 
     def by_class(self, folder: Path, root: Path, encoding: str) -> dict[str, tuple[list[str], list]]:
-        found = class_files(folder)
+        found = image_files.class_files(folder)
         for label, paths in found.items():
             if not paths:
-                raise DataError(f"{root}: the class folder {label!r} has no images; add some ({KINDS}) or remove it")
+                raise DataError(
+                    f"{root}: the class folder {label!r} has no images; add some ({image_files.KINDS}) or remove it"
+                )
         return {label: ([files.relative(path, root) for path in paths], list(map(str, paths)))
                 for label, paths in found.items()}  # fmt: skip
 
     def raw(self, records: list) -> dict[str, Column]:
         """Of paths: what the files hold."""
-        import tensorflow as tf
-
-        from cnn_app.data.dataset import Column
-
-        places = tf.constant(records, tf.string)
-        others = [Path(record).suffix.lower() in conversion.SUFFIXES for record in records]
-
-        def converted(name: bytes) -> bytes:
-            return conversion.as_png(files.content(Path(os.fsdecode(name))))
-
-        def read(place):
-            if not any(others):
-                return tf.io.read_file(places[place])
-            return tf.cond(
-                tf.constant(others)[place],
-                lambda: tf.ensure_shape(tf.numpy_function(converted, [places[place]], tf.string), ()),
-                lambda: tf.io.read_file(places[place]),
-            )
-
-        def fault(place: int) -> str:
-            try:
-                if others[place]:
-                    converted(os.fsencode(records[place]))
-            except DataError as error:
-                return str(error)
-            return ""
-
-        return {"image": Column(read, lambda place: headers.file_problem(records[place]), fault=fault)}
+        return {"image": image_files.column(records)}
 
     @staticmethod
     def records(places: Iterable[str], stdin: BinaryIO) -> Iterator[tuple[str, bytes | DataError]]:
@@ -242,19 +216,3 @@ FRAMES = {  # what clients that make bitmaps have to know
     PAD: "An image is scaled in its proportions and laid in the middle of a black one.",
 }
 PIXELS = "0 to 255, red, green, blue or grey; nothing is to be scaled"
-KINDS = ", ".join(files.SUFFIXES)
-
-
-def class_files(folder: Path) -> dict[str, list[Path]]:
-    """Class -> its images: a folder for each; files in folders below it count, too."""
-    labels = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir() and not entry.name.startswith("."))
-    return {label: image_files(folder / label) for label in labels}
-
-
-def image_files(folder: Path) -> list[Path]:
-    """All images under `folder`, sorted."""
-    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in files.SUFFIXES and path.is_file())
-    for path in found:
-        if str(path).encode(errors="replace") != os.fsencode(path):
-            raise DataError(f"the name of {os.fsencode(path)!r} is not UTF-8; rename it")
-    return found

@@ -9,10 +9,11 @@ from pathlib import Path
 
 from cnn_app import tasks
 from cnn_app.artifacts import Card, ModelDir, is_model
+from cnn_app.augmentations import FINETUNE_AUGMENT
 from cnn_app.data import Records, pipeline
 from cnn_app.jobs import sources, train
 from cnn_app.jobs.train import Job
-from cnn_app.recipe import FINETUNE_AUGMENT, Data, Schedule, Transfer
+from cnn_app.recipe import Data, Schedule, Transfer
 from cnn_app.registry import CROP
 from cnn_app.runtimes.about import About
 from cnn_app.runtimes.keras_model import about_of, load

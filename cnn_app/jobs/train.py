@@ -12,12 +12,13 @@ import keras
 
 from cnn_app import heads, registry, tasks
 from cnn_app.artifacts import Card, ModelDir, sha256
+from cnn_app.augmentations import AUGMENT, FINETUNE_AUGMENT, PRESETS
 from cnn_app.data import Records, pipeline, told
 from cnn_app.data.dataset import SPLITS, Dataset, called
 from cnn_app.data.division import write_table
 from cnn_app.errors import ModelError, TrainingError
 from cnn_app.jobs import sources
-from cnn_app.recipe import AUGMENT, FINETUNE_AUGMENT, PRESETS, Data, Schedule, Transfer
+from cnn_app.recipe import Data, Schedule, Transfer
 from cnn_app.runtimes import open_model
 from cnn_app.runtimes.keras_model import KerasRuntime, card_about, save
 from cnn_app.tasks import Task

@@ -16,7 +16,8 @@ from cnn_app.data.folder import split_folders
 from cnn_app.errors import DataError
 from cnn_app.inputs import conversion, headers, pixels
 from cnn_app.inputs.files import MAX_BYTES, SUFFIXES
-from cnn_app.inputs.image import Image, class_files
+from cnn_app.inputs.image import Image
+from cnn_app.inputs.image_files import class_files
 from cnn_app.recipe import Data
 from cnn_app.tasks import label_tables as tables
 from cnn_app.tasks.classification import TARGET, Classification

@@ -15,7 +15,7 @@ from cnn_app.data.folder import split_folders
 from cnn_app.errors import DataError
 from cnn_app.inputs import Input, headers
 from cnn_app.inputs.files import relative
-from cnn_app.inputs.image import image_files
+from cnn_app.inputs.image_files import image_files
 from cnn_app.recipe import Data
 
 IGNORED, UNKNOWN = 255, 254  # places of pixels that do not count, and of values that may not be

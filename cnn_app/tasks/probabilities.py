@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 
 from cnn_app import heads
+from cnn_app.augmentations import MIXING
 from cnn_app.data.dataset import Column, Dataset, Split, mapped
 from cnn_app.errors import DataError
 from cnn_app.inputs import Input
 from cnn_app.names import TOP
-from cnn_app.recipe import MIXING
 from cnn_app.tensors import Spec
 
 if TYPE_CHECKING:

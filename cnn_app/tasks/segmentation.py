@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from cnn_app import data as sources
+from cnn_app.augmentations import MOVES
 from cnn_app.data import Records
 from cnn_app.data.dataset import Column, Dataset, Split
 from cnn_app.errors import DataError, RecipeError
 from cnn_app.inputs import Input
 from cnn_app.names import TOP
-from cnn_app.recipe import MOVES
 from cnn_app.tasks import mask_pictures, masks
 from cnn_app.tasks.drawing import caption
 from cnn_app.tasks.mask_report import Report
