@@ -60,13 +60,13 @@ def create_model(
     if image is not None:
         columns["image"] = tuple(image)
     model = heads.build(name, columns, head)
-    if weights is not None:
+    if weights == "imagenet":
+        from cnn_app.transfer.pretrained import published
+
+        published.load(model, columns)
+    elif weights is not None:
         from cnn_app import transfer
 
-        if weights == "imagenet":
-            from cnn_app.transfer.pretrained import published
-
-            weights = published.fetch(published.of(name, columns))
         transfer.load_weights(model, weights)
     return model
 

@@ -18,7 +18,10 @@ from cnn_app import registry
 from cnn_app.analysis.complexity import complexity
 from cnn_app.errors import CnnAppError, ModelError
 from cnn_app.export import graph
+from cnn_app.jobs import finetune
+from cnn_app.jobs.evaluate import task_of
 from cnn_app.layers import GroupedConv2D
+from cnn_app.recipe import Schedule, Transfer
 from cnn_app.transfer import copy_weights, load_weights
 from cnn_app.transfer.pretrained import conventions, naming, published
 from cnn_app.transfer.pretrained.naming import Conventions
@@ -141,10 +144,26 @@ def test_keras_applications(name, tmp_path):
     for file in ("peer.weights.h5", "peer.h5") if caffe else ("peer.keras", "peer.weights.h5", "peer.h5"):
         model = cnn_app.create_model(name, image=pixels.shape[1:], classes=expected.shape[1], **columns)
         assert load_weights(model, tmp_path / file).source.startswith("keras.applications")
+        assert model.crop_share == 0.875 and task_of(model).input.resize == "crop"
         logits = model.predict_on_batch(pixels)
         np.testing.assert_allclose(logits, expected, atol=1e-4 * np.abs(expected).max())
     model.save(tmp_path / "ours.keras")
     np.testing.assert_array_equal(cnn_app.load_model(tmp_path / "ours.keras").predict_on_batch(pixels), logits)
+
+
+@pytest.mark.parametrize("columns, taken", [({}, ("crop", 0.875)), ({"resize": "stretch"}, ("stretch", 0.875))])
+def test_published_weights_bring_the_middle_that_they_were_measured_on(columns, taken, tmp_path):
+    """Unless another way is asked for; a model that is trained further keeps its own."""
+    build, row = applications()["mobilenet_v2"]
+    peer = build()
+    peer.save_weights(tmp_path / "peer.weights.h5")
+    row = row | {"image": (96, 96, 3)} | columns
+    transfer = Transfer(weights=str(tmp_path / "peer.weights.h5"), recipe="tune")
+    job = finetune.prepare("mobilenet_v2", row, "shapes", Schedule(), transfer)
+    assert (job.task.input.resize, job.task.input.crop_share) == taken
+    assert job.columns.get("resize", "stretch") == taken[0]
+    kept = finetune.prepare("mobilenet_v2", job.columns, "shapes", Schedule(), transfer)
+    assert kept.task.input == job.task.input
 
 
 def legacy(model, path):

@@ -14,7 +14,6 @@ from cnn_app.data import Records, pipeline
 from cnn_app.jobs import sources, train
 from cnn_app.jobs.train import Job
 from cnn_app.recipe import Data, Schedule, Transfer
-from cnn_app.registry import CROP
 from cnn_app.runtimes.about import About
 from cnn_app.runtimes.keras_model import about_of, load
 from cnn_app.training.engine import Watch
@@ -63,9 +62,9 @@ def prepare(
     data = sources.divided_as(sources.data_of(data), *map(_about, (weights, source)))
     job = train.build(name, columns, data, schedule, options, known)
     freeze = freezing.schedule(job.model, transfer, schedule.epochs)
-    fresh, crop_share = set_weights(job, weights)
-    if crop_share and "resize" not in columns:
-        job = cropped(job, crop_share)
+    fresh = set_weights(job, weights)
+    if (share := getattr(job.model, "crop_share", None)) and "resize" not in columns:
+        job = cropped(job, share)
     job = train.read(job, progress)
     probe = fresh and job.task.probed and transfer.recipe == "probe-then-tune"
     if probe:
@@ -76,7 +75,7 @@ def prepare(
 
 def cropped(job: Job, share: float) -> Job:
     """The job on images as its weights saw them when their accuracy was measured."""
-    task = replace(job.task, input=replace(job.task.input, resize=CROP, crop_share=share))
+    task = replace(job.task, input=job.task.input.cropped(share))
     return replace(job, task=task, columns=job.columns | task.columns())
 
 
@@ -85,22 +84,18 @@ def _about(source: str) -> About | None:
     return about_of(Path(source)) if ModelDir(source).card.is_file() else None
 
 
-def set_weights(job: Job, weights: str) -> tuple[bool, float | None]:
-    """Set what was learned elsewhere: whether the head is new, for another task, other classes or where the input alone
-    is old, and how much of images published weights were measured on.
-    """
+def set_weights(job: Job, weights: str) -> bool:
+    """Set what was learned elsewhere; whether the head is new: for others of task or classes, or the input alone."""
     if ModelDir(weights).card.is_file():
         card = ModelDir(weights).read_card()
         new = (card.task, card.labels) != (job.task.name, job.task.labels)
         copy_weights(load(weights), job.model, new_head=new)
-        return new, None
+        return new
     if job.task.input.set_weights(job.model, weights):
-        return True, None
+        return True
     if weights == "imagenet":
-        known = published.of(job.architecture, job.columns)
-        return load_weights(job.model, published.fetch(known)).new_head, known.crop_share
-    loaded = load_weights(job.model, weights)
-    return loaded.new_head, loaded.crop_share
+        return published.load(job.model, job.columns).new_head
+    return load_weights(job.model, weights).new_head
 
 
 def start_head(job: Job) -> linear.Linear:

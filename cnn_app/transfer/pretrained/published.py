@@ -14,10 +14,16 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cnn_app import registry
 from cnn_app.atomic import replacing, write_text
 from cnn_app.errors import ModelError
+
+if TYPE_CHECKING:
+    import keras
+
+    from cnn_app.transfer.pretrained.weights import Loaded
 
 KERAS = "https://storage.googleapis.com/tensorflow/keras-applications"
 HUB = "https://huggingface.co/timm"
@@ -109,6 +115,16 @@ def fetch(published: Published, directory: Path | None = None, opener: Opener | 
     if published.md5 is None and not sidecar.is_file():
         write_text(sidecar, f"{_digest(path, 'sha256')}  {path.name}\n")
     return path
+
+
+def load(model: keras.Model, columns: dict) -> Loaded:
+    """Set the ImageNet weights that are published for `model`, a network with these `columns`."""
+    from cnn_app.transfer.pretrained.weights import load_weights
+
+    known = of(model.name, columns)
+    loaded = load_weights(model, fetch(known))
+    model.crop_share = known.crop_share
+    return loaded
 
 
 def _open(url: str):

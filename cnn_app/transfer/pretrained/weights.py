@@ -27,13 +27,13 @@ class Loaded:
     source: str  # whose names and scaling: "torchvision resnet"
     tensors: int  # how many were set
     new_head: bool  # the last layer stayed as it was: the file has other classes
-    crop_share: float | None = None  # of the middle that the weights were measured on; None: whole images
 
 
 def load_weights(model: keras.Model, path: str | os.PathLike[str]) -> Loaded:
     """Set the weights in the file at `path`, and what they expect: scaling, padding, epsilon, place of strides.
 
-    The model is changed in place, or not at all. Raises ModelError for a file that does not fit it.
+    The model is changed in place, or not at all; its `crop_share` is how much of images the weights were measured on,
+    None where that is the whole. Raises ModelError for a file that does not fit it.
     """
     path = Path(path)
     if path.is_dir() or path.suffix == ".keras":
@@ -50,8 +50,8 @@ def load_weights(model: keras.Model, path: str | os.PathLike[str]) -> Loaded:
     for layer, weights in values.items():
         model.get_layer(layer).set_weights(weights)
     conventions.apply(model, naming.conventions)
-    new_head = any(is_head(layer.name) and layer.name not in values for layer in model.layers)
-    return Loaded(naming.source, used, new_head, naming.conventions.crop_share)
+    model.crop_share = naming.conventions.crop_share
+    return Loaded(naming.source, used, new_head=any(is_head(x.name) and x.name not in values for x in model.layers))
 
 
 def _from_own(stored: keras.Model, model: keras.Model, path: Path) -> Loaded:
