@@ -33,6 +33,7 @@ class Input(Protocol):
 
     # --- as a value
     def facts(self) -> dict: ...  # JSON that `of_facts` makes an equal value of
+    def brief(self) -> dict: ...  # JSON for people, with a `note` for those who read: `facts` without what is long
     def columns(self) -> dict: ...  # of a network's row, which follow from it
     def specs(self) -> dict[str, Spec]: ...  # of the tensors that a deployed network takes
     def fitted(self, split: Split) -> Input: ...  # with what it learns from the training split

@@ -62,6 +62,12 @@ class Image:
     def facts(self) -> dict:
         return {"kind": self.kind, "image": list(self.shape)} | self._resizing()
 
+    def brief(self) -> dict:
+        height, width, channels = self.shape
+        colours = {1: "grey", 3: "red, green and blue"}.get(channels, f"{channels} channels")
+        frame = FRAMES[self.resize].format(share=self.crop_share)
+        return self.facts() | {"resize": self.resize, "note": f"{width}x{height} pixels of {colours}. {frame}"}
+
     def columns(self) -> dict:
         return {"image": self.shape} | self._resizing()
 

@@ -74,6 +74,10 @@ class Text:
     def facts(self) -> dict:
         return {"kind": self.kind, "length": self.length, "words": self.words, "vocabulary": list(self.vocabulary)}
 
+    def brief(self) -> dict:
+        note = f"Up to {self.length - 2 * MARGIN} words, of {self.words - 2:,} that it knows."
+        return {"kind": self.kind, "length": self.length, "words": self.words, "note": note}
+
     def columns(self) -> dict:
         return {"length": self.length, "words": self.words}
 
