@@ -178,6 +178,26 @@ def masks(base):
     return base
 
 
+def several_labels(base):
+    """A model whose answers may hold several labels at once: version 1, with the signature `image_bytes` alone."""
+
+    @tf.function(input_signature=[tf.TensorSpec((None,), tf.string, name="image_bytes")])
+    def both(image_bytes):
+        rows = tf.size(image_bytes)
+        repeated = lambda values: tf.tile(tf.constant([values]), (rows, 1))  # noqa: E731
+        return {
+            "probabilities": repeated([0.9, 0.1, 0.8]),
+            "classes": repeated(["red", "blue"]),
+            "scores": repeated([0.9, 0.8]),
+            "present": repeated([True, False, True]),
+        }
+
+    module = tf.Module()
+    module.both = both
+    tf.saved_model.save(module, str(base / "1"), signatures={"image_bytes": both})
+    return base
+
+
 def unet(side=16, labels=("ground", "cat", "dog"), **columns):
     """A task of masks and a network that was never trained, whose masks have several classes."""
     keras.utils.set_random_seed(1)

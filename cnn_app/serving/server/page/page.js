@@ -146,7 +146,7 @@ function strip() {
   for (const one of several) {
     one.thumb ??= thumbnail(one.name, () => { chosen = one; wipe(); present(); });
     one.thumb.input.checked = one === chosen;
-    one.thumb.tell("...", "");
+    one.thumb.tell("...");
   }
   $("strip").replaceChildren(...several.map((one) => one.thumb.element));
   $("several").hidden = !several.length;
@@ -159,7 +159,7 @@ function shrink(one) {
 }
 
 function tell(one) {
-  if (one.error) return one.thumb.tell(one.error.message, "", true);
+  if (one.error) return one.thumb.tell("failed", "", one.error.message);
   const [label, share] = best(one.row)[0] ?? ["answered"];
   one.thumb.tell(label, share === undefined ? "" : percent(share));
 }
@@ -167,7 +167,7 @@ function tell(one) {
 function count() {
   const { items, left } = last;
   const [done, bad] = ["row", "error"].map((what) => items.filter((one) => one[what]).length);
-  const so = done + bad < items.length ? "asking..." : `${done} answered${bad ? `, ${bad} refused` : ""}.`;
+  const so = done + bad < items.length ? "asking..." : `${done} answered${bad ? `, ${bad} failed` : ""}.`;
   $("told").textContent = `${items.length} images: ${so}${left ? ` ${left} more were left out: ${MOST} at once are the most.` : ""}`;
 }
 

@@ -39,23 +39,22 @@ export function colour(line) {
 
 // An image of several, as a choice among them; `tell` says what was answered.
 export function thumbnail(name, chosen) {
-  const [input, canvas, best] = [part("input", ""), part("canvas", ""), part("span", "best", "...")];
+  const [input, canvas, best] = [part("input", ""), part("canvas", ""), part("span", "best")];
   Object.assign(input, { type: "radio", name: "shown", onchange: chosen });
   canvas.width = canvas.height = 96;
   canvas.setAttribute("aria-hidden", "true");
   const element = part("label", "thumb", input, canvas, part("span", "name", name), " ", best);
-  element.title = name;
-  const tell = (label, share, refused = false) => {
+  const tell = (label, share = "", error = "") => {
     best.replaceChildren(part("span", "label", label), " ", part("span", "share", share));
-    element.classList.toggle("refused", refused);
-    element.title = `${name}: ${label} ${share}`;
+    element.classList.toggle("failed", Boolean(error));
+    element.title = `${name}: ${error || `${label} ${share}`}`;
   };
   return { element, input, canvas, tell };
 }
 
 function classes(labels) {
-  if (labels.length <= FEW) return labels.join(", ");
-  return part("details", "", part("summary", "", "Show them"), part("ol", "", ...labels.map((one) => part("li", "", one))));
+  if (labels.length <= FEW) return `${labels.length}: ${labels.join(", ")}`;
+  return part("details", "", part("summary", "", `${labels.length}, by name`), part("ol", "", ...labels.map((one) => part("li", "", one))));
 }
 
 const megabytes = (bytes) => `${(bytes / 1e6).toFixed(bytes < 1e6 ? 3 : 1)} MB`;
@@ -70,7 +69,7 @@ export function facts(model) {
     ["Engine", model.engine],
     ["Input", model.input?.note],
     ["Size", model.bytes && megabytes(model.bytes)],
-    [`${model.classes.length} classes`, model.classes.length && classes(model.classes)],
+    ["Classes", model.classes.length && classes(model.classes)],
   ];
   return rows.filter(([, told]) => told).flatMap(([term, told]) => [part("dt", "", term), part("dd", "", told)]);
 }
