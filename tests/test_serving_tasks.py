@@ -117,8 +117,8 @@ def test_the_list_of_models_tells_what_they_are(server, http, networks, files):
         assert row["bytes"] == sum(len(file.read_bytes()) for file in held if file.is_file()) > 1000
     window = inputs.of_facts({"image": [224, 160, 1], "resize": "crop", "crop_share": 0.875}).brief()
     assert window == {"kind": "image", "image": [224, 160, 1], "resize": "crop", "crop_share": 0.875, "note":
-                      "160x224 pixels of grey. An image is scaled until this window takes 87.5% of its shorter side, and "
-                      "the middle is cut out."}  # fmt: skip
+                      "160x224 pixels of grey. An image is scaled until this window takes 87.5% of its shorter side, "
+                      "and the middle is cut out."}  # fmt: skip
 
 
 def test_every_engine_says_the_same_by_either_way(server, http):

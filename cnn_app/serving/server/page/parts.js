@@ -54,7 +54,8 @@ export function thumbnail(name, chosen) {
 
 function classes(labels) {
   if (labels.length <= FEW) return `${labels.length}: ${labels.join(", ")}`;
-  return part("details", "", part("summary", "", `${labels.length}, by name`), part("ol", "", ...labels.map((one) => part("li", "", one))));
+  const list = part("ol", "", ...labels.map((one) => part("li", "", one)));
+  return part("details", "", part("summary", "", `${labels.length}, by name`), list);
 }
 
 const megabytes = (bytes) => `${(bytes / 1e6).toFixed(bytes < 1e6 ? 3 : 1)} MB`;
