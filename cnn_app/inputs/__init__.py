@@ -28,6 +28,8 @@ class Input(Protocol):
     kind: ClassVar[str]  # its module
     plural: ClassVar[str]  # of its records, in messages
     encoded: ClassVar[str]  # the signature, and its one tensor, that takes records as clients have them
+    formats: ClassVar[str]  # that an encoded record may have, for people
+    suffixes: ClassVar[tuple[str, ...]]  # of files that are such records
     augmentations: ClassVar[tuple[str, ...]]  # that it knows; others are an error
     views: ClassVar[tuple[str, ...]]  # that answers can be averaged over
 

@@ -11,6 +11,7 @@ from cnn_app.errors import DataError
 
 MAX_BYTES = 256 * 2**20  # of a file
 FORMATS = {"JPEG": (".jpg", ".jpeg"), "PNG": (".png",), "WebP": (".webp",), "BMP": (".bmp",), "GIF": (".gif",)}
+KINDS = " or".join(", ".join(FORMATS).rsplit(",", 1))
 SUFFIXES = tuple(suffix for suffixes in FORMATS.values() for suffix in suffixes)
 
 

@@ -34,6 +34,8 @@ class Image:
     kind: ClassVar = "image"
     plural: ClassVar = "images"
     encoded: ClassVar = names.IMAGE_BYTES
+    formats: ClassVar = files.KINDS
+    suffixes: ClassVar = files.SUFFIXES
     augmentations: ClassVar = (*MOVES, *CHANGES)
     views: ClassVar = ("flip", "crop")
 

@@ -51,6 +51,8 @@ class Text:
     kind: ClassVar = "text"
     plural: ClassVar = "sentences"
     encoded: ClassVar = names.TEXT
+    formats: ClassVar = "UTF-8"
+    suffixes: ClassVar = ()  # sentences lie in files of many
     augmentations: ClassVar = ()
     views: ClassVar = ()
 

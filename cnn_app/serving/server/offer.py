@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from string import Template
 
-from cnn_app.inputs import by_encoded, files, headers
+from cnn_app.inputs import by_encoded
+from cnn_app.names import IMAGE_BYTES
 from cnn_app.serving.server.models import Model, Models, Version
 
 PAGE = Path(__file__).with_name("page")
@@ -15,7 +16,8 @@ FILES = tuple(sorted(file for file in PAGE.iterdir() if file != INDEX))
 
 def index() -> str:
     """With the formats that images may have."""
-    return Template(INDEX.read_text("utf-8")).substitute(accept=",".join(files.SUFFIXES), formats=headers.KINDS)
+    image = by_encoded(IMAGE_BYTES)
+    return Template(INDEX.read_text("utf-8")).substitute(accept=",".join(image.suffixes), formats=image.formats)
 
 
 def told(models: Models) -> list[dict]:
