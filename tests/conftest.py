@@ -38,6 +38,24 @@ def addresses(colours):
         yield found
 
 
+@pytest.fixture(scope="module")
+def browser():
+    pytest.importorskip("selenium")
+    import browsing
+
+    driver = browsing.chromium()
+    yield driver
+    driver.quit()
+
+
+@pytest.fixture(scope="session")
+def letters(tmp_path_factory):
+    """A model directory of a network that tells how a letter lies."""
+    import photos
+
+    return photos.network(tmp_path_factory.mktemp("orientation") / "letters")
+
+
 @pytest.fixture(params=["http", "grpc"])
 def endpoint(addresses, request):
     """`colours` there, by either way."""

@@ -118,11 +118,6 @@ def test_other_writers():
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return photos.network(tmp_path_factory.mktemp("orientation") / "letters")
-
-
-@pytest.fixture(scope="module")
 def files(tmp_path_factory):
     folder = tmp_path_factory.mktemp("photos")
     for kind in KINDS:
@@ -133,15 +128,15 @@ def files(tmp_path_factory):
     return sorted(folder.iterdir())
 
 
-def test_one_answer_of_all(model, files):
+def test_one_answer_of_all(letters, files):
     """The command on each file, the SavedModel without Python, REST, gRPC and the client."""
-    wanted = cnn_app.predict(model, [files[-1]])[0].answer["top"]
+    wanted = cnn_app.predict(letters, [files[-1]])[0].answer["top"]
     assert wanted[0]["label"] == "upright" and wanted[0]["probability"] > 0.9
     for path in (
-        model,
-        model / "serving" / "1",
-        model / "mobile" / "letters-float32.tflite",
-        model / "onnx" / "letters.onnx",
+        letters,
+        letters / "serving" / "1",
+        letters / "mobile" / "letters-float32.tflite",
+        letters / "onnx" / "letters.onnx",
     ):
         result = CliRunner().invoke(cli, ["predict", str(path), *map(str, files), "--json"])
         answers = json.loads(result.stdout)
@@ -150,16 +145,16 @@ def test_one_answer_of_all(model, files):
             assert answer["top"][0]["label"] == "upright"
             assert answer["top"][0]["probability"] == pytest.approx(wanted[0]["probability"], abs=0.02)
     data = [file.read_bytes() for file in files]
-    session = Session(model / "serving" / "1")
+    session = Session(letters / "serving" / "1")
     assert session.run("image_bytes", image_bytes=data)["classes"][:, 0].tolist() == [b"upright"] * 25
     session.close()
-    with served.running(model) as found:
+    with served.running(letters) as found:
         for address in (found.rest, found.grpc):
             with Client(f"{address}/letters") as client:
                 assert [answer.labels[0] for answer in client.predict(data)] == ["upright"] * 25
 
 
-def test_training_sees_them_upright(tmp_path, model, files):
+def test_training_sees_them_upright(tmp_path, letters):
     """A folder of turned photos is measured as its upright copy."""
     for split, number in itertools.product(("train", "val"), range(8)):
         folder = tmp_path / split / LABELS[number]
@@ -167,5 +162,5 @@ def test_training_sees_them_upright(tmp_path, model, files):
         for orientation in ORIENTATIONS:
             image = turned(letter(6000 + number), number + 1)
             (folder / f"{orientation}.jpg").write_bytes(stored(image, orientation, "JPEG"))
-    report = cnn_app.evaluate(model, str(tmp_path), "val").report
+    report = cnn_app.evaluate(letters, str(tmp_path), "val").report
     assert report.n == 64 and report.top1 == 1

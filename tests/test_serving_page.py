@@ -1,43 +1,13 @@
-"""The page in a real browser: images are dropped, pasted, chosen and drawn, and the right class appears."""
-
-import base64
-import shutil
+"""The page in a real browser: what is dropped, pasted, chosen, drawn or written gets the right class."""
 
 import numpy as np
 import pytest
 import served
 import urllib3
+from browsing import answered, find, give, labels, needs_chromium, wait
 
-CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
-needs_chromium = pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="no chromium and chromedriver")
-GIVE = """
-const bytes = Uint8Array.from(atob(arguments[0]), (c) => c.charCodeAt(0));
-const data = new DataTransfer();
-data.items.add(new File([bytes], arguments[1], {type: arguments[2]}));
-const target = document.getElementById("drop");
-if (arguments[3] === "drop") {
-  target.dispatchEvent(new DragEvent("dragover", {bubbles: true, cancelable: true, dataTransfer: data}));
-  target.dispatchEvent(new DragEvent("drop", {bubbles: true, cancelable: true, dataTransfer: data}));
-} else {
-  document.dispatchEvent(new ClipboardEvent("paste", {bubbles: true, clipboardData: data}));
-}
-"""
-
-
-@pytest.fixture(scope="module")
-def browser():
-    pytest.importorskip("selenium")
-    from selenium import webdriver
-
-    options = webdriver.ChromeOptions()
-    options.binary_location = CHROMIUM
-    for flag in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-proxy-server"):
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    driver = webdriver.Chrome(options, webdriver.ChromeService(DRIVER))
-    driver.set_window_size(1000, 900)
-    yield driver
-    driver.quit()
+from cnn_app.inputs import files, headers
+from cnn_app.serving.server import access, offer
 
 
 @pytest.fixture
@@ -45,29 +15,6 @@ def page(browser, addresses):
     browser.get(addresses.rest)
     wait(browser, lambda: find(browser, "#model").text)
     return browser
-
-
-def find(page, selector):
-    return page.find_element("css selector", selector)
-
-
-def wait(page, what):
-    from selenium.webdriver.support.ui import WebDriverWait
-
-    return WebDriverWait(page, 20, poll_frequency=0.02).until(lambda _: what())
-
-
-def give(page, data, how="drop", name="image.png", kind="image/png"):
-    page.execute_script(GIVE, base64.b64encode(data).decode(), name, kind, how)
-
-
-def labels(page):
-    return page.execute_script("return [...document.querySelectorAll('#top .label')].map((one) => one.textContent)")
-
-
-def answered(page, label):
-    """Wait until `label` is the best one."""
-    wait(page, lambda: labels(page)[:1] == [label] and "ms" in find(page, "#status").text)
 
 
 @needs_chromium
@@ -81,7 +28,12 @@ def test_an_image_that_is_given_gets_the_right_class(page, how):
     shares = [one.text for one in page.find_elements("css selector", "#top .share")]
     widths = [one.size["width"] for one in page.find_elements("css selector", "#top .bar")]
     assert shares[0] == "96.4 %" and widths[0] > 10 * widths[1] > 0
+    sizes = [
+        float(one.value_of_css_property("font-size")[:-2]) for one in page.find_elements("css selector", "#top li")
+    ]
+    assert sizes[0] > 1.5 * sizes[1] == 1.5 * sizes[2]
     assert find(page, "#shown").is_displayed() and not find(page, "#error").is_displayed()
+    assert not find(page, "#several").is_displayed() and not find(page, "#window").is_displayed()
 
 
 @needs_chromium
@@ -282,8 +234,59 @@ def test_it_asks_for_a_key_that_is_needed(browser, colours):
 
 def test_the_page_says_what_it_may_load(addresses):
     with urllib3.PoolManager() as http:
-        for place in ("/", "/page.css", "/page.js"):
+        for place in ("/", *(f"/{file.name}" for file in offer.FILES)):
             response = http.request("GET", addresses.rest + place)
             assert response.status == 200 and b"://" not in response.data.replace(b"http://www.w3.org", b"")
             policy = response.headers["Content-Security-Policy"]
             assert policy.startswith("default-src 'none'; script-src 'self'") and "unsafe" not in policy
+
+
+@needs_chromium
+def test_it_names_the_formats_that_the_server_takes(page):
+    assert find(page, "#file").get_attribute("accept") == ",".join(files.SUFFIXES)
+    assert find(page, "#drop .soft").text == headers.KINDS == "JPEG, PNG, WebP, BMP or GIF"
+
+
+@needs_chromium
+def test_it_tells_of_the_model(browser, colours, tmp_path):
+    from selenium.webdriver.support.ui import Select
+
+    names = tuple(f"thing {number}" for number in range(40))
+    served.export(*served.unet(16, names), tmp_path / "many")
+    served.export(*served.text_cnn(), tmp_path / "texts")
+    unknown = f"unknown={served.several(tmp_path / 'unknown')}"
+    with (
+        served.running(colours, tmp_path / "many", tmp_path / "texts", unknown) as found,
+        urllib3.PoolManager() as http,
+    ):
+        models = served.asked(http, "GET", f"{found.rest}/models.json")[1]
+        browser.get(found.rest)
+        wait(browser, lambda: find(browser, "#model").text)
+        told = {}
+        for place, model in enumerate(models):
+            Select(find(browser, "#model")).select_by_index(place)
+            pairs = zip(*(browser.find_elements("css selector", f"#facts {tag}") for tag in ("dt", "dd")), strict=True)
+            facts = told.setdefault(model["name"], {term.text: fact.text for term, fact in pairs})
+            assert model["name"] == "colours" or facts.pop("Size") == f"{model['bytes'] / 1e6:.3f} MB"
+            if model["name"] == "many":
+                assert not find(browser, "#facts li").is_displayed()
+                find(browser, "#facts summary").click()
+                assert [one.text for one in browser.find_elements("css selector", "#facts li")] == list(names)
+        # of the last: a model of several labels, whose shares do not sum to one
+        give(browser, served.png(served.one_colour("red")))
+        answered(browser, "red")
+        assert [one.text for one in browser.find_elements("css selector", "#top .share")] == ["90.0 %", "80.0 %"]
+    common = {"Version": "1", "Engine": "TensorFlow"}
+    note = "pixels of red, green and blue. An image of another size is stretched to this one."
+    assert told["colours"]["Classes"] == "3: red, green, blue" and told["colours"]["Input"] == f"8x8 {note}"
+    assert told["many"] == common | {"Name": "many", "Task": "segmentation", "Input": f"16x16 {note}",
+                                     "Classes": "40, by name"}  # fmt: skip
+    assert told["texts"] == common | {"Name": "texts", "Task": "classification", "Classes": "2: sad, glad",
+                                      "Input": "Up to 8 words, of 8 that it knows."}  # fmt: skip
+    assert told["unknown"] == common | {"Name": "unknown"}
+
+
+def test_every_file_of_the_page_is_small_and_needs_no_key():
+    for file in (*offer.FILES, offer.INDEX):
+        assert len(file.read_text().splitlines()) < 250
+    assert {f"/{file.name}" for file in offer.FILES} < set(access.OPEN)

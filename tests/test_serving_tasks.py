@@ -13,6 +13,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 import cnn_app
+from cnn_app import inputs
 from cnn_app.cli.main import cli
 from cnn_app.errors import ServingError
 from cnn_app.runtimes.keras_model import KerasRuntime
@@ -103,6 +104,21 @@ def test_the_loader_of_tf_serving_reads_texts_as_keras_does(networks, files):
             assert answer["classes"][:, 0].tolist() == [task.labels[i].encode() for i in best]
     assert session.run("features", tokens=tokens)["features"].shape == (len(TEXTS), 4)
     session.close()
+
+
+def test_the_list_of_models_tells_what_they_are(server, http, networks, files):
+    models = {row["name"]: row for row in served.asked(http, "GET", f"{server.rest}/models.json")[1]}
+    assert models.keys() == files.keys()
+    for name, row in models.items():
+        task, _ = networks[name.partition("-")[0]]
+        assert row["task"] == task.name and row["classes"] == list(task.labels)
+        assert row["input"] == task.input.brief() and "vocabulary" not in row["input"]
+        held = files[name].rglob("*") if files[name].is_dir() else [files[name]]
+        assert row["bytes"] == sum(len(file.read_bytes()) for file in held if file.is_file()) > 1000
+    window = inputs.of_facts({"image": [224, 160, 1], "resize": "crop", "crop_share": 0.875}).brief()
+    assert window == {"kind": "image", "image": [224, 160, 1], "resize": "crop", "crop_share": 0.875, "note":
+                      "160x224 pixels of grey. An image is scaled until this window takes 87.5% of its shorter side, "
+                      "and the middle is cut out."}  # fmt: skip
 
 
 def test_every_engine_says_the_same_by_either_way(server, http):

@@ -29,11 +29,14 @@ class Input(Protocol):
     kind: ClassVar[str]  # its module
     plural: ClassVar[str]  # of its records, in messages
     encoded: ClassVar[str]  # the signature, and its one tensor, that takes records as clients have them
+    formats: ClassVar[str]  # that an encoded record may have, for people
+    suffixes: ClassVar[tuple[str, ...]]  # of files that are such records
     augmentations: ClassVar[tuple[str, ...]]  # that it knows; others are an error
     views: ClassVar[tuple[str, ...]]  # that answers can be averaged over
 
     # --- as a value
     def facts(self) -> dict: ...  # JSON that `of_facts` makes an equal value of
+    def brief(self) -> dict: ...  # JSON for people, with a `note` for those who read: `facts` without what is long
     def columns(self) -> dict: ...  # of a network's row, which follow from it
     def specs(self) -> dict[str, Spec]: ...  # of the tensors that a deployed network takes
     def fitted(self, split: Split) -> Input: ...  # with what it learns from the training split

@@ -11,7 +11,9 @@ from cnn_app.errors import DataError
 from cnn_app.inputs import conversion
 
 MAX_BYTES = 256 * 2**20  # of a file
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", *conversion.SUFFIXES)
+FORMATS = {"JPEG": (".jpg", ".jpeg"), "PNG": (".png",), "WebP": (".webp",), "BMP": (".bmp",), "GIF": (".gif",)}
+KINDS = " or".join(", ".join(FORMATS).rsplit(",", 1))
+SUFFIXES = (*(suffix for suffixes in FORMATS.values() for suffix in suffixes), *conversion.SUFFIXES)
 
 
 def named_images(places: Iterable[str], stdin: BinaryIO) -> Iterator[tuple[str, bytes | DataError]]:

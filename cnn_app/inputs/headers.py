@@ -10,12 +10,11 @@ from typing import BinaryIO
 
 from cnn_app.errors import DataError
 from cnn_app.inputs import conversion
-from cnn_app.inputs.files import MAX_BYTES
+from cnn_app.inputs.files import KINDS, MAX_BYTES
 
 MAX_PIXELS = 64_000_000  # of a decoded image; more is a mistake or an attack
 MIN_SIDE = 4  # pixels; less carries no image
 MAX_PARTS = 4000  # reads of a header
-KINDS = "JPEG, PNG, WebP, BMP or GIF"
 STARTS = {b"\x89PNG\r\n\x1a\n": "Png", b"BM": "Bmp", b"GIF87a": "Gif", b"GIF89a": "Gif"}
 SCAN, FRAMES, NO_FRAMES, PROGRESSIVE = 0xDA, range(0xC0, 0xD0), (0xC4, 0xC8, 0xCC), (0xC2, 0xC6, 0xCA, 0xCE)
 

@@ -34,6 +34,8 @@ class Image:
     kind: ClassVar = "image"
     plural: ClassVar = "images"
     encoded: ClassVar = names.IMAGE_BYTES
+    formats: ClassVar = files.KINDS
+    suffixes: ClassVar = files.SUFFIXES
     augmentations: ClassVar = (*MOVES, *CHANGES)
     views: ClassVar = ("flip", "crop")
 
@@ -61,6 +63,12 @@ class Image:
 
     def facts(self) -> dict:
         return {"kind": self.kind, "image": list(self.shape)} | self._resizing()
+
+    def brief(self) -> dict:
+        height, width, channels = self.shape
+        colours = {1: "grey", 3: "red, green and blue"}.get(channels, f"{channels} channels")
+        frame = FRAMES[self.resize].format(share=self.crop_share)
+        return self.facts() | {"resize": self.resize, "note": f"{width}x{height} pixels of {colours}. {frame}"}
 
     def columns(self) -> dict:
         return {"image": self.shape} | self._resizing()

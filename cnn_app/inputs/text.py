@@ -51,6 +51,8 @@ class Text:
     kind: ClassVar = "text"
     plural: ClassVar = "sentences"
     encoded: ClassVar = names.TEXT
+    formats: ClassVar = "UTF-8"
+    suffixes: ClassVar = ()  # sentences lie in files of many
     augmentations: ClassVar = ()
     views: ClassVar = ()
 
@@ -73,6 +75,10 @@ class Text:
 
     def facts(self) -> dict:
         return {"kind": self.kind, "length": self.length, "words": self.words, "vocabulary": list(self.vocabulary)}
+
+    def brief(self) -> dict:
+        note = f"Up to {self.length - 2 * MARGIN} words, of {self.words - 2:,} that it knows."
+        return {"kind": self.kind, "length": self.length, "words": self.words, "note": note}
 
     def columns(self) -> dict:
         return {"length": self.length, "words": self.words}

@@ -9,9 +9,9 @@ from urllib.parse import urlsplit
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from cnn_app.names import LOOPBACK
-from cnn_app.serving.server import rest
+from cnn_app.serving.server import offer, rest
 
-OPEN = ("/", "/page.css", "/page.js", "/healthz")  # they say nothing of the models
+OPEN = ("/", *(f"/{file.name}" for file in offer.FILES), "/healthz")  # they say nothing of the models
 
 
 class KeyGuard:

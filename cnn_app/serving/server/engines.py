@@ -27,6 +27,9 @@ class Engine(Protocol):
     kind: str
     signatures: dict[str, Signature]
 
+    @property
+    def task(self) -> tasks.Task | None: ...  # None where nothing tells
+
     def run(self, signature: str, inputs: Arrays) -> Arrays: ...
 
     def close(self) -> None: ...
@@ -36,6 +39,7 @@ class SavedModelEngine:
     """Loaded as TF Serving loads it, so that what works here works there; every signature as it was exported."""
 
     kind = "TensorFlow"
+    task: tasks.Task | None = None
 
     def __init__(self, path: Path, threads: int = 0):
         import tensorflow as tf
@@ -66,6 +70,8 @@ class SavedModelEngine:
 
 class RuntimeEngine:
     """A file, behind the same name that an exported SavedModel has."""
+
+    task: tasks.Task | None = None
 
     def __init__(self, runtime: runtimes.Runtime):
         self.kind = {".tflite": "LiteRT", ".onnx": "ONNX Runtime"}[runtime.path.suffix]
@@ -120,7 +126,7 @@ def open_engine(path: Path, trust: bool = False, threads: int = 0) -> Engine:
     Raises ArtifactError for what was exported of another model than the one that its directory has now, and unless
     `trust`, for a SavedModel whose operators touch the system.
     """
-    engine: Engine
+    engine: SavedModelEngine | RuntimeEngine
     if (path / "saved_model.pb").is_file():
         place, about = path, runtimes.about_of(path)
         _check_fresh(place, about)
@@ -134,8 +140,10 @@ def open_engine(path: Path, trust: bool = False, threads: int = 0) -> Engine:
         engine = RuntimeEngine(_known(runtime)[0])
     if DEFAULT not in engine.signatures:
         return engine
-    default, task = _known(DefaultSignature(engine, place, about))
-    return engine if task is None or task.input.encoded in engine.signatures else EncodedEngine(engine, default, task)
+    default, engine.task = _known(DefaultSignature(engine, place, about))
+    if engine.task is None or engine.task.input.encoded in engine.signatures:
+        return engine
+    return EncodedEngine(engine, default, engine.task)
 
 
 def _known(runtime: runtimes.Runtime) -> tuple[runtimes.Runtime, tasks.Task | None]:

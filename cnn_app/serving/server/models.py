@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from cnn_app.artifacts import size_bytes
 from cnn_app.errors import CnnAppError
 from cnn_app.serving.server.batching import Batcher
 from cnn_app.serving.server.discovery import Servable
@@ -28,6 +29,7 @@ class Version:
 
     number: int
     path: Path
+    size_bytes: int = 0  # of its files
     state: str = "LOADING"
     error: str = ""
     engine: Engine | None = None
@@ -107,6 +109,7 @@ class Model:
             if others_answer:  # without them a crash harms nobody
                 await asyncio.to_thread(tried, version.path, self.loading)
             version.engine = await asyncio.to_thread(opened, version.path, self.loading)
+            version.size_bytes = await asyncio.to_thread(size_bytes, version.path)
         except Exception as error:  # a broken version must not take those along that answer
             if not isinstance(error, CnnAppError):
                 log.error("cannot load %s", version.path, exc_info=error)

@@ -15,16 +15,14 @@ from urllib.parse import unquote
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import FileResponse, JSONResponse, Response, StreamingResponse
+from starlette.responses import FileResponse, HTMLResponse, JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from cnn_app.inputs import by_encoded
-from cnn_app.serving.server import examples, json_child, json_tensor, metrics, protos
+from cnn_app.serving.server import examples, json_child, json_tensor, metrics, offer, protos
 from cnn_app.serving.server.budget import Share
 from cnn_app.serving.server.errors import RequestError, invalid, no_answer
 from cnn_app.serving.server.service import Asked, Service
 
-PAGE = Path(__file__).with_name("page")
 POST = re.compile(r"/v1/models/([^/:]+)(?:/versions/(\d+)|/labels/([^/:]+))?:(classify|regress|predict)", re.I)
 GET = re.compile(r"/v1/models(?:/([^/:]+))?(?:/versions/(\d+)|/labels/([^/:]+))?(?:/(metadata))?", re.I)
 PIECE = 2**18  # characters of a large answer
@@ -77,16 +75,7 @@ def application(service: Service) -> Starlette:
 
     async def models(request: Request) -> Response:
         """What the page offers."""
-        return JSONResponse([
-            {"name": model.name, "version": version.number, "engine": version.engine.kind, "labels": [
-                label for label, number in model.labels.items() if number == version.number
-            ], "signatures": list(version.engine.signatures), "encoded": [
-                name for name, known in version.engine.signatures.items()
-                if known.of_strings and by_encoded(name)
-            ]}
-            for model in service.models.by_name.values() for version in reversed(model.available.values())
-            if version.engine
-        ])  # fmt: skip
+        return reply(offer.told(service.models))
 
     async def health(request: Request) -> Response:
         ready = service.models.ready and not service.draining
@@ -102,11 +91,15 @@ def application(service: Service) -> Starlette:
             Route("/models.json", models),
             Route("/healthz", health),
             Route(metrics.PATH, measurements),
-            *(Route(f"/{file.name}", asset(file)) for file in sorted(PAGE.glob("page.*"))),
-            Route("/", asset(PAGE / "index.html")),
+            *(Route(f"/{file.name}", asset(file)) for file in offer.FILES),
+            Route("/", index),
         ],
         exception_handlers={RequestError: failed, HTTPException: not_here, ClientDisconnect: gone, Exception: broken},
     )
+
+
+async def index(request: Request) -> Response:
+    return HTMLResponse(offer.index(), headers=SAFE)
 
 
 def asset(file: Path):

@@ -1,16 +1,28 @@
 // The page asks as any client does: TF Serving's :predict, with a signature for encoded records that the model has.
+import { drawing } from "./draw.js";
+import { base64, shrunk, upright, windowOf } from "./images.js";
+import { best, colour, facts, item, named, percent, thumbnail } from "./parts.js";
+
 const $ = (id) => document.getElementById(id);
-const pen = $("canvas").getContext("2d");
 const [IMAGE, TEXT] = ["image_bytes", "text"]; // the signatures that it knows how to ask
+const MOST = 100; // images at once
+const ABREAST = 3; // requests that are asked at a time
 let models = [];
-let last = null; // what was asked about last, for another model: {signature, value}
-let shown = null; // the image that is in sight
+let last = null; // what was asked about last, for another model: {signature, items, left}
+let chosen = null; // the item in sight: {value, name}, with `row` and `took`, or `error`, and `thumb` among several
+let shown = null; // the item whose image is in sight
 let turn = 0; // answers may come in another order than the questions
 
 const headers = () => ($("key").value ? { Authorization: `Bearer ${$("key").value}` } : {});
 
-async function json(path, options = {}) {
+const pause = (seconds) => new Promise((go) => { setTimeout(go, 1000 * seconds); });
+
+async function json(path, options = {}, tries = 5) {
   const response = await fetch(path, { ...options, headers: headers() });
+  if (response.status === 429 && tries) {
+    await pause(Number(response.headers.get("Retry-After") ?? 1));
+    return json(path, options, tries - 1);
+  }
   const found = await response.json().catch(() => ({ error: "no JSON came back" }));
   if (response.status === 401) $("locked").hidden = false;
   if (!response.ok) throw new Error(`${response.status}: ${found.error}`);
@@ -21,88 +33,40 @@ const model = () => models[$("model").value];
 const takes = (signature) => model()?.encoded.includes(signature) ?? false;
 
 async function loadModels() {
-  const chosen = $("model").value;
+  const before = $("model").value;
   models = await json("models.json");
   $("model").replaceChildren(...models.map((one, i) => {
     const labels = one.labels.length ? ` (${one.labels.join(", ")})` : "";
     return new Option(`${one.name}, version ${one.version}${labels}, ${one.engine}`, i);
   }));
-  if (chosen && models[chosen]) $("model").value = chosen;
+  if (before && models[before]) $("model").value = before;
   offer();
 }
 
-// What the chosen model can be asked with.
+// What the chosen model is, and can be asked with.
 function offer() {
   $("images").hidden = Boolean(model()) && !takes(IMAGE);
   $("texts").hidden = !takes(TEXT);
+  $("about").hidden = !model();
+  $("several").hidden = $("images").hidden || !last || last.items.length < 2;
+  $("facts").replaceChildren(...(model() ? facts(model()) : []));
+  lay();
   if (last && takes(last.signature)) return;
   const nothing = "This model takes neither images nor texts.";
   $("status").textContent = !$("images").hidden ? "No image yet." : !$("texts").hidden ? "No text yet." : nothing;
 }
 
-const base64 = (blob) => new Promise((resolve, reject) => {
-  const reader = new FileReader();
-  reader.onload = () => resolve(reader.result.slice(reader.result.indexOf(",") + 1));
-  reader.onerror = () => reject(reader.error);
-  reader.readAsDataURL(blob);
-});
-
-function best(row) {
-  if (row.present) {
-    const marked = row.classes.map((label, i) => [row.present[i] ? `${label} \u2713` : label, row.scores[i]]);
-    return marked.filter((_, i) => row.present[i] || i < 5);
-  }
-  if (row.classes) return row.classes.map((label, i) => [label, row.scores[i]]);
-  const shares = Array.isArray(row) ? row : row.probabilities ?? [];
-  return shares.map((share, i) => [String(i), share]).sort((a, b) => b[1] - a[1]).slice(0, 5);
-}
-
-function part(tag, name, text = "") {
-  const made = document.createElement(tag);
-  made.className = name;
-  made.textContent = text;
-  return made;
-}
-
-function swatch(code) {
-  const made = part("span", "swatch");
-  made.style.backgroundColor = code;
-  return made;
-}
-
-function item([label, share], colours) {
-  const li = document.createElement("li");
-  const [name, track, bar] = [part("span", "label", label), part("div", "track"), part("div", "bar")];
-  if (colours.has(label)) name.prepend(swatch(colours.get(label)));
-  bar.style.width = `${100 * share}%`;
-  track.append(bar);
-  li.append(name, part("span", "share", `${(100 * share).toFixed(1)} %`), track);
-  return li;
-}
-
-function named([label, code]) {
-  const li = document.createElement("li");
-  li.append(swatch(code), part("span", "label", label));
-  return li;
-}
-
-// Label and colour of a line such as "cat #ff0000".
-function colour(line) {
-  return /^(.*) (#(?:[0-9a-f]{2}){3,4})$/i.exec(line)?.slice(1) ?? [line, "transparent"];
-}
-
 function show(row) {
-  const [rows, masked] = [best(row), Boolean(row.overlay_bytes) && last.value instanceof Blob];
+  const [rows, masked] = [best(row), Boolean(row.overlay_bytes) && chosen.value instanceof Blob];
   const colours = new Map(masked ? (row.legend ?? []).map(colour) : []);
   $("top").replaceChildren(...rows.map((one) => item(one, colours)));
   if (masked) {
-    if (shown !== last.value) preview(last.value, "The drawing");
     const told = new Set(rows.map(([label]) => label));
     $("legend").replaceChildren(...[...colours].filter(([label]) => !told.has(label)).map(named));
     $("mask").alt = `Where the model sees ${[...colours.keys()].join(", ") || "something"}`;
     $("mask").src = `data:image/png;base64,${row.overlay_bytes.b64}`;
     $("mask").hidden = $("fading").hidden = false;
-  } else if (!$("top").children.length) {
+  } else if (!rows.length) {
     throw new Error(`the model answers with ${Object.keys(row).join(", ")}, which cannot be shown here`);
   }
 }
@@ -110,87 +74,138 @@ function show(row) {
 function wipe() {
   $("top").replaceChildren();
   $("legend").replaceChildren();
-  $("mask").hidden = $("fading").hidden = true;
+  $("mask").hidden = $("fading").hidden = $("error").hidden = true;
 }
 
 function fail(error) {
+  wipe();
   $("error").textContent = error.message;
   $("error").hidden = false;
-  wipe();
   $("status").textContent = "No answer.";
 }
 
-async function ask(signature, value) {
-  const mine = ++turn;
-  last = { signature, value };
-  $("error").hidden = true;
-  $("mask").hidden = true;
-  $("status").textContent = "Asking...";
+async function answered(one, signature) {
   try {
     if (!models.length) await loadModels();
     const { name, version } = model() ?? {};
     if (!name) throw new Error("there is no model");
     if (!takes(signature)) throw new Error(`${name} has no signature ${signature}`);
-    const instance = value instanceof Blob ? { b64: await base64(value) } : value;
+    const instance = one.value instanceof Blob ? { b64: await base64(one.value) } : one.value;
     const body = JSON.stringify({ signature_name: signature, instances: [instance] });
     const path = `v1/models/${encodeURIComponent(name)}/versions/${version}:predict`;
     const start = performance.now();
     const found = await json(path, { method: "POST", body });
-    if (mine !== turn) return;
     const took = (performance.now() - start).toFixed(0);
-    wipe();
-    show(found.predictions[0]);
-    $("status").textContent = `${name}, version ${version}: ${took} ms`;
+    const [row] = found.predictions;
+    if (row.overlay_bytes) delete row.mask; // of a hundred images it would fill the memory
+    return { row, status: `${name}, version ${version}: ${took} ms` };
   } catch (error) {
-    if (mine !== turn) return;
-    fail(error);
-    await loadModels().catch(() => {}); // the version may have gone
+    return { error };
   }
 }
 
-function preview(blob, name) {
-  if (shown) URL.revokeObjectURL($("shown").src);
-  shown = blob;
+// One image a request, so that one that is refused takes no other along.
+async function ask(signature, items, left = 0) {
+  const mine = ++turn;
+  last = { signature, items, left };
+  for (const one of items) Object.assign(one, { row: null, error: null });
+  if (!items.includes(chosen)) chosen = items[0];
+  strip();
+  present();
+  const waiting = [...items];
+  async function work() {
+    for (let one = waiting.shift(); one && mine === turn; one = waiting.shift()) {
+      if (one.thumb) await shrink(one);
+      const found = await answered(one, signature);
+      if (mine !== turn) return;
+      Object.assign(one, found);
+      if (one.thumb) tell(one);
+      if (one === chosen) present();
+    }
+  }
+  await Promise.all(Array.from({ length: ABREAST }, work));
+  if (mine !== turn) return;
+  count();
+  if (items.some((one) => one.error)) await loadModels().catch(() => {}); // the version may have gone
+}
+
+// The chosen item, and its answer once there is one.
+function present() {
+  if (chosen.value instanceof Blob) preview(chosen);
+  if (chosen.error) return fail(chosen.error);
+  if (chosen.row) {
+    wipe();
+    $("status").textContent = chosen.status;
+    try { show(chosen.row); } catch (error) { fail(error); }
+  } else {
+    $("error").hidden = $("mask").hidden = true;
+    $("status").textContent = "Asking...";
+  }
+}
+
+function strip() {
+  const several = last.items.length > 1 ? last.items : [];
+  for (const one of several) {
+    one.thumb ??= thumbnail(one.name, () => { chosen = one; wipe(); present(); });
+    one.thumb.input.checked = one === chosen;
+    one.thumb.tell("...");
+  }
+  $("strip").replaceChildren(...several.map((one) => one.thumb.element));
+  $("several").hidden = !several.length;
+  count();
+}
+
+function shrink(one) {
+  one.small ??= upright(one.value).then((blob) => shrunk(blob, one.thumb.canvas)).catch(() => {}); // the server says why
+  return one.small;
+}
+
+function tell(one) {
+  if (one.error) return one.thumb.tell("failed", "", one.error.message);
+  const [label, share] = best(one.row)[0] ?? ["answered"];
+  one.thumb.tell(label, share === undefined ? "" : percent(share));
+}
+
+function count() {
+  const { items, left } = last;
+  const [done, bad] = ["row", "error"].map((what) => items.filter((one) => one[what]).length);
+  const so = done + bad < items.length ? "asking..." : `${done} answered${bad ? `, ${bad} failed` : ""}.`;
+  const rest = left ? ` ${left} more were left out: ${MOST} at once are the most.` : "";
+  $("told").textContent = `${items.length} images: ${so}${rest}`;
+}
+
+async function preview(one) {
+  if (shown === one) return;
+  shown = one;
+  const blob = await upright(one.value).catch(() => one.value);
+  if (shown !== one) return;
+  URL.revokeObjectURL($("shown").src);
   $("shown").src = URL.createObjectURL(blob);
-  $("shown").alt = name;
+  $("shown").alt = one.name;
   $("shown").hidden = false;
 }
 
+// Mask and frame over what the model sees of the image.
+function lay() {
+  const { naturalWidth, naturalHeight, hidden } = $("shown");
+  const seen = windowOf(model()?.input, naturalWidth, naturalHeight);
+  for (const id of ["mask", "window"]) {
+    for (const [side, share] of Object.entries(seen)) $(id).style[side] = `${100 * share}%`;
+  }
+  $("window").hidden = $("framed").hidden = hidden || (seen.width >= 1 && seen.height >= 1);
+}
+
 function take(files) {
-  const file = [...files].find((one) => one.type.startsWith("image/")) ?? files[0];
-  if (!file) return;
-  preview(file, file.name);
-  ask(IMAGE, file);
+  const items = [...files].slice(0, MOST).map((value) => ({ value, name: value.name }));
+  if (items.length) ask(IMAGE, items, files.length - items.length);
 }
 
 // The same question to another model, if it is one for it.
 function again() {
   offer();
-  if (last && takes(last.signature)) return ask(last.signature, last.value);
+  if (last && takes(last.signature)) return ask(last.signature, last.items, last.left);
   turn++;
-  $("error").hidden = true;
   wipe();
-}
-
-function clear() {
-  pen.fillStyle = $("dark").checked ? "#000" : "#fff";
-  pen.fillRect(0, 0, 280, 280);
-}
-
-function draw(event) {
-  if (!(event.buttons & 1)) return;
-  const { left, top, width } = $("canvas").getBoundingClientRect();
-  const [x, y] = [event.clientX - left, event.clientY - top].map((value) => (value * 280) / width);
-  pen.strokeStyle = $("dark").checked ? "#fff" : "#000";
-  pen.lineWidth = 18;
-  pen.lineCap = pen.lineJoin = "round";
-  if (event.type === "pointerdown") {
-    $("canvas").setPointerCapture(event.pointerId);
-    pen.beginPath();
-    pen.moveTo(x, y);
-  }
-  pen.lineTo(x, y);
-  pen.stroke();
 }
 
 function fade() {
@@ -217,15 +232,13 @@ document.addEventListener("drop", (event) => {
 document.addEventListener("paste", (event) => take(event.clipboardData.files));
 $("choose").addEventListener("click", () => $("file").click());
 $("file").addEventListener("change", () => { take($("file").files); $("file").value = ""; });
-$("writing").addEventListener("submit", (event) => { event.preventDefault(); ask(TEXT, $("text").value); });
+$("writing").addEventListener("submit", (event) => { event.preventDefault(); ask(TEXT, [{ value: $("text").value }]); });
 $("strength").addEventListener("input", fade);
 $("model").addEventListener("change", again);
 $("key").addEventListener("change", () => loadModels().then(again).catch(fail));
-$("canvas").addEventListener("pointerdown", draw);
-$("canvas").addEventListener("pointermove", draw);
-$("canvas").addEventListener("pointerup", () => $("canvas").toBlob((blob) => ask(IMAGE, blob)));
+$("shown").addEventListener("load", lay);
+$("shown").addEventListener("error", () => { $("shown").hidden = true; lay(); });
+const clear = drawing($("canvas"), $("dark"), (value) => ask(IMAGE, [{ value, name: "The drawing" }]));
 $("clear").addEventListener("click", clear);
-$("dark").addEventListener("change", clear);
-clear();
 fade();
 loadModels().catch(fail);
