@@ -274,8 +274,9 @@ def test_it_tells_of_the_model(browser, colours, tmp_path):
                 assert [one.text for one in browser.find_elements("css selector", "#facts li")] == list(names)
         # of the last: a model of several labels, whose shares do not sum to one
         give(browser, served.png(served.one_colour("red")))
-        answered(browser, "red")
-        assert [one.text for one in browser.find_elements("css selector", "#top .share")] == ["90.0 %", "80.0 %"]
+        answered(browser, "a \u2713")
+        shares = [one.text for one in browser.find_elements("css selector", "#top .share")]
+        assert shares == ["90.0 %", "80.0 %", "70.0 %", "60.0 %", "50.0 %", "30.0 %"]
     common = {"Version": "1", "Engine": "TensorFlow"}
     note = "pixels of red, green and blue. An image of another size is stretched to this one."
     assert told["colours"]["Classes"] == "3: red, green, blue" and told["colours"]["Input"] == f"8x8 {note}"
