@@ -30,7 +30,10 @@ class Linear:
 
 
 def fit(features: np.ndarray, targets: np.ndarray, classes: int, kind: str = "logistic", seed: int = 0) -> Linear:
-    """Fit (n, width) to places below `classes`, with C chosen by cross-validation on standardized features."""
+    """Fit (n, width) to places below `classes`, with C chosen by cross-validation on standardized features.
+
+    What it chooses is the likelihood where there are probabilities: among few records many C share the best top-1.
+    """
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import GridSearchCV, StratifiedKFold
@@ -43,20 +46,20 @@ def fit(features: np.ndarray, targets: np.ndarray, classes: int, kind: str = "lo
         raise DataError(f"a linear classifier needs two training records of every class, received {counts.min()} of "
                         f"class {counts.argmin()}; add some, or finetune with --recipe tune")  # fmt: skip
     if kind == "svm":
-        model = LinearSVC(max_iter=ITERATIONS, random_state=seed)
+        model, chosen_by = LinearSVC(max_iter=ITERATIONS, random_state=seed), "accuracy"
     else:
-        model = LogisticRegression(max_iter=ITERATIONS)
+        model, chosen_by = LogisticRegression(max_iter=ITERATIONS), "neg_log_loss"
     name = type(model).__name__.lower()
     folds = StratifiedKFold(min(FOLDS, counts.min()), shuffle=True, random_state=seed)
     scaled = make_pipeline(StandardScaler(), model)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # a C that does not get there does not win the validation
-        search = GridSearchCV(scaled, {f"{name}__C": PENALTIES}, cv=folds).fit(features, targets)
+        search = GridSearchCV(scaled, {f"{name}__C": PENALTIES}, cv=folds, scoring=list({"accuracy", chosen_by}),
+                              refit=chosen_by).fit(features, targets)  # fmt: skip
     scaler, best = search.best_estimator_
     weights = best.coef_.T / scaler.scale_[:, None]
-    return Linear(
-        weights, best.intercept_ - scaler.mean_ @ weights, search.best_params_[f"{name}__C"], search.best_score_
-    )
+    validated = float(search.cv_results_["mean_test_accuracy"][search.best_index_])
+    return Linear(weights, best.intercept_ - scaler.mean_ @ weights, search.best_params_[f"{name}__C"], validated)
 
 
 def assess(features: Features, classes: int, kind: str) -> dict:
