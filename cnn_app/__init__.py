@@ -68,6 +68,8 @@ def create_model(
         from cnn_app import transfer
 
         transfer.load_weights(model, weights)
+    if own := {name: columns[name] for name in ("resize", "crop_share") if name in columns}:
+        model.resizing = own
     return model
 
 

@@ -144,7 +144,7 @@ def test_keras_applications(name, tmp_path):
     for file in ("peer.weights.h5", "peer.h5") if caffe else ("peer.keras", "peer.weights.h5", "peer.h5"):
         model = cnn_app.create_model(name, image=pixels.shape[1:], classes=expected.shape[1], **columns)
         assert load_weights(model, tmp_path / file).source.startswith("keras.applications")
-        assert model.crop_share == 0.875 and task_of(model).input.resize == "crop"
+        assert model.resizing == {"resize": "crop", "crop_share": 0.875} and task_of(model).input.resize == "crop"
         logits = model.predict_on_batch(pixels)
         np.testing.assert_allclose(logits, expected, atol=1e-4 * np.abs(expected).max())
     model.save(tmp_path / "ours.keras")
@@ -164,6 +164,8 @@ def test_published_weights_bring_the_middle_that_they_were_measured_on(columns, 
     assert job.columns.get("resize", "stretch") == taken[0]
     kept = finetune.prepare("mobilenet_v2", job.columns, "shapes", Schedule(), transfer)
     assert kept.task.input == job.task.input
+    taken_by_evaluate = task_of(cnn_app.create_model("mobilenet_v2", weights=transfer.weights, **row)).input
+    assert (taken_by_evaluate.resize, taken_by_evaluate.crop_share) == taken
 
 
 def legacy(model, path):

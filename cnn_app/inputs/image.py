@@ -78,9 +78,6 @@ class Image:
         share = {"crop_share": self.crop_share} if self.resize == CROP else {}
         return {} if self.resize == STRETCH else {"resize": self.resize} | share
 
-    def cropped(self, share: float) -> Image:
-        return replace(self, resize=CROP, crop_share=share)
-
     def widened(self, size: tuple[int, int]) -> Image:
         """What is `size` large and has the network's window in its middle, for views of it."""
         share = min(1.0, self.crop_share * size[0] / self.shape[0])

@@ -168,8 +168,8 @@ def task_of(model: keras.Model) -> Task:
     if model.name in registry.catalog():
         row = registry.family(model.name).VARIANTS[model.name]
         if row.input == "image":
-            taken, share = inputs.named("image")(tuple(model.input_shape[1:])), getattr(model, "crop_share", None)
-            return tasks.named(row.task)(input=taken if share is None else taken.cropped(share))
+            taken = inputs.named("image")(tuple(model.input_shape[1:]), **getattr(model, "resizing", {}))
+            return tasks.named(row.task)(input=taken)
     raise ModelError(f"{model.name} does not say what it is for; load it with cnn_app.load_model")
 
 

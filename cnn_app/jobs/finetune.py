@@ -63,8 +63,8 @@ def prepare(
     job = train.build(name, columns, data, schedule, options, known)
     freeze = freezing.schedule(job.model, transfer, schedule.epochs)
     fresh = set_weights(job, weights)
-    if (share := getattr(job.model, "crop_share", None)) and "resize" not in columns:
-        job = cropped(job, share)
+    if "resize" not in columns and (resizing := getattr(job.model, "resizing", {})):
+        job = resized(job, resizing)
     job = train.read(job, progress)
     probe = fresh and job.task.probed and transfer.recipe == "probe-then-tune"
     if probe:
@@ -73,9 +73,9 @@ def prepare(
     return replace(job, transfer=transfer, freeze=freeze, learned=probe or not fresh)
 
 
-def cropped(job: Job, share: float) -> Job:
+def resized(job: Job, resizing: Mapping) -> Job:
     """The job on images as its weights saw them when their accuracy was measured."""
-    task = replace(job.task, input=job.task.input.cropped(share))
+    task = replace(job.task, input=replace(job.task.input, **resizing))
     return replace(job, task=task, columns=job.columns | task.columns())
 
 

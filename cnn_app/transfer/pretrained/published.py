@@ -123,7 +123,7 @@ def load(model: keras.Model, columns: dict) -> Loaded:
 
     known = of(model.name, columns)
     loaded = load_weights(model, fetch(known))
-    model.crop_share = known.crop_share
+    model.resizing = {"resize": registry.CROP, "crop_share": known.crop_share}
     return loaded
 
 

@@ -32,8 +32,8 @@ class Loaded:
 def load_weights(model: keras.Model, path: str | os.PathLike[str]) -> Loaded:
     """Set the weights in the file at `path`, and what they expect: scaling, padding, epsilon, place of strides.
 
-    The model is changed in place, or not at all; its `crop_share` is how much of images the weights were measured on,
-    None where that is the whole. Raises ModelError for a file that does not fit it.
+    The model is changed in place, or not at all; its `resizing` has the columns of how images were brought to its
+    size where the weights were measured. Raises ModelError for a file that does not fit it.
     """
     path = Path(path)
     if path.is_dir() or path.suffix == ".keras":
@@ -50,7 +50,8 @@ def load_weights(model: keras.Model, path: str | os.PathLike[str]) -> Loaded:
     for layer, weights in values.items():
         model.get_layer(layer).set_weights(weights)
     conventions.apply(model, naming.conventions)
-    model.crop_share = naming.conventions.crop_share
+    share = naming.conventions.crop_share
+    model.resizing = {"resize": registry.CROP, "crop_share": share} if share else {}
     return Loaded(naming.source, used, new_head=any(is_head(x.name) and x.name not in values for x in model.layers))
 
 
