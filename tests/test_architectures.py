@@ -363,7 +363,11 @@ def test_a_stride_two_shuffle_unit_never_drops_what_the_paper_keeps():
     [
         (lambda: cnn_app.create_model("resnet5"), UnknownName, "did you mean .*resnet50"),
         (lambda: cnn_app.create_model("resnet50", widht=1), UnknownName, "no column of resnet50 named 'widht'"),
-        (lambda: cnn_app.create_model("resnet50", head="hat"), UnknownName, "known: classification, multilabel, segmentation"),
+        (
+            lambda: cnn_app.create_model("resnet50", head="hat"),
+            UnknownName,
+            "known: classification, multilabel, segmentation",
+        ),
         (lambda: cnn_app.create_model("resnet50", head="segmentation"), ModelError, "has no head for segmentation"),
         (lambda: cnn_app.create_model("shufflenet_v1", groups=5), ModelError, "groups 1, 2, 3, 4, 8, received 5"),
         (lambda: cnn_app.create_model("shufflenet_v1", groups=4, scale=0.25), ModelError, "do not fall into 4 groups"),
