@@ -17,12 +17,12 @@ import tensorflow as tf
 from cnn_app.inputs.orientation import COLUMNS_REVERSED, ROWS_REVERSED, TRANSPOSED, UPRIGHT, is_one_of, upright
 
 if TYPE_CHECKING:
-    from cnn_app.inputs.image import Image
+    from cnn_app.inputs.frame import Frame
 
 LINEAR, NEAREST = "triangle", "box"  # with antialiasing, and for what must not be mixed
 
 
-def framed(pixels: tf.Tensor, image: Image, orientation: tf.Tensor | int = UPRIGHT, kernel: str = LINEAR) -> tf.Tensor:
+def framed(pixels: tf.Tensor, image: Frame, orientation: tf.Tensor | int = UPRIGHT, kernel: str = LINEAR) -> tf.Tensor:
     """uint8 (h, w, C) as it lies in the file -> float32 (H, W, C), upright."""
     lies = tf.shape(pixels)[:2]
 
@@ -34,7 +34,7 @@ def framed(pixels: tf.Tensor, image: Image, orientation: tf.Tensor | int = UPRIG
 
 
 @cache
-def _turning(image: Image, kernel: str) -> Callable:
+def _turning(image: Frame, kernel: str) -> Callable:
     """Scales and turns what does not lie upright: small it is turned faster, and without a copy of a large one.
 
     A function of its own, or each of its operators takes its turn in upright images, too.
@@ -64,7 +64,7 @@ def _scaled(pixels: tf.Tensor, scaled, before, size, kernel: str) -> tf.Tensor:
     )[0]  # fmt: skip
 
 
-def _window(sides: tf.Tensor, target: tf.Tensor, image: Image) -> tuple[tf.Tensor, tf.Tensor]:
+def _window(sides: tf.Tensor, target: tf.Tensor, image: Frame) -> tuple[tf.Tensor, tf.Tensor]:
     """An upright image's sides (2,) -> its sides when scaled, and how much of it lies before the network's window."""
     if image.resize == "stretch":
         return target, tf.zeros_like(target)

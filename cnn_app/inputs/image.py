@@ -12,6 +12,7 @@ from cnn_app.augmentations import CHANGES, MOVES, RESIZED_CROP
 from cnn_app.data.folder import split_folders
 from cnn_app.errors import DataError
 from cnn_app.inputs import conversion, files, headers, image_files
+from cnn_app.inputs.frame import Frame
 from cnn_app.registry import CROP, CROP_SHARE, PAD, STRETCH, resize_problem
 from cnn_app.tensors import Spec
 
@@ -24,12 +25,8 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Image:
-    """Pixels of one size: height, width, channels; `resize` is how an image of another one is brought to it."""
-
-    shape: tuple[int, int, int]
-    resize: str = STRETCH  # see `framing`
-    crop_share: float = CROP_SHARE
+class Image(Frame):
+    """Pixels of one size."""
 
     kind: ClassVar = "image"
     plural: ClassVar = "images"

@@ -18,13 +18,13 @@ from cnn_app.inputs.framing import framed
 from cnn_app.inputs.orientation import UPRIGHT, is_jpeg, is_webp, orientation
 
 if TYPE_CHECKING:
-    from cnn_app.inputs.image import Image
+    from cnn_app.inputs.frame import Frame
 
 LUMA = (0.299, 0.587, 0.114)  # of red, green and blue in grey (ITU-R BT.601)
 STRIP = 2**18  # pixels with an alpha channel that are laid over white at a time
 
 
-def sized(data: tf.Tensor, image: Image) -> tf.Tensor:
+def sized(data: tf.Tensor, image: Frame) -> tf.Tensor:
     """Encoded bytes, a scalar string, -> uint8 of the shape of `image`, upright."""
     return to_size(decode(data), image, orientation(data))
 
@@ -43,7 +43,7 @@ def decode(data: tf.Tensor) -> tf.Tensor:
     return tf.cond(tf.math.floormod(channels, 2) == 0, lambda: _over_white(pixels), lambda: pixels)
 
 
-def to_size(pixels: tf.Tensor, image: Image, orientation: tf.Tensor | int = UPRIGHT) -> tf.Tensor:
+def to_size(pixels: tf.Tensor, image: Frame, orientation: tf.Tensor | int = UPRIGHT) -> tf.Tensor:
     """uint8 (h, w, 1 or 3) -> uint8 of the shape of `image`."""
     return in_channels(framed(in_colour(pixels), image, orientation), image.shape[2])
 
@@ -63,7 +63,7 @@ def in_channels(scaled: tf.Tensor, channels: int) -> tf.Tensor:
     return tf.cast(tf.round(tf.clip_by_value(scaled, 0, 255)), tf.uint8)
 
 
-def load(data: bytes, name: str, image: Image) -> np.ndarray:
+def load(data: bytes, name: str, image: Frame) -> np.ndarray:
     """One image from outside as a uint8 array of the shape of `image`; `name` is for the error."""
     try:
         headers.read(data)
@@ -75,7 +75,7 @@ def load(data: bytes, name: str, image: Image) -> np.ndarray:
         raise DataError(f"cannot read {name}: the image is damaged or cut off") from error
 
 
-def decoder(image: Image) -> Callable[[bytes], np.ndarray]:
+def decoder(image: Frame) -> Callable[[bytes], np.ndarray]:
     """`load` for images that `headers` has nothing against, as one graph; it may be called in threads."""
 
     @tf.function(input_signature=[tf.TensorSpec((), tf.string)])

@@ -12,12 +12,12 @@ from cnn_app.inputs.pixels import decode, in_channels, in_colour
 from cnn_app.inputs.warps import AREA, RATIO, largest
 
 if TYPE_CHECKING:
-    from cnn_app.inputs.image import Image
+    from cnn_app.inputs.frame import Frame
 
 SCALES = (1, 2, 4, 8)  # that libjpeg decodes a fraction of, by fewer of a block's frequencies
 
 
-def resized_crop(data: tf.Tensor, image: Image, seed: tf.Tensor) -> tf.Tensor:
+def resized_crop(data: tf.Tensor, image: Frame, seed: tf.Tensor) -> tf.Tensor:
     """Encoded bytes, a scalar string, -> a box of the image at the size of `image`, uint8, upright.
 
     As `warps.resized_crop`, but of all the pixels that the file has.
@@ -26,12 +26,12 @@ def resized_crop(data: tf.Tensor, image: Image, seed: tf.Tensor) -> tf.Tensor:
     return _sized(part, image, orientation(data))
 
 
-def of_pixels(pixels: tf.Tensor, image: Image, seed: tf.Tensor) -> tf.Tensor:
+def of_pixels(pixels: tf.Tensor, image: Frame, seed: tf.Tensor) -> tf.Tensor:
     """`resized_crop` of an image that is decoded, uint8 (h, w, 1 or 3)."""
     return _sized(_of_pixels(pixels, seed), image, tf.constant(UPRIGHT))
 
 
-def _sized(part, image: Image, orientation):
+def _sized(part, image: Frame, orientation):
     """By the mean of an area, a third faster than what `framing` has, or between pixels where a box is enlarged."""
     size, colour = tf.constant(image.shape[:2]), in_colour(part)
     size = tf.where(is_one_of(TRANSPOSED, orientation), size[::-1], size)
@@ -48,7 +48,7 @@ def _of_pixels(pixels, seed):
     return pixels[top : top + height, left : left + width]
 
 
-def _of_jpeg(data, image: Image, seed):
+def _of_jpeg(data, image: Frame, seed):
     box = _box(tf.image.extract_jpeg_shape(data)[:2], seed)
     spare = tf.reduce_min(box[2:]) // max(image.shape[:2])  # how often the network's size is in the box
     chosen = tf.reduce_sum(tf.cast(tf.constant(SCALES) <= spare, tf.int32)) - 1
