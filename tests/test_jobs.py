@@ -1,6 +1,7 @@
 """The public functions: arrays and files in, model directories, measures and answers out."""
 
 import io
+import json
 import shutil
 import subprocess
 import sys
@@ -9,15 +10,18 @@ from types import ModuleType
 
 import numpy as np
 import pytest
+import tensorflow as tf
+from click.testing import CliRunner
 from PIL import Image
 
 import cnn_app
 from cnn_app import tasks
 from cnn_app.artifacts import ModelDir
+from cnn_app.cli.main import cli
 from cnn_app.data import pipeline
-from cnn_app.errors import DataError, ModelError, RecipeError, TrainingError
+from cnn_app.errors import ArtifactError, DataError, ModelError, RecipeError, TrainingError
 from cnn_app.export import run as exporting
-from cnn_app.recipe import Data, Recipe, Schedule
+from cnn_app.recipe import Data, Export, Recipe, Schedule
 from cnn_app.runtimes import open_model
 
 LABELS = ("dark", "grey", "light")
@@ -255,3 +259,63 @@ def test_a_recipe_is_carried_out_once(tmp_path):
         cnn_app.run(replace(recipe, acceptance={"loss": 0.001}), tmp_path, overwrite=True)
     with pytest.raises(RecipeError, match="no metric of .acceptance. named 'recall'"):
         cnn_app.run(replace(recipe, acceptance={"recall": 0.1}), tmp_path, overwrite=True)
+
+
+@pytest.fixture(scope="module")
+def cropping(tmp_path_factory):
+    """A model that crops, with all its files."""
+    path = tmp_path_factory.mktemp("store") / "cropping"
+    columns = {"resize": "crop", "crop_share": 0.5}
+    cnn_app.train("lenet5", RECORDS, path, columns=columns, schedule=replace(SCHEDULE, epochs=1))
+    cnn_app.export(path, Export(targets=("saved_model", "tflite-int8", "onnx"), max_drop=100), RECORDS)
+    return ModelDir(path)
+
+
+def test_every_file_brings_images_to_its_size_as_the_model_does(cropping, tmp_path):
+    """A dark image with a bright middle, of which a model that crops sees the middle alone."""
+    pixels = np.zeros((40, 120, 3), np.uint8)
+    pixels[6:34, 46:74] = 255
+    Image.fromarray(pixels).save(tmp_path / "middle.png")
+    files = (cropping.path, cropping.model, cropping.serving / "1", cropping.mobile / "cropping-int8.tflite",
+             cropping.onnx / "cropping.onnx")  # fmt: skip
+    for file in files:
+        (found,) = cnn_app.predict(file, [tmp_path / "middle.png"])
+        np.testing.assert_array_equal(found.record["image"], np.full((32, 32, 1), 255, np.uint8))
+    signature = open_model(cropping.serving / "1")._keep.signatures["image_bytes"]
+    served = signature(image_bytes=tf.constant([(tmp_path / "middle.png").read_bytes()]))["probabilities"]
+    runtime = open_model(cropping.serving / "1")
+    wanted = runtime.run({"image": np.full((1, 32, 32, 1), 255, np.uint8)})["probabilities"]
+    np.testing.assert_allclose(served, wanted, atol=1e-6)
+
+
+def test_a_measure_may_resize_otherwise_and_says_so(cropping, tmp_path):
+    for split in ("train", "val"):
+        for label, middle in (("dark", 0), ("light", 255), ("grey", 120)):
+            pixels = np.full((40, 40), 128, np.uint8)
+            pixels[10:30, 10:30] = middle
+            (tmp_path / split / label).mkdir(parents=True)
+            Image.fromarray(pixels).save(tmp_path / split / label / "0.png")
+    own, other = (
+        cnn_app.evaluate(cropping.path, str(tmp_path), "val", resize=resize) for resize in ("crop", "stretch")
+    )
+    assert (own.resized, other.resized) == ("", "stretch") and own.report.metrics["loss"] != other.report.metrics[
+        "loss"
+    ]
+    arguments = ["evaluate", str(cropping.path), "--data", str(tmp_path), "--split", "val", "--resize", "pad"]
+    told = CliRunner().invoke(cli, arguments)
+    assert "images brought to the network's size by pad, which is not the model's own way" in told.output
+    assert json.loads(CliRunner().invoke(cli, [*arguments, "--json"]).stdout)["resize"] == "pad"
+
+
+def test_a_card_and_a_file_that_disagree_on_the_resize(cropping, tmp_path):
+    shutil.copytree(cropping.path, tmp_path / "copy")
+    copy = ModelDir(tmp_path / "copy")
+    card = copy.read_card()
+    copy.write_card(replace(card, input=card.input | {"resize": "pad"}))
+    with pytest.raises(
+        ArtifactError, match=r"card.json and model.keras say different things of resize of the input; put"
+    ):
+        cnn_app.predict(copy.path, IMAGES[:1])
+    copy.write_card(replace(card, input=card.input | {"resize": "squeeze"}))
+    with pytest.raises(ArtifactError, match="resizes images by stretch, crop, pad, received 'squeeze'"):
+        cnn_app.predict(copy.path, IMAGES[:1])

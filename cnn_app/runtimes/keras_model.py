@@ -125,7 +125,12 @@ def load(path: str | os.PathLike[str], *, trust: bool = False) -> keras.Model:
     try:
         with budget:
             model = keras.saving.load_model(file, compile=False, safe_mode=True)
-        model.about = about_of(path)
+        model.about, own = about_of(path), about_of(file)
+        if own is not None and own.input != model.about.input:
+            different = [name for name in {**own.input, **model.about.input}
+                         if own.input.get(name) != model.about.input.get(name)]  # fmt: skip
+            raise ArtifactError(f"{path / 'card.json'} and {file.name} say different things of {', '.join(different)} "
+                                "of the input; put back the card that was written with the file")  # fmt: skip
         return model
     except CnnAppError:
         raise
