@@ -316,6 +316,9 @@ def test_a_card_and_a_file_that_disagree_on_the_resize(cropping, tmp_path):
         ArtifactError, match=r"card.json and model.keras say different things of resize of the input; put"
     ):
         cnn_app.predict(copy.path, IMAGES[:1])
-    copy.write_card(replace(card, input=card.input | {"resize": "squeeze"}))
-    with pytest.raises(ArtifactError, match="resizes images by stretch, crop, pad, received 'squeeze'"):
-        cnn_app.predict(copy.path, IMAGES[:1])
+    for wrong in ({"resize": "squeeze"}, {"resize": "crop", "crop_share": 0}, {"resize": "crop", "crop_share": "half"}):
+        facts = {"task": "classification", "labels": list(LABELS), "input": card.input | wrong}
+        with pytest.raises(
+            ArtifactError, match="resizes images by stretch, crop, pad, received 'squeeze'|needs a crop_share"
+        ):
+            tasks.of_facts(facts)
