@@ -282,3 +282,17 @@ def test_webp_is_decoded_as_by_pillow(mode, options):
 def test_a_moving_webp_does_not_reach_the_decoder_that_it_would_break():
     with pytest.raises(tf.errors.InvalidArgumentError, match="Input is empty"):
         images.decode(tf.constant(animation("WEBP")))
+
+
+@pytest.mark.parametrize("transform", [0, 2], ids=["cmyk", "ycck"])
+def test_four_colours_are_seen_as_pillow_sees_them(transform):
+    """Inverted, as Adobe writes them; by its marker the first three are luminance and chrominance."""
+    inks = np.asarray(Image.fromarray(noise(6, 8, 3)).resize((80, 60), Image.BICUBIC).convert("CMYK"))
+    if transform == 2:
+        other = np.asarray(Image.fromarray(255 - inks[..., :3]).convert("YCbCr"))
+        inks = np.concatenate([255 - other, inks[..., 3:]], -1)
+    data = bytearray(encoded(Image.fromarray(inks, "CMYK"), "JPEG", quality=98, subsampling=0))
+    data[data.find(b"Adobe") + 11] = transform
+    theirs = Image.open(io.BytesIO(data)).convert("RGB").resize((40, 30), Image.BILINEAR)
+    ours = images.load(bytes(data), "x", Input((30, 40, 3))).astype(int)
+    assert np.abs(ours - np.asarray(theirs)).max() <= 1
