@@ -122,7 +122,7 @@ def test_the_same_classes_keep_the_head(source):
 
 
 def test_a_new_head_starts_as_the_linear_classifier(source):
-    """Its top-1 on train is that of logistic regression on the same features, and far above a random head's."""
+    """Its top-1 on train is that of logistic regression on the same features, and well above a random head's."""
     probe, random = prepared(source), prepared(source, recipe="tune")
     train = probe.dataset.splits["train"]
     scores = [
@@ -133,7 +133,7 @@ def test_a_new_head_starts_as_the_linear_classifier(source):
     classifier = linear.fit(found.vectors[rows], found.targets[rows], 5)
     expected = (classifier.predict(found.vectors[rows]) == found.targets[rows]).mean()
     assert (probe.learned, random.learned) == (True, False)
-    assert scores[0] == pytest.approx(expected) and scores[0] > scores[1] + 0.1
+    assert scores[0] == pytest.approx(expected) and scores[0] > 1.3 * scores[1]
 
 
 def test_a_memorised_batch_leaves_frozen_layers_alone(source):
