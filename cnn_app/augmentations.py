@@ -7,7 +7,8 @@ MIXING = ("mixup", "cutmix")  # of images and their classes
 AUGMENTATIONS = (*MOVES, *CHANGES, *MIXING)
 PRESETS = {  # names for several, of which a task takes those it knows
     "light": ("flip", "crop"),
-    "strong": ("flip", "resized-crop", "trivialaugment", "erase", "mixup", "cutmix"),  # torchvision's: see docs/data.md
+    "strong": ("flip", RESIZED_CROP, "trivialaugment", "erase", "mixup", "cutmix"),  # torchvision's: see docs/data.md
 }
+KNOWN = (*PRESETS, *AUGMENTATIONS)
 AUGMENT, FINETUNE_AUGMENT = ("crop",), ("flip", "crop")  # where nothing is said: as far as a task knows them
 TTA = ("flip", "crop")

@@ -11,7 +11,7 @@ import typing
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 
-from cnn_app.augmentations import AUGMENT, AUGMENTATIONS, PRESETS
+from cnn_app.augmentations import AUGMENT, KNOWN
 from cnn_app.errors import RecipeError, unknown
 from cnn_app.shares import BY_NAME, shares_of
 
@@ -69,8 +69,8 @@ class Schedule:
         for kind, known in (("optimizer", OPTIMIZERS), ("rate", RATES), ("class_weights", CLASS_WEIGHTS)):
             if getattr(self, kind) not in known:
                 raise unknown(kind, getattr(self, kind), known, RecipeError)
-        if strange := [name for name in self.augment if name not in (*AUGMENTATIONS, *PRESETS)]:
-            raise unknown("augmentation", strange[0], (*AUGMENTATIONS, *PRESETS), RecipeError)
+        if strange := [name for name in self.augment if name not in KNOWN]:
+            raise unknown("augmentation", strange[0], KNOWN, RecipeError)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,7 @@ import click
 
 from cnn_app.architectures.reference import REFERENCE
 from cnn_app.artifacts import ModelDir, is_model
-from cnn_app.augmentations import AUGMENTATIONS, PRESETS
+from cnn_app.augmentations import AUGMENTATIONS, KNOWN, PRESETS
 from cnn_app.errors import ArtifactError, unknown
 from cnn_app.recipe import CLASS_WEIGHTS, OPTIMIZERS, RATES, STARTS, Schedule, Transfer
 
@@ -90,7 +90,7 @@ class Words(click.ParamType):
 
 
 augment_option = click.option(
-    "--augment", type=Words((*PRESETS, *AUGMENTATIONS)),
+    "--augment", type=Words(KNOWN),
     help=f"{', '.join(PRESETS)}, or of {', '.join(AUGMENTATIONS)}; none for none.",
 )  # fmt: skip
 

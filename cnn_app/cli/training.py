@@ -20,7 +20,7 @@ def carry_out(job, out, *, resume, as_json, dry_run=False, overfit_batch=False):
     if job.dataset.skipped:
         view.say(f"left out {len(job.dataset.skipped)}: " + "; ".join(job.dataset.skipped[:5]), err=True)
     names = (name for split in job.dataset.distinct().values() for name in split.names)
-    if job.task.input.kind == "image" and (told := conversion.told(names)):
+    if told := conversion.told(names):
         view.say(told, err=True)
     with view.training(job.schedule.epochs) as watch:
         card = train.run(job, ModelDir(out), resume=resume, watch=watch)

@@ -13,12 +13,12 @@ from threading import Lock
 from typing import BinaryIO
 
 from cnn_app.errors import DataError, first_line
+from cnn_app.inputs.files import CONVERTED, FORMATS, check_size
 
-SUFFIXES = {".tif": "TIFF", ".tiff": "TIFF", ".avif": "AVIF", ".heic": "HEIC", ".heif": "HEIC"}
+SUFFIXES = {suffix: kind for kind, suffixes in CONVERTED.items() for suffix in suffixes}
 BRANDS = {b"avif": "AVIF", b"avis": "AVIF"} | dict.fromkeys(
     (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"), "HEIC"
 )  # ISO/IEC 23008-12, annex B; AV1 Image File Format, section 6
-MAX_PIXELS = 64_000_000  # as of the other formats
 ONE_AT_A_TIME = Lock()  # of large images, and of Pillow's warnings
 
 
@@ -37,11 +37,9 @@ def as_png(data: bytes) -> bytes:
     return _safely(kind, lambda: _png(_opened(kind, io.BytesIO(data))))
 
 
-def size(stream: BinaryIO) -> tuple[int, int]:
-    """Width and height of an image that is to be converted, by its header. Raises DataError."""
-    kind = kind_of(stream.read(12))
-    stream.seek(0)
-    return _safely(kind, lambda: _opened(kind, stream).size)
+def check(kind: str, stream: BinaryIO) -> None:
+    """Raise DataError with why an image of a kind that is converted should not be, by its header."""
+    _safely(kind, lambda: _opened(kind, stream))
 
 
 def told(names: Iterable[str]) -> str:
@@ -49,7 +47,8 @@ def told(names: Iterable[str]) -> str:
     found = Counter(SUFFIXES.get(name[name.rfind(".") :].lower(), "") for name in names)
     del found[""]
     counts = ", ".join(f"{count} {kind}" for kind, count in sorted(found.items()))
-    return f"converted as they are read: {counts}; a server takes JPEG, PNG, WebP, BMP and GIF alone" if found else ""
+    taken = " and".join(", ".join(FORMATS).rsplit(",", 1))
+    return f"converted as they are read: {counts}; a server takes {taken} alone" if found else ""
 
 
 def _safely(kind: str, read: Callable):
@@ -76,8 +75,7 @@ def _opened(kind: str, stream: BinaryIO):
         except ImportError:
             raise DataError("it is HEIC, which needs: pip install 'cnn-app[heif]'") from None
     image = Opened(stream)
-    if image.width * image.height > MAX_PIXELS:
-        raise DataError(f"it has {image.width}x{image.height} pixels; more than {MAX_PIXELS:,} are refused")
+    check_size(*image.size)
     if image.mode in ("F", "I"):
         raise DataError(f"it is a {kind} of numbers that are no 8 or 16 bits; save it as PNG")
     return image

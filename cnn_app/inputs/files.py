@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import BinaryIO
 
 from cnn_app.errors import DataError
-from cnn_app.inputs import conversion
 
 MAX_BYTES = 256 * 2**20  # of a file
+MAX_PIXELS = 64_000_000  # of a decoded image; more is a mistake or an attack
+MIN_SIDE = 4  # pixels; less carries no image
 FORMATS = {"JPEG": (".jpg", ".jpeg"), "PNG": (".png",), "WebP": (".webp",), "BMP": (".bmp",), "GIF": (".gif",)}
 KINDS = " or".join(", ".join(FORMATS).rsplit(",", 1))
-SUFFIXES = (*(suffix for suffixes in FORMATS.values() for suffix in suffixes), *conversion.SUFFIXES)
+CONVERTED = {"TIFF": (".tif", ".tiff"), "AVIF": (".avif",), "HEIC": (".heic", ".heif")}  # see `conversion`
+SUFFIXES = tuple(suffix for suffixes in (FORMATS | CONVERTED).values() for suffix in suffixes)
 
 
 def named_images(places: Iterable[str], stdin: BinaryIO) -> Iterator[tuple[str, bytes | DataError]]:
@@ -42,10 +44,17 @@ def relative(path: Path, root: Path) -> str:
     return os.path.relpath(path, root).replace(os.sep, "/")
 
 
-def content(file: Path) -> bytes:
+def check_size(width: int, height: int, most: int = MAX_PIXELS) -> None:
+    if width * height > most:
+        raise DataError(f"it has {width}x{height} pixels; more than {most:,} are refused")
+    if min(width, height) < MIN_SIDE:
+        raise DataError(f"it has {width}x{height} pixels; at least {MIN_SIDE}x{MIN_SIDE} are needed")
+
+
+def content(file: Path, most: int = MAX_BYTES) -> bytes:
     try:
-        if file.stat().st_size > MAX_BYTES:
-            raise DataError(f"{file} is larger than {MAX_BYTES >> 20} MiB")
+        if file.stat().st_size > most:
+            raise DataError(f"{file} is larger than {most >> 20:,} MiB")
         return file.read_bytes()
     except OSError as error:
         raise DataError(f"cannot read {file}: {error.strerror}") from error
@@ -53,13 +62,9 @@ def content(file: Path) -> bytes:
 
 def text(file: Path, encoding: str, most: int = MAX_BYTES) -> str:
     """The text of a file; bytes of another encoding are told with their line."""
+    data = content(file, most)
     try:
-        if file.stat().st_size > most:
-            raise DataError(f"{file} is larger than {most >> 20:,} MiB")
-        data = file.read_bytes()
         return data.decode(encoding).removeprefix("\ufeff")
-    except OSError as error:
-        raise DataError(f"cannot read {file}: {error.strerror}") from error
     except LookupError as error:
         raise DataError(f"{encoding!r} is no encoding; utf-8, latin-1 and cp1252 are the usual ones") from error
     except UnicodeDecodeError as error:

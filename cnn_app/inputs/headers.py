@@ -10,10 +10,8 @@ from typing import BinaryIO
 
 from cnn_app.errors import DataError
 from cnn_app.inputs import conversion
-from cnn_app.inputs.files import KINDS, MAX_BYTES
+from cnn_app.inputs.files import KINDS, MAX_BYTES, MAX_PIXELS, check_size
 
-MAX_PIXELS = 64_000_000  # of a decoded image; more is a mistake or an attack
-MIN_SIDE = 4  # pixels; less carries no image
 MAX_PARTS = 4000  # reads of a header
 STARTS = {b"\x89PNG\r\n\x1a\n": "Png", b"BM": "Bmp", b"GIF87a": "Gif", b"GIF89a": "Gif"}
 SCAN, FRAMES, NO_FRAMES, PROGRESSIVE = 0xDA, range(0xC0, 0xD0), (0xC4, 0xC8, 0xCC), (0xC2, 0xC6, 0xCA, 0xCE)
@@ -47,15 +45,8 @@ def read(data: bytes | BinaryIO, most: int = MAX_PIXELS) -> Header:
         raise DataError(f"it has more than {most:,} pixels") from None
     except (OSError, ValueError, SyntaxError):
         raise DataError(f"it is no {KINDS}") from None
-    _check_size(found.width, found.height, most)
+    check_size(found.width, found.height, most)
     return found
-
-
-def _check_size(width: int, height: int, most: int = MAX_PIXELS) -> None:
-    if width * height > most:
-        raise DataError(f"it has {width}x{height} pixels; more than {most:,} are refused")
-    if min(width, height) < MIN_SIDE:
-        raise DataError(f"it has {width}x{height} pixels; at least {MIN_SIDE}x{MIN_SIDE} are needed")
 
 
 def problem(data: bytes | BinaryIO) -> str | None:
@@ -77,7 +68,7 @@ def file_problem(path: str) -> str | None:
                 return problem(stream)
             if os.path.splitext(path)[1].lower() not in conversion.SUFFIXES:
                 return f"it is {kind}, which its name must say: .{kind.lower()}"
-            _check_size(*conversion.size(stream))
+            conversion.check(kind, stream)
             return None
     except DataError as error:
         return str(error)

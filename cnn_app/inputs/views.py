@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-CROP = 7 / 8  # of the side
+from cnn_app.registry import CROP_SHARE
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ def views_of(image: tuple[int, ...], names: tuple[str, ...]) -> Views:
     height, width = image[:2]
     if "crop" not in names:
         return Views((height, width), (height, width), ((0, 0),), "flip" in names)
-    tall, wide = round(height / CROP), round(width / CROP)
+    tall, wide = round(height / CROP_SHARE), round(width / CROP_SHARE)
     bottom, right = tall - height, wide - width
     corners = ((0, 0), (0, right), (bottom, 0), (bottom, right), (bottom // 2, right // 2))
     return Views((tall, wide), (height, width), corners, "flip" in names)

@@ -82,8 +82,10 @@ def evaluate(
     if isinstance(artifacts, str | os.PathLike | keras.Model):
         artifacts = [artifacts]
     opened = [opened_with(artifact, labels, trust) for artifact in artifacts]
-    resized = resize if resize and any(vars(task.input).get("resize") != resize for _, task in opened) else ""
-    opened = [(runtime, resized_by(task, resize) if resize else task) for runtime, task in opened]
+    resized = ""
+    if resize:
+        changed = [(runtime, resized_by(task, resize)) for runtime, task in opened]
+        resized, opened = resize if changed != opened else "", changed
     first = opened[0][1]
     for runtime, task in opened:
         check_alike(runtime, task, first)

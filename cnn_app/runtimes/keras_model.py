@@ -125,7 +125,8 @@ def load(path: str | os.PathLike[str], *, trust: bool = False) -> keras.Model:
     try:
         with budget:
             model = keras.saving.load_model(file, compile=False, safe_mode=True)
-        model.about, own = about_of(path), about_of(file)
+        own = about_of(file)
+        model.about = about_of(path) if path.is_dir() else own
         if own is not None and own.input != model.about.input:
             different = [name for name in {**own.input, **model.about.input}
                          if own.input.get(name) != model.about.input.get(name)]  # fmt: skip

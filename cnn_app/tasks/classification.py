@@ -46,13 +46,9 @@ class Classification(OfRecords):
 
     def load(self, data: Data | Records) -> Dataset:
         """A named source, or a folder with the classes in it, with or without train/ val/ test/ above them."""
-        records = sources.named(data)
+        records = self.named_records(data, TARGET)
         if records is None:
             return self._folder(data)
-        for split in records.splits.values():
-            if set(split.inputs) != set(self.input.converters()) or set(split.targets) != {TARGET}:
-                has = ", ".join([*split.inputs, *split.targets])
-                raise DataError(f"{data.source} has {has}; {', '.join(self.input.converters())} and class are needed")
         return self._complete(sources.told(data), records.labels, records.splits)
 
     def _folder(self, data: Data) -> Dataset:

@@ -33,8 +33,7 @@ class Report:
     @property
     def scores(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Precision, recall and F1, each (classes,); 0 where nothing divides."""
-        right, there, found = np.diag(self.confusion), self.confusion.sum(1), self.confusion.sum(0)
-        return right / np.maximum(found, 1), right / np.maximum(there, 1), 2 * right / np.maximum(there + found, 1)
+        return precision_recall_f1(np.diag(self.confusion), self.confusion.sum(0), self.confusion.sum(1))
 
     @property
     def metrics(self) -> dict:
@@ -89,6 +88,13 @@ def report(probabilities: np.ndarray, places: np.ndarray, labels: Iterable[str])
         per_class=recalls, confusion=confusion, labels=labels, ece=calibration_error(confidence, hits[:, 0]),
         wrong=wrong,
     )  # fmt: skip
+
+
+def precision_recall_f1(
+    right: np.ndarray, found: np.ndarray, there: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Each (classes,), of counts (classes,): what was found rightly, what was found, and what there is."""
+    return right / np.maximum(found, 1), right / np.maximum(there, 1), 2 * right / np.maximum(found + there, 1)
 
 
 def calibration_error(confidence: np.ndarray, right: np.ndarray) -> float:

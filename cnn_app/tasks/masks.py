@@ -80,7 +80,7 @@ def _turns(images: list[Path], masks: list[Path]) -> list[int]:
     def turn(pair) -> int:
         try:
             (width, height), mask = map(_size, pair)
-            orientation = of_file(pair[0])
+            orientation = UPRIGHT if width == height else of_file(pair[0])  # a square fits its mask either way
         except (OSError, ValueError, SyntaxError, DataError):
             return UPRIGHT  # told when it is read
         upright = (height, width) if orientation in TRANSPOSED else (width, height)

@@ -65,13 +65,9 @@ class Multilabel(OfRecords):
 
     def load(self, data: Data | Records) -> Dataset:
         """`shapes:many`, a folder with labels.csv in it or in its train/ val/ test/, that file, or arrays."""
-        records = sources.named(data)
+        records = self.named_records(data, TARGET)
         if records is None:
             return self._tables(data)
-        for split in records.splits.values():
-            if set(split.inputs) != set(self.input.converters()) or set(split.targets) != {TARGET}:
-                has = ", ".join([*split.inputs, *split.targets])
-                raise DataError(f"{data.source} has {has}; {', '.join(self.input.converters())} and labels are needed")
         splits = {name: _checked(data.source, split, len(records.labels)) for name, split in records.splits.items()}
         return self._complete(sources.told(data), records.labels, splits)
 

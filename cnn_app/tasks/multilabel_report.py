@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from cnn_app.tasks.classification_report import precision_recall_f1
 from cnn_app.tasks.mistakes import Mistake
 
 
@@ -37,8 +38,7 @@ class Report:
     @cached_property
     def scores(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Precision, recall and F1 at the thresholds, each (classes,); 0 where nothing divides."""
-        both, found, there = (self.found & self.there).sum(0), self.found.sum(0), self.there.sum(0)
-        return both / np.maximum(found, 1), both / np.maximum(there, 1), 2 * both / np.maximum(found + there, 1)
+        return precision_recall_f1((self.found & self.there).sum(0), self.found.sum(0), self.there.sum(0))
 
     @property
     def metrics(self) -> dict:

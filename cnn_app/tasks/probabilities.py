@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
+from cnn_app import data as sources
 from cnn_app import heads
 from cnn_app.augmentations import MIXING
+from cnn_app.data import Records
 from cnn_app.data.dataset import Column, Dataset, Split, mapped
 from cnn_app.errors import DataError
 from cnn_app.inputs import Input
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     import keras
 
     from cnn_app.data.pipeline import Samplers
+    from cnn_app.recipe import Data
     from cnn_app.tensors import Arrays
 
 OUTPUT = "probabilities"
@@ -83,6 +86,16 @@ class OfRecords(Probabilities):
 
     def converters(self) -> dict[str, tuple[Spec, Callable]]:
         return self.input.converters()
+
+    def named_records(self, data: Data | Records, target: str) -> Records | None:
+        """Of arrays or a named source, with the columns that are needed; None for a folder."""
+        records = sources.named(data)
+        for split in records.splits.values() if records else ():
+            if set(split.inputs) != set(self.input.converters()) or set(split.targets) != {target}:
+                has = ", ".join([*split.inputs, *split.targets])
+                needed = ", ".join(self.input.converters())
+                raise DataError(f"{data.source} has {has}; {needed} and {target} are needed")
+        return records
 
     def changed(self, inputs: dict, shares, seed: tuple, names: tuple[str, ...]) -> tuple[dict, Any]:
         """Inputs and shares of classes (b, classes), augmented."""
