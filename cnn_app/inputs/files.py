@@ -15,7 +15,8 @@ MIN_SIDE = 4  # pixels; less carries no image
 FORMATS = {"JPEG": (".jpg", ".jpeg"), "PNG": (".png",), "WebP": (".webp",), "BMP": (".bmp",), "GIF": (".gif",)}
 KINDS = " or".join(", ".join(FORMATS).rsplit(",", 1))
 CONVERTED = {"TIFF": (".tif", ".tiff"), "AVIF": (".avif",), "HEIC": (".heic", ".heif")}  # see `conversion`
-SUFFIXES = tuple(suffix for suffixes in (FORMATS | CONVERTED).values() for suffix in suffixes)
+SENT = tuple(suffix for suffixes in FORMATS.values() for suffix in suffixes)  # of what a server takes
+SUFFIXES = (*SENT, *(suffix for suffixes in CONVERTED.values() for suffix in suffixes))
 
 
 def named_images(places: Iterable[str], stdin: BinaryIO) -> Iterator[tuple[str, bytes | DataError]]:

@@ -32,7 +32,7 @@ class Image(Frame):
     plural: ClassVar = "images"
     encoded: ClassVar = names.IMAGE_BYTES
     formats: ClassVar = files.KINDS
-    suffixes: ClassVar = files.SUFFIXES
+    suffixes: ClassVar = files.SENT
     augmentations: ClassVar = (*MOVES, *CHANGES)
     views: ClassVar = ("flip", "crop")
 
