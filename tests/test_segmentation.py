@@ -24,7 +24,7 @@ from cnn_app.inputs.image import Image
 from cnn_app.jobs import sources as jobs
 from cnn_app.recipe import Data, Schedule
 from cnn_app.runtimes import open_model
-from cnn_app.tasks import mask_pictures, masks
+from cnn_app.tasks import boundaries, mask_losses, mask_pictures, masks
 from cnn_app.tasks.segmentation import IGNORED, Segmentation, middle
 
 SIDE = 32
@@ -156,6 +156,20 @@ def test_a_mask_is_resized_to_its_nearest_value(tmp_path):
     assert found["train"].shape == (2, 16, 16) and set(np.unique(found["train"])) == {0, 2}
 
 
+@pytest.mark.parametrize("resize", ["stretch", "crop", "pad"])
+@pytest.mark.parametrize("side", [(180, 240), (31, 47), (16, 16), (5, 3)])
+def test_a_resized_mask_has_no_value_that_it_had_not(resize, side):
+    """Labels cannot be averaged: of 0 and 10 there would be a 5."""
+    mask = np.random.default_rng(0).choice(np.array([0, 10, IGNORED], np.uint8), side)
+    task = Segmentation(input=Image((16, 32, 3), resize=resize), labels=tuple("abcdefghijk"))
+    _, convert = task.converters()["mask"]
+    found = convert(tf.constant(mask)).numpy()
+    assert set(np.unique(found)) <= {0, 10, IGNORED} and len(np.unique(found)) > 1
+    if resize == "stretch":
+        rows, columns = ((np.arange(n) + 0.5) * have // n for n, have in zip((16, 32), side, strict=True))
+        np.testing.assert_array_equal(found, mask[rows.astype(int)][:, columns.astype(int)])
+
+
 def test_one_folder_is_divided_by_names(tmp_path):
     place = folder(tmp_path, 40, 16, splits=("",))
     found, _ = read(place)
@@ -284,7 +298,11 @@ def test_mean_iou_is_of_the_whole_set():
     assert report.metrics["loss"] == pytest.approx(-np.log(1e-12) / 7, rel=1e-5)
     assert report.as_json()["iou"] == {"ground": pytest.approx(5 / 6), "thing": pytest.approx(1 / 2)}
     (columns, rows), *_ = report.tables()
-    assert rows == [("ground", "0.8333", "85.7%"), ("thing", "0.5000", "14.3%"), ("sky", "", "0.0%")]
+    assert rows == [
+        ("ground", "0.8333", "0.6667", "85.7%"),
+        ("thing", "0.5000", "0.6667", "14.3%"),
+        ("sky", "", "", "0.0%"),
+    ]
     assert json.dumps(report.as_json())
 
 
@@ -297,6 +315,30 @@ def test_the_loss_of_the_report_is_that_of_a_pixel():
     found = np.array([[[[0.5, 0.25, 0.25], [0.1, 0.8, 0.1], [0.2, 0.2, 0.6]]]], np.float32)
     report = TASK.measure([({"probabilities": found}, targets(0, 1, IGNORED))])
     assert report.metrics["loss"] == pytest.approx(-(np.log(0.5) + np.log(0.8)) / 2)
+
+
+def test_boundary_f1_by_hand():
+    """A square of 4x4 and one that is moved by two columns, in 20x20, where a pixel is as near as may be.
+
+    Each boundary of the square has 12 pixels. Of the moved one those of the columns within one of the other's
+    boundary are met: its upper and lower sides but for the last column, and nothing of its sides but the corners.
+    """
+    true, found = np.zeros((2, 20, 20), np.uint8)
+    true[8:12, 8:12] = 1
+    found[8:12, 10:14] = 1
+    np.testing.assert_array_equal(boundaries.counts(true, true, 2)[:, 1], [12, 12, 12, 12])
+    met = boundaries.counts(found, true, 2)[:, 1]
+    inside = [(y, x) for y in range(8, 12) for x in range(8, 12) if y in (8, 11) or x in (8, 11)]
+    near = sum(any(max(abs(y - v), abs(x + 2 - u)) <= 1 for v, u in inside) for y, x in inside)
+    np.testing.assert_array_equal(met, [near, 12, near, 12])
+    total = boundaries.counts(found, true, 3)
+    np.testing.assert_allclose(boundaries.f1(total)[1:], [near / 12, np.nan])
+
+
+def test_what_does_not_count_has_no_boundary():
+    mask = np.full((9, 9), IGNORED, np.uint8)
+    mask[:, :4] = 1
+    assert not boundaries.counts(np.ones_like(mask), mask, 2).any()
 
 
 @pytest.fixture
@@ -315,13 +357,16 @@ def by_numpy(logits, mask, kind, weights, smooth):
         shares = np.exp(image) / np.exp(image).sum(-1, keepdims=True)
         pixels = [(shares[y, x], place) for (y, x), place in np.ndenumerate(places) if place != IGNORED]
         total = 0.0
-        if kind != "dice":
+        if kind in ("cross-entropy", "both", "focal"):
             each = []
             for share, place in pixels:
                 wanted = [(1 - smooth) * (k == place) + smooth / 3 for k in range(3)]
-                each.append(-np.dot(wanted, np.log(share)) * weights[place])
+                focus = (1 - share[place]) ** 2 if kind == "focal" else 1
+                each.append(-np.dot(wanted, np.log(share)) * weights[place] * focus)
             total += sum(each) / sum(weights[place] for _, place in pixels)
-        if kind != "cross-entropy":
+        if kind == "lovasz":
+            total += lovasz([share for share, _ in pixels], [place for _, place in pixels])
+        if kind in ("dice", "both"):
             fractions = []
             for k in range(3):
                 both = sum(share[k] for share, place in pixels if place == k)
@@ -332,7 +377,24 @@ def by_numpy(logits, mask, kind, weights, smooth):
     return losses
 
 
-@pytest.mark.parametrize("kind", ["cross-entropy", "dice", "both"])
+def lovasz(shares, places):
+    """Errors in falling order, each times what the Jaccard loss gains when its pixel is wrong, too."""
+    losses = []
+    for k in set(places):
+        errors = [1 - share[k] if place == k else share[k] for share, place in zip(shares, places, strict=True)]
+        order = np.argsort(-np.array(errors), kind="stable")
+        wrong, before, total = set(), 0.0, 0.0
+        there = {i for i, place in enumerate(places) if place == k}
+        for i in order:
+            wrong.add(i)
+            lost = 1 - len(there - wrong) / len(there | wrong)
+            total += errors[i] * (lost - before)
+            before = lost
+        losses.append(total)
+    return np.mean(losses)
+
+
+@pytest.mark.parametrize("kind", mask_losses.NAMES)
 @pytest.mark.parametrize(("balanced", "smooth"), [("none", 0.0), ("balanced", 0.0), ("balanced", 0.2)])
 def test_losses_are_those_by_numpy(batch, kind, balanced, smooth):
     logits, mask = batch
@@ -407,7 +469,8 @@ def test_image_and_mask_are_moved_together(names):
 
 def test_it_learns_and_its_card_says_what_it_is_for(trained, squares):
     card = ModelDir(trained).read_card()
-    assert card.task == "segmentation" and card.options == {"loss": "cross-entropy", "ignore": 255}
+    assert card.task == "segmentation"
+    assert card.options == {"loss": "cross-entropy", "ignore": 255, "decoder": None}
     assert card.input == {"kind": "image", "image": [SIDE, SIDE, 3]} and card.labels == ("0", "1")
     assert card.metrics["test"]["mean_iou"] > 0.9 and set(card.metrics["val"]) == {"mean_iou", "loss"}
     report = cnn_app.evaluate(trained, str(squares)).report

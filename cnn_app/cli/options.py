@@ -6,6 +6,7 @@ import tomllib
 from contextlib import nullcontext
 
 import click
+from click.core import ParameterSource
 
 from cnn_app.architectures.reference import REFERENCE
 from cnn_app.artifacts import ModelDir, is_model
@@ -96,7 +97,7 @@ augment_option = click.option(
 
 
 def schedule_options(**defaults):
-    """`schedule=Schedule(...)`, with a command's own defaults."""
+    """`schedule`, the fields of one that were given; what others are is the command's default, as `--help` shows."""
     default = {name: getattr(DEFAULTS, name) for name in Schedule.__dataclass_fields__} | defaults
     options = [
         click.option("--epochs", type=click.IntRange(1), help="Passes over the training images."),
@@ -119,8 +120,10 @@ def schedule_options(**defaults):
     def decorate(command):
         @functools.wraps(command)
         def wrapped(**given):
-            schedule = Schedule(**{name: given.pop(name) for name in default})
-            return command(schedule=schedule, **given)
+            source = click.get_current_context().get_parameter_source
+            values = {name: given.pop(name) for name in default}
+            said = {name: value for name, value in values.items() if source(name) is not ParameterSource.DEFAULT}
+            return command(schedule=said, **given)
 
         for option in reversed(options):
             wrapped = option(wrapped)

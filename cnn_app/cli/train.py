@@ -2,6 +2,7 @@ import click
 
 from cnn_app.cli.options import Network, schedule_options, training_options, with_image
 from cnn_app.cli.sources import data_options
+from cnn_app.recipe import Schedule
 
 
 @click.command()
@@ -24,5 +25,5 @@ def train(name, data, columns, image, task, schedule, out, resume, overwrite, dr
 
     data = sources.resumed(data, ModelDir(out), resume)
     with view.reading() as progress:
-        job = plan(name, with_image(columns, image), data, schedule, dict(task), progress)
+        job = plan(name, with_image(columns, image), data, Schedule(**schedule), dict(task), progress)
     carry_out(job, out, resume=resume, dry_run=dry_run, overfit_batch=overfit_batch, as_json=as_json)

@@ -2,7 +2,7 @@
 
 A head is a module here with `build(family, row) -> keras.Model`, the network that is trained, and `deployed(model)`,
 the same with named outputs as every exported file has them. A task has a head of its own name. To add one: write the
-module, add its name to HEADS.
+module, add its name to HEADS. Where a head comes in several forms, `build` takes one's name as well.
 """
 
 from __future__ import annotations
@@ -21,9 +21,13 @@ MAIN = "logits"  # the output that counts, where others help while training
 
 
 def build(name: str, columns: dict, head: str | None = None) -> keras.Model:
-    """The network `name` with a head, by default that of its task; `columns` replace those of the variant's row."""
+    """The network `name` with a head, by default that of its task; `columns` replace those of the variant's row.
+
+    head: one of HEADS, and behind a slash a form of it: "segmentation/fcn16s".
+    """
     row = registry.spec(name, **columns)
-    model = named(head or row.task).build(registry.family(name), row)
+    kind, _, form = (head or row.task).partition("/")
+    model = named(kind).build(registry.family(name), row, *([form] if form else []))
     model.name = name
     return model
 

@@ -1,13 +1,66 @@
-"""Probabilities of classes for each place of a map. The networks that were made for it build it themselves."""
+"""Probabilities of classes for each place of a map. Networks that were made for it build it themselves.
+
+Any other backbone gets the skips of fully convolutional networks (Long, Shelhamer, Darrell, arXiv:1411.4038, section
+4.2): scores of the deepest map by 1x1 convolution, enlarged to the next finer map and added to its scores, and so on
+down to the decoder's stride; the sum is enlarged to the image. Enlarging is bilinear, as their transposed convolutions
+start. Skips start at zero, as section 4.2 has them.
+"""
 
 from __future__ import annotations
 
+import math
+
 import keras
+from keras import layers
 
+from cnn_app.architectures.blocks import image_input
+from cnn_app.errors import ModelError, unknown
 from cnn_app.heads.classification import OUTPUTS, deployed  # noqa: F401  probabilities along the last axis
+from cnn_app.layers import BilinearResizing
+
+DECODERS = {"fcn32s": 32, "fcn16s": 16, "fcn8s": 8, "fcn4s": 4}  # name -> stride of the finest map that is looked at
+DECODER = "fcn8s"
 
 
-def build(family, row) -> keras.Model:
-    from cnn_app.heads import of_family
+def build(family, row, decoder: str | None = None) -> keras.Model:
+    """Pixels -> logits (N, height, width, classes), by one of DECODERS where the network has none of its own."""
+    if row.task == "segmentation":
+        if decoder:
+            raise ModelError(f"{row.paper}: this network has a decoder of its own; leave out decoder={decoder}")
+        return family.build(row)
+    if decoder and decoder not in DECODERS:
+        raise unknown("decoder", decoder, DECODERS)
+    if row.input != "image":
+        raise ModelError(f"{row.paper}: this network takes {row.input}, which has no pixels to tell the classes of")
+    image, x = image_input(row)
+    maps = pyramid(family.features(row, x), row.image[0], DECODERS[decoder or DECODER])
+    return keras.Model(image, scores(maps, row))
 
-    return of_family(family, row, "segmentation")
+
+def pyramid(taps: dict, side: int, finest: int) -> list:
+    """The deepest map of each size among named features, the coarsest first, down to the stride `finest`."""
+    maps: dict[int, tuple] = {}
+    for tap in (tap for tap in taps.values() if len(tap.shape) == 4):
+        maps[tap.shape[1]] = tap
+    if not maps:
+        raise ModelError("this network has no maps to tell the classes of pixels from")
+    deepest = [maps[height] for height in sorted(maps)]
+    return deepest[:1] + [tap for tap in deepest[1:] if stride(side, tap) >= finest]
+
+
+def stride(side: int, tap) -> int:
+    """The power of two by which a map is smaller than the image."""
+    return 2 ** round(math.log2(side / tap.shape[1]))
+
+
+def scores(maps: list, row):
+    """Logits of the coarsest map, enlarged and added to those of each finer one, and enlarged to the image."""
+    x = maps[0]
+    if row.dropout:
+        x = layers.SpatialDropout2D(row.dropout, name="head_dropout")(x)
+    x = layers.Conv2D(row.classes, 1, kernel_initializer="he_normal", name="logits")(x)
+    for tap in maps[1:]:
+        name = f"head_{stride(row.image[0], tap)}"
+        skip = layers.Conv2D(row.classes, 1, kernel_initializer="zeros", name=f"{name}_score")(tap)
+        x = layers.Add(name=f"{name}_add")([BilinearResizing(tap.shape[1:3], name=f"{name}_up")(x), skip])
+    return BilinearResizing(row.image[:2], name="head_up")(x)

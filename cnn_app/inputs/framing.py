@@ -19,7 +19,7 @@ from cnn_app.inputs.orientation import COLUMNS_REVERSED, ROWS_REVERSED, TRANSPOS
 if TYPE_CHECKING:
     from cnn_app.inputs.frame import Frame
 
-LINEAR, NEAREST = "triangle", "box"  # with antialiasing, and for what must not be mixed
+LINEAR, NEAREST = "triangle", "nearest"  # with antialiasing, and for what must not be mixed
 
 
 def framed(pixels: tf.Tensor, image: Frame, orientation: tf.Tensor | int = UPRIGHT, kernel: str = LINEAR) -> tf.Tensor:
@@ -58,10 +58,24 @@ def _turning(image: Frame, kernel: str) -> Callable:
 
 def _scaled(pixels: tf.Tensor, scaled, before, size, kernel: str) -> tf.Tensor:
     """The window of `size` behind `before` of the image at the sides `scaled`; black where there is none of it."""
+    if kernel == NEAREST:
+        return _nearest(pixels, scaled, before, size)
     return tf.raw_ops.ScaleAndTranslate(
         images=pixels[None], size=size, scale=tf.cast(scaled, tf.float32) / tf.cast(tf.shape(pixels)[:2], tf.float32),
-        translation=-tf.cast(before, tf.float32), kernel_type=kernel, antialias=kernel == LINEAR,
+        translation=-tf.cast(before, tf.float32), kernel_type=kernel, antialias=True,
     )[0]  # fmt: skip
+
+
+def _nearest(pixels: tf.Tensor, scaled, before, size) -> tf.Tensor:
+    """Of each place the pixel that its middle lies in; the kernels of ScaleAndTranslate mix two where it is between."""
+    found = pixels
+    for axis in (0, 1):
+        side, full = tf.shape(pixels, tf.int64)[axis], tf.cast(scaled[axis], tf.int64)
+        places = tf.range(tf.cast(size[axis], tf.int64)) + tf.cast(before[axis], tf.int64)
+        is_inside = tf.reshape((places >= 0) & (places < full), [-1 if i == axis else 1 for i in range(3)])
+        found = tf.gather(found, tf.clip_by_value((2 * places + 1) * side // (2 * full), 0, side - 1), axis=axis)
+        found = tf.where(is_inside, found, tf.zeros_like(found))
+    return tf.cast(found, tf.float32)
 
 
 def _window(sides: tf.Tensor, target: tf.Tensor, image: Frame) -> tuple[tf.Tensor, tf.Tensor]:

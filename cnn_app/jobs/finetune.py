@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from cnn_app import tasks
+from cnn_app import registry, tasks
 from cnn_app.artifacts import Card, ModelDir, is_model
 from cnn_app.augmentations import FINETUNE_AUGMENT
 from cnn_app.data import Records, pipeline
@@ -25,7 +26,7 @@ SCHEDULE = Schedule(epochs=15, lr=2e-4, warmup=2.0, label_smoothing=0.1, augment
 
 def finetune(
     source: str | os.PathLike[str], data: str | Data | Records, out: str | os.PathLike[str], *,
-    columns: Mapping | None = None, task: Mapping | None = None, schedule: Schedule = SCHEDULE,
+    columns: Mapping | None = None, task: Mapping | None = None, schedule: Schedule | Mapping | None = None,
     transfer: Transfer | None = None, resume: bool = False, overwrite: bool = False, watch: Watch | None = None,
     progress: pipeline.Progress | None = None,
 ) -> Card:  # fmt: skip
@@ -33,6 +34,7 @@ def finetune(
 
     source: a model directory, whose network and weights these are, or a network's name; that starts from ImageNet's
         weights where `transfer` names no others.
+    schedule: of the whole, or the fields that are to differ from `SCHEDULE` and what the task prefers to it.
     transfer: which weights, what is frozen, and how a new head starts; by default `recipe.Transfer()`.
 
     The rest is as in `train`. Raises its errors, and ModelError for weights that do not fit the network.
@@ -45,7 +47,7 @@ def finetune(
 
 
 def prepare(
-    source: str, columns: Mapping, data: str | Data | Records, schedule: Schedule, transfer: Transfer,
+    source: str, columns: Mapping, data: str | Data | Records, schedule: Schedule | Mapping | None, transfer: Transfer,
     options: Mapping | None = None, progress: pipeline.Progress | None = None,
 ) -> Job:  # fmt: skip
     """A Job that goes on from learned weights; records are read once everything else is known to fit."""
@@ -60,8 +62,8 @@ def prepare(
         name = source
     weights = transfer.weights or ("imagenet" if known is None else source)
     data = sources.divided_as(sources.data_of(data), *map(_about, (weights, source)))
-    job = train.build(name, columns, data, schedule, options, known)
-    freeze = freezing.schedule(job.model, transfer, schedule.epochs)
+    job = _built(name, columns, data, schedule, options or {}, known)
+    freeze = freezing.schedule(job.model, transfer, job.schedule.epochs)
     fresh = set_weights(job, weights)
     if "resize" not in columns and (resizing := getattr(job.model, "resizing", {})):
         job = resized(job, resizing)
@@ -71,6 +73,21 @@ def prepare(
         start_head(job)
     transfer = replace(transfer, weights=str(weights))
     return replace(job, transfer=transfer, freeze=freeze, learned=probe or not fresh)
+
+
+def _built(
+    name: str, columns: Mapping, data: str | Data | Records, schedule: Schedule | Mapping | None, options: Mapping,
+    known: Mapping | None,
+) -> Job:  # fmt: skip
+    """The job by a whole schedule, or by what the task prefers: as many epochs as its steps take, unless said."""
+    if isinstance(schedule, Schedule):
+        return train.build(name, columns, data, schedule, options, known)
+    kind, said = tasks.kind_of(registry.spec(name, **columns), options), dict(schedule or {})
+    job = train.build(name, columns, data, replace(SCHEDULE, **{**kind.tuning, **said}), options, known)
+    if "epochs" in said:
+        return job
+    epochs = max(job.schedule.epochs, math.ceil(kind.tuning_steps / job.steps_per_epoch))
+    return replace(job, schedule=replace(job.schedule, epochs=epochs))
 
 
 def resized(job: Job, resizing: Mapping) -> Job:

@@ -115,7 +115,7 @@ def build(
     check_columns(columns, task)
     columns |= task.columns()
     keras.utils.set_random_seed(schedule.seed)
-    model = heads.build(name, columns, task.name)
+    model = heads.build(name, columns, task.head)
     return Job(name, columns, model, task, dataset, dataset, told(data), schedule, freeze=constant(model))
 
 

@@ -55,11 +55,14 @@ class Task(Protocol):
     titles: ClassVar[dict[str, str]]  # of metrics, for people
     probed: ClassVar[bool]  # whether a new head starts as a linear classifier on its features
     memorised: ClassVar[float]  # what the first of `batch_metrics` reaches when a batch is known
+    tuning: ClassVar[Mapping[str, Any]]  # fields of a Schedule that fine-tuning starts from, where nothing is said
+    tuning_steps: ClassVar[int]  # that fine-tuning takes at least
     learned: ClassVar[tuple[str, ...]]  # fields that `settled` sets, and nobody else
     input: Input
     labels: tuple[str, ...]
     augmentations: tuple[str, ...]  # that inputs and targets can be changed by
     views: tuple[str, ...]  # of an input that answers can be averaged over
+    head: str  # that networks for it get: see heads.build
     key: dict[str, str]  # label -> its colour in what `shown` gives
 
     # --- data
@@ -103,12 +106,17 @@ def named(name: str):
 
 def of_row(row, options: Mapping, known: Mapping) -> Task:
     """The task of a network's row, with the options of [task]; `known` are facts of an input that learned before."""
-    kind = named(options.get(NAME, row.task))
+    kind = kind_of(row, options)
     given = {name: value for name, value in options.items() if name != NAME}
     for option in given:
         if option not in options_of(kind):
             raise unknown(f"option of the task {kind.name}", option, {NAME, *options_of(kind)}, RecipeError)
     return kind(input=inputs.of_row(row, known), **given)
+
+
+def kind_of(row, options: Mapping):
+    """The class of the task of a network's row, if [task] names no other."""
+    return named(options.get(NAME, row.task))
 
 
 def inherited(task: Task, options: Mapping) -> dict:

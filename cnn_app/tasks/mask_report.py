@@ -19,6 +19,7 @@ class Report:
     confusion: np.ndarray  # (true, predicted) pixels
     loss: float  # mean cross-entropy of a pixel in nats
     labels: tuple[str, ...]
+    boundary_f1: np.ndarray  # (classes,), NaN for a class without any boundary
 
     @property
     def iou(self) -> np.ndarray:
@@ -30,13 +31,14 @@ class Report:
     @property
     def metrics(self) -> dict:
         right = float(np.diag(self.confusion).sum() / max(1, self.confusion.sum()))
-        return {"mean_iou": float(np.nanmean(self.iou)), "pixel_accuracy": right, "loss": self.loss, "n": self.n}
+        return {"mean_iou": mean(self.iou), "pixel_accuracy": right,
+                "boundary_f1": mean(self.boundary_f1), "loss": self.loss, "n": self.n}  # fmt: skip
 
     def tables(self) -> list[tuple[list[str], list[tuple]]]:
         shares = self.confusion.sum(1) / max(1, self.confusion.sum())
-        rows = [(label, "" if np.isnan(iou) else f"{iou:.4f}", f"{share:.1%}")
-                for label, iou, share in zip(self.labels, self.iou, shares, strict=True)]  # fmt: skip
-        return [(["class", ">IoU", ">of the pixels"], rows)]
+        columns = zip(self.labels, self.iou, self.boundary_f1, shares, strict=True)
+        rows = [(label, _shown(iou), _shown(edge), f"{share:.1%}") for label, iou, edge, share in columns]
+        return [(["class", ">IoU", ">boundary F1", ">of the pixels"], rows)]
 
     def as_json(self) -> dict:
         known = {label: float(iou) for label, iou in zip(self.labels, self.iou, strict=True) if not np.isnan(iou)}
@@ -53,3 +55,13 @@ class Report:
         raise ModelError(
             "a mask is right or wrong by the pixel, so there are no wrong images; --confusion counts pixels"
         )
+
+
+def mean(values: np.ndarray) -> float:
+    """Of those that are numbers; 0 if there is none."""
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if len(known) else 0.0
+
+
+def _shown(value: float) -> str:
+    return "" if np.isnan(value) else f"{value:.4f}"

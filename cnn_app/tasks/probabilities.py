@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -36,6 +36,12 @@ class Probabilities:
 
     name: ClassVar[str]  # the task's, and its head's
     learned: ClassVar[tuple[str, ...]] = ()
+    tuning: ClassVar[Mapping[str, Any]] = {}
+    tuning_steps: ClassVar = 0
+
+    @property
+    def head(self) -> str:
+        return self.name
 
     def columns(self) -> dict:
         return self.input.columns() | {"classes": len(self.labels)}

@@ -16,7 +16,7 @@ from cnn_app.data.dataset import Column, Dataset, Split
 from cnn_app.errors import DataError, RecipeError
 from cnn_app.inputs import Input
 from cnn_app.names import TOP
-from cnn_app.tasks import mask_pictures, masks
+from cnn_app.tasks import boundaries, mask_losses, mask_pictures, masks
 from cnn_app.tasks.drawing import caption
 from cnn_app.tasks.mask_report import Report
 from cnn_app.tasks.masks import IGNORED
@@ -28,29 +28,36 @@ if TYPE_CHECKING:
     from cnn_app.tensors import Arrays
 
 TARGET = "mask"
-LOSSES = ("cross-entropy", "dice", "both")
-SMOOTH = 1.0  # pixels added to both sides of Dice's fraction, so that an absent class divides by something
 
 
 @dataclass(frozen=True, kw_only=True)
 class Segmentation(Probabilities):
-    loss: str = "cross-entropy"
+    loss: str = "cross-entropy"  # one of mask_losses.LOSSES
+    decoder: str | None = None  # one of heads.segmentation.DECODERS, on a backbone that has none of its own
     ignore: int = IGNORED  # the value in masks of pixels that do not count
 
     name: ClassVar = "segmentation"
     monitor: ClassVar = ("mean_iou", "-loss")
     batch_metrics: ClassVar = ("pixel_accuracy",)
-    titles: ClassVar = {"mean_iou": "mean IoU", "pixel_accuracy": "pixel accuracy", "loss": "loss (nats)"}
+    titles: ClassVar = {"mean_iou": "mean IoU", "pixel_accuracy": "pixel accuracy",
+                              "boundary_f1": "boundary F1", "loss": "loss (nats)"}  # fmt: skip
     probed: ClassVar = False
     memorised: ClassVar = 0.99
     views: ClassVar = ()
+    tuning: ClassVar = {"batch": 16, "lr": 1e-3, "label_smoothing": 0.0, "augment": ("flip", "resized-crop", "jitter")}
+    tuning_steps: ClassVar = 500
     augmentations: ClassVar = (*MOVES, "jitter")
 
     def __post_init__(self):
-        if self.loss not in LOSSES:
-            raise RecipeError(f"the loss of segmentation is one of {', '.join(LOSSES)}, received {self.loss!r}")
+        if self.loss not in mask_losses.NAMES:
+            known = ", ".join(mask_losses.NAMES)
+            raise RecipeError(f"the loss of segmentation is one of {known}, received {self.loss!r}")
         if type(self.ignore) is not int or not 0 <= self.ignore <= 255:
             raise RecipeError(f"ignore is a value of a mask, from 0 to 255, received {self.ignore!r}")
+
+    @property
+    def head(self) -> str:
+        return f"{self.name}/{self.decoder}" if self.decoder else self.name
 
     @classmethod
     def of_specs(cls, taken: Input, outputs: dict[str, Spec]) -> None:
@@ -105,29 +112,14 @@ class Segmentation(Probabilities):
         return {name: changed(image, seed, names)}, {TARGET: mask}
 
     def objective(self, schedule: Schedule, split: Split) -> Callable:
-        """Cross-entropy over the pixels that count, times the class's weight; Dice (arXiv:1606.04797, section 3)."""
-        from keras import ops
-
+        """The loss over the pixels that count, times the class's weight where it is one of pixels."""
         classes, balanced = len(self.labels), schedule.class_weights != "none"
         weights = class_weights(_counts(split, classes), schedule.class_weights) if balanced else None
+        of_logits = mask_losses.LOSSES[self.loss]
 
         def loss(outputs, targets):
-            logits, mask = outputs, middle(targets[TARGET], outputs.shape[1:3])
-            counted = ops.cast(mask != IGNORED, "float32")
-            shares = ops.one_hot(ops.minimum(ops.cast(mask, "int32"), classes - 1), classes)
-            smooth = schedule.label_smoothing
-            spread = shares * (1 - smooth) + smooth / classes
-            total = 0.0
-            if self.loss != "dice":
-                each = -ops.sum(spread * ops.log_softmax(logits, -1), -1)
-                weight = counted if weights is None else counted * ops.sum(shares * weights, -1)
-                total += ops.sum(each * weight, (1, 2)) / ops.maximum(ops.sum(weight, (1, 2)), 1.0)
-            if self.loss != "cross-entropy":
-                shares, found = shares * counted[..., None], ops.softmax(logits, -1) * counted[..., None]
-                both = ops.sum(shares * found, (1, 2))
-                each = (2 * both + SMOOTH) / (ops.sum(shares, (1, 2)) + ops.sum(found, (1, 2)) + SMOOTH)
-                total += 1 - ops.mean(each, -1)
-            return total
+            mask = middle(targets[TARGET], outputs.shape[1:3])
+            return of_logits(mask_losses.Pixels.of(outputs, mask, weights, schedule.label_smoothing))
 
         return loss
 
@@ -143,15 +135,19 @@ class Segmentation(Probabilities):
         """Counts are accumulated over the whole set: mean IoU is not the mean of the images' IoU."""
         classes = len(self.labels)
         confusion, loss, records = np.zeros((classes, classes), np.int64), 0.0, 0
+        edges = np.zeros((4, classes), np.int64)
         for outputs, targets in batches:
             found = outputs[OUTPUT]
-            mask = np.asarray(middle(targets[TARGET], found.shape[1:3])).reshape(-1)
+            whole = np.asarray(middle(targets[TARGET], found.shape[1:3]))
+            edges += sum(boundaries.counts(*pair, classes) for pair in zip(found.argmax(-1), whole, strict=True))
+            mask = whole.reshape(-1)
             counted = mask != IGNORED
             true, rows = mask[counted].astype(np.int64), found.reshape(-1, classes)[counted]
             confusion += np.bincount(true * classes + rows.argmax(1), minlength=classes**2).reshape(classes, classes)
             loss -= float(np.log(np.maximum(rows[np.arange(len(true)), true], 1e-12)).sum())
             records += len(found)
-        return Report(records, confusion, loss / max(1, int(confusion.sum())), self.labels)
+        return Report(records, confusion, loss / max(1, int(confusion.sum())), self.labels,
+                      boundaries.f1(edges))  # fmt: skip
 
     def served(self, outputs: dict, table, encoded: bool) -> dict:
         """The places of the most probable classes, uint8 (n, h, w), and the classes by their share of pixels (n, k).
