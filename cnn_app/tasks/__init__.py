@@ -54,6 +54,7 @@ class Task(Protocol):
     batch_metrics: ClassVar[tuple[str, ...]]  # of `step_metrics`
     titles: ClassVar[dict[str, str]]  # of metrics, for people
     probed: ClassVar[bool]  # whether a new head starts as a linear classifier on its features
+    familiar: bool  # whether features tell that a record is unlike the training data
     memorised: ClassVar[float]  # what the first of `batch_metrics` reaches when a batch is known
     learned: ClassVar[tuple[str, ...]]  # fields that `settled` sets, and nobody else
     input: Input

@@ -44,6 +44,7 @@ class Segmentation(Probabilities):
     probed: ClassVar = False
     memorised: ClassVar = 0.99
     views: ClassVar = ()
+    familiar: ClassVar = False  # its features are of places
     augmentations: ClassVar = (*MOVES, "jitter")
 
     def __post_init__(self):
