@@ -3,6 +3,7 @@
 saved_models/<name>/
     model.keras  card.json  history.csv  curves.png
     splits.csv              which record was in which split
+    familiarity.npz         what its training data look like to it: see runtimes.familiarity
     serving/<version>/      a TF Serving base path
     mobile/*.tflite
     onnx/*.onnx
@@ -57,6 +58,7 @@ class ModelDir:
         self.model = self.path / "model.keras"
         self.card = self.path / "card.json"
         self.splits = self.path / "splits.csv"
+        self.familiarity = self.path / "familiarity.npz"
         self.history = self.path / "history.csv"
         self.curves = self.path / "curves.png"
         self.exports = self.path / "exports.json"

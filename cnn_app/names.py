@@ -4,6 +4,9 @@
 DEFAULT = "serving_default"  # whom a request means that names none
 FLOAT_PIXELS = "float_pixels"
 FEATURES = "features"
+FAMILIARITY = (
+    "familiarity"  # as the default; and behind the name of the signature for encoded records, as `_familiarity`
+)
 IMAGE_BYTES = "image_bytes"  # encoded images (n,); its tensor has the same name
 TEXT = "text"  # likewise
 

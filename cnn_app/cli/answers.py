@@ -7,6 +7,7 @@ from pathlib import Path
 from cnn_app.cli import view
 
 FORMATS = (".csv", ".jsonl")
+UNLIKE = "  (unlike the training data)"
 
 
 def computed(artifact, places, stdin, top, draw, trust):
@@ -24,7 +25,12 @@ def computed(artifact, places, stdin, top, draw, trust):
             continue
         if draw:
             task.draw(found.outputs, found.record, found.name, Path(draw) / f"{file_name(found.name)}.png")
-        yield task.input.kind, found.name, found.answer, task.text(found.answer)
+        yield (
+            task.input.kind,
+            found.name,
+            found.answer,
+            task.text(found.answer) + (UNLIKE if found.answer.get("unlike") else ""),
+        )
 
 
 def file_name(name):

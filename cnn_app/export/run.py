@@ -21,7 +21,7 @@ from cnn_app.export.graph import deployable
 from cnn_app.export.quantization import qat, sensitivity, simulation, strategies
 from cnn_app.export.verification import Comparison, Reference, compare, timed
 from cnn_app.recipe import Export
-from cnn_app.runtimes import open_model
+from cnn_app.runtimes import familiarity, open_model
 from cnn_app.runtimes.about import About
 from cnn_app.runtimes.keras_model import KerasRuntime, load
 from cnn_app.tasks import Task
@@ -58,6 +58,7 @@ def export(
         _refuse_existing(table.place(directory, name), force)
     model = load(directory.path)
     copy = deployable(model)
+    copy.familiarity = familiarity.read(directory)
     for name in options.targets:
         if obstacle := tflite.obstacle(copy, table.target(name)):
             raise ExportError(f"{name} has no kernel for {obstacle}; take tflite-int8, which leaves it in float")

@@ -2,7 +2,9 @@
 
 An input tells the signatures that take records, such as `serving_default` of bytes, `float_pixels` and `image_bytes` of
 images; each gives what the task deploys and what it says beside that, such as labels and scores of the best classes.
-`features` takes what `serving_default` does and gives features (n, d), what the head sees.
+`features` takes what `serving_default` does and gives features (n, d), what the head sees. Where it is known what the
+training data look like, `familiarity` takes the same and tells what is unlike them, and `image_bytes_familiarity` what
+`image_bytes` takes: see `runtimes.familiarity`.
 
 Labels are what assets/labels.txt says, a line each; until somebody writes it, they are numbers.
 """
@@ -58,6 +60,12 @@ def signatures(task: Task, model: keras.Model, labels) -> dict:
     def run(given):
         return network(*(given[spec.name] for spec in taken))
 
+    known = getattr(model, "familiarity", None)
+
+    @tf.function  # likewise
+    def familiarity(features):
+        return known.told(features)
+
     found = {}
     for name, specs, convert in task.input.signatures():
 
@@ -68,6 +76,10 @@ def signatures(task: Task, model: keras.Model, labels) -> dict:
         if name == names.DEFAULT:
             found[names.FEATURES] = function(
                 lambda *tensors, convert=convert: {"features": run(convert(*tensors))[0]}, specs
+            )
+        if known is not None and name in (places := {names.DEFAULT: "", task.input.encoded: f"{name}_"}):
+            found[places[name] + names.FAMILIARITY] = function(
+                lambda *tensors, convert=convert: familiarity(run(convert(*tensors))[0]), specs
             )
     return found
 

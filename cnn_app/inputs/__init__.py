@@ -33,6 +33,7 @@ class Input(Protocol):
     suffixes: ClassVar[tuple[str, ...]]  # of files that are such records
     augmentations: ClassVar[tuple[str, ...]]  # that it knows; others are an error
     views: ClassVar[tuple[str, ...]]  # that answers can be averaged over
+    familiar: ClassVar[bool]  # whether features tell that a record is unlike others
 
     # --- as a value
     def facts(self) -> dict: ...  # JSON that `of_facts` makes an equal value of

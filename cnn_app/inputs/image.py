@@ -35,6 +35,7 @@ class Image(Frame):
     suffixes: ClassVar = files.SENT
     augmentations: ClassVar = (*MOVES, *CHANGES)
     views: ClassVar = ("flip", "crop")
+    familiar: ClassVar = True
 
     @classmethod
     def of_row(cls, row, known: Mapping) -> Image:

@@ -55,6 +55,7 @@ class Text:
     suffixes: ClassVar = ()  # sentences lie in files of many
     augmentations: ClassVar = ()
     views: ClassVar = ()
+    familiar: ClassVar = False  # what is strange about a sentence are words that are not in the vocabulary
 
     @classmethod
     def of_row(cls, row, known: Mapping) -> Text:

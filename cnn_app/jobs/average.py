@@ -14,8 +14,9 @@ from cnn_app.errors import ModelError
 from cnn_app.jobs import sources
 from cnn_app.jobs.evaluate import Measured, evaluate
 from cnn_app.recipe import Data
+from cnn_app.runtimes.familiarity import write as write_familiarity
 from cnn_app.runtimes.keras_model import card_about, save
-from cnn_app.transfer import averaging
+from cnn_app.transfer import averaging, familiarity
 
 
 def average(
@@ -49,5 +50,8 @@ def average(
         if directories[0].splits.is_file():
             write_bytes(target.splits, directories[0].splits.read_bytes())
         digests = {"model.keras": sha256(target.model)}
+        if task.familiar:
+            known = familiarity.fitted(mean, task, sources.for_model(directories[0], data, progress)[1])
+            write_familiarity(target, known, digests["model.keras"])
         target.write_card(replace(card, metrics={"test": report.metrics | found.figures}, digests=digests))
     return replace(found, reports=dict(others) | {str(out): report}, ensemble=None)

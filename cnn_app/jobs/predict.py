@@ -12,7 +12,8 @@ import numpy as np
 
 from cnn_app.errors import DataError
 from cnn_app.jobs.evaluate import Artifact, opened_as
-from cnn_app.runtimes import Runtime
+from cnn_app.runtimes import Runtime, familiarity_of
+from cnn_app.runtimes.familiarity import TOLD
 from cnn_app.tasks import Task
 from cnn_app.tensors import Arrays
 
@@ -22,7 +23,7 @@ class Prediction:
     """What was said of one record, or why nothing was."""
 
     name: str
-    answer: dict | None = None  # as the task gives it
+    answer: dict | None = None  # as the task gives it; with `unlike` where the artifact knows its training data
     outputs: Arrays | None = None  # without a batch axis
     record: Arrays | None = None  # what the network took
     error: DataError | None = None
@@ -56,9 +57,11 @@ def predictions(
         if isinstance(record, DataError):
             yield Prediction(name, error=record)
             continue
-        found = runtime.run({key: np.asarray(array)[None] for key, array in record.items()})
-        outputs = {key: array[0] for key, array in found.items()}
-        yield Prediction(name, task.answer(outputs, top), outputs, record)
+        taken = {key: np.asarray(array)[None] for key, array in record.items()}
+        outputs = {key: array[0] for key, array in runtime.run(taken).items()}
+        found = familiarity_of(runtime, taken)
+        told = {key: found[key][0].item() for key in TOLD if key in found}
+        yield Prediction(name, task.answer(outputs, top) | told, outputs, record)
 
 
 def read(task: Task, records, stdin: BinaryIO | None) -> Iterator[tuple[str, Arrays | DataError]]:

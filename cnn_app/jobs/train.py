@@ -19,11 +19,12 @@ from cnn_app.data.division import write_table
 from cnn_app.errors import ModelError, TrainingError
 from cnn_app.jobs import sources
 from cnn_app.recipe import Data, Schedule, Transfer
-from cnn_app.runtimes import open_model
-from cnn_app.runtimes.keras_model import KerasRuntime, card_about, save
+from cnn_app.runtimes.familiarity import write as write_familiarity
+from cnn_app.runtimes.keras_model import KerasRuntime, card_about, open_model, save
 from cnn_app.tasks import Task
 from cnn_app.training import engine, records
 from cnn_app.training.freeze_schedule import FreezeSchedule, constant
+from cnn_app.transfer import familiarity
 
 
 @dataclass(frozen=True)
@@ -150,7 +151,10 @@ def run(job: Job, directory: ModelDir, *, resume: bool = False, watch: engine.Wa
     state = _Kept(job, directory, resume)
     position = engine.train(job.model, job.task, job.dataset, job.schedule, directory, job.settings, state.keep,
                             freeze=job.freeze, learned=job.learned, resume=resume, watch=watch)  # fmt: skip
-    report = engine.measure(tasks.of_card(state.card), open_model(directory.path), job.dataset.splits["test"])
+    runtime = open_model(directory.path)
+    known = familiarity.fitted(runtime.model, job.task, job.dataset)
+    write_familiarity(directory, known, state.card.digests["model.keras"])
+    report = engine.measure(tasks.of_card(state.card), runtime, job.dataset.splits["test"])
     card = replace(state.card, metrics=state.card.metrics | {"test": job.dataset.figures("test", report.metrics)})
     directory.write_card(card)
     title = f"{job.architecture} on {job.dataset.source}: {summary(job.task, card.metrics['test'])}"

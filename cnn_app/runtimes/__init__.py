@@ -75,6 +75,12 @@ def about_of(path: str | os.PathLike[str]) -> About | None:
     return import_module(f"cnn_app.runtimes.{kind_of(path)}").about_of(Path(path))
 
 
+def familiarity_of(runtime: Runtime, arrays: Arrays) -> Arrays:
+    """`unlike`, `distance` and `threshold` of records, where a runtime knows its training data."""
+    judge = getattr(runtime, "judge", None)
+    return {} if judge is None else in_batches(judge, arrays)
+
+
 def in_batches(run: Callable[[Arrays], Arrays], arrays: Arrays, size: int = BATCH) -> Arrays:
     """`run` on `size` records at a time."""
     count = len(next(iter(arrays.values())))

@@ -6,7 +6,7 @@ import json
 import math
 import os
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
@@ -20,7 +20,7 @@ from cnn_app.artifacts import Card, ModelDir
 from cnn_app.atomic import replacing
 from cnn_app.errors import ArtifactError, CnnAppError, first_line
 from cnn_app.runtimes import about as facts
-from cnn_app.runtimes import in_batches, keras_archive
+from cnn_app.runtimes import familiarity, in_batches, keras_archive
 from cnn_app.runtimes.about import About
 from cnn_app.tensors import Arrays, Spec
 
@@ -35,6 +35,7 @@ class KerasRuntime:
         self.model, self.about, self.path = model, about, path or Path(model.name)
         self.inputs = {tensor.name: _spec(tensor) for tensor in model.inputs}
         self.outputs = {name: _spec(tensor) for name, tensor in model.output.items()}
+        self.judge: Callable[[Arrays], Arrays] | None = None  # of `runtimes.familiarity`
 
     def run(self, arrays: Arrays) -> Arrays:
         return in_batches(self._run, arrays)
@@ -65,7 +66,21 @@ def open_model(path: Path, threads: int | None = None, *, trust: bool = True) ->
         deployed = head.deployed(model)
     except Exception as error:  # likewise
         raise ArtifactError(f"cannot load {path}: {first_line(error)}") from error
-    return KerasRuntime(deployed, about, path)
+    runtime = KerasRuntime(deployed, about, path)
+    if path.is_dir() and (known := familiarity.read(ModelDir(path))) is not None:
+        runtime.judge = judge(deployed, known)
+    return runtime
+
+
+def judge(model: keras.Model, known: familiarity.Familiarity) -> Callable[[Arrays], Arrays]:
+    """Says of records what is `known` of the features that a model's head sees."""
+    tap = keras.Model(model.input, model.get_layer(heads.MAIN).input)
+
+    def told(arrays: Arrays) -> Arrays:
+        features = familiarity.averaged(np.asarray(tap.predict_on_batch(fed(tap, arrays)), np.float32))
+        return {name: np.asarray(array) for name, array in known.told(features).items()}
+
+    return told
 
 
 def save(model: keras.Model, path: Path, about: About | None = None) -> None:

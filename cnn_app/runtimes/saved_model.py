@@ -6,6 +6,7 @@ from pathlib import Path
 
 from cnn_app.errors import ArtifactError, first_line
 from cnn_app.names import DEFAULT as SIGNATURE
+from cnn_app.names import FAMILIARITY
 from cnn_app.runtimes import about as facts
 from cnn_app.runtimes import in_batches, operators
 from cnn_app.tensors import Arrays, Spec
@@ -21,18 +22,27 @@ class SavedModelRuntime:
         self.about = about_of(path)
         found = {name: _spec(tensor) for name, tensor in self.serve.structured_outputs.items()}
         self.outputs = {name: spec for name, spec in found.items() if name in _deployed(self.about, found)}
+        there = FAMILIARITY in loaded.signatures and self.about is not None
+        self.judge = self._judge if there else None  # of `runtimes.familiarity`
 
     def run(self, arrays: Arrays) -> Arrays:
         return in_batches(self._run, arrays)
 
     def _run(self, arrays: Arrays) -> Arrays:
+        found = self._called(self.serve, arrays)
+        return {name: found[name].numpy() for name in self.outputs}
+
+    def _judge(self, arrays: Arrays) -> Arrays:
+        found = self._called(self._keep.signatures[FAMILIARITY], arrays)
+        return {name: tensor.numpy() for name, tensor in found.items()}
+
+    def _called(self, signature, arrays: Arrays) -> dict:
         import tensorflow as tf
 
         try:
-            found = self.serve(**{name: tf.constant(array) for name, array in arrays.items()})
+            return signature(**{name: tf.constant(array) for name, array in arrays.items()})
         except Exception as error:  # likewise
             raise ArtifactError(f"cannot run {self.path}: {first_line(error)}") from error
-        return {name: found[name].numpy() for name in self.outputs}
 
 
 def open_model(path: Path, threads: int | None = None, *, trust: bool = True) -> SavedModelRuntime:

@@ -54,6 +54,7 @@ class Task(Protocol):
     batch_metrics: ClassVar[tuple[str, ...]]  # of `step_metrics`
     titles: ClassVar[dict[str, str]]  # of metrics, for people
     probed: ClassVar[bool]  # whether a new head starts as a linear classifier on its features
+    familiar: bool  # whether features tell that a record is unlike the training data
     memorised: ClassVar[float]  # what the first of `batch_metrics` reaches when a batch is known
     tuning: ClassVar[Mapping[str, Any]]  # fields of a Schedule that fine-tuning starts from, where nothing is said
     tuning_steps: ClassVar[int]  # that fine-tuning takes at least

@@ -87,6 +87,10 @@ class OfRecords(Probabilities):
         return self.input.views
 
     @property
+    def familiar(self) -> bool:
+        return self.input.familiar
+
+    @property
     def augmentations(self) -> tuple[str, ...]:
         return (*self.input.augmentations, *(MIXING if self.input.kind == "image" else ()))
 

@@ -46,6 +46,7 @@ class Segmentation(Probabilities):
     views: ClassVar = ()
     tuning: ClassVar = {"batch": 16, "lr": 1e-3, "label_smoothing": 0.0, "augment": ("flip", "resized-crop", "jitter")}
     tuning_steps: ClassVar = 500
+    familiar: ClassVar = False  # its features are of places
     augmentations: ClassVar = (*MOVES, "jitter")
 
     def __post_init__(self):

@@ -16,6 +16,7 @@ from cnn_app.atomic import replacing
 from cnn_app.data import pipeline
 from cnn_app.data.dataset import Dataset, Split
 from cnn_app.errors import DataError
+from cnn_app.runtimes.familiarity import averaged
 from cnn_app.runtimes.keras_model import fed
 from cnn_app.tasks import Task
 from cnn_app.transfer import HEAD, layers_at
@@ -92,11 +93,6 @@ def rows(tap: keras.Model, split: Split) -> Iterator[np.ndarray]:
 def vectors(tap: keras.Model, split: Split) -> np.ndarray:
     """All of `rows`, which are vectors: (n, width)."""
     return np.concatenate(list(rows(tap, split)))
-
-
-def averaged(activations: np.ndarray) -> np.ndarray:
-    """(n, ..., channels) -> (n, channels): the mean over positions."""
-    return activations.reshape(len(activations), -1, activations.shape[-1]).mean(1)
 
 
 @contextmanager

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from cnn_app.errors import DataError
-from cnn_app.inputs import by_encoded
 from cnn_app.serving.server import examples
 from cnn_app.serving.server.budget import Budget
 from cnn_app.serving.server.errors import RequestError, invalid
@@ -125,7 +124,7 @@ class Service:
 
     async def _decoded_bytes(self, known: Signature, inputs: Arrays) -> list[int]:
         """Of encoded records by their headers, before anything decodes them."""
-        kind = by_encoded(known.name) if known.of_strings else None
+        kind = known.records
         if kind is None:
             return []
         records = next(iter(inputs.values())).ravel().tolist()

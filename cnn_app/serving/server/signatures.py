@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from cnn_app.inputs import by_encoded
 from cnn_app.serving.server.errors import invalid
 from cnn_app.tensors import Spec, name_of
 
@@ -33,6 +34,11 @@ class Signature:
     def of_strings(self) -> bool:
         """Whether one tensor of strings is all it takes, as encoded records come."""
         return [spec.dtype for spec in self.inputs.values()] == ["string"]
+
+    @cached_property
+    def records(self):
+        """The class of the input whose encoded records it takes, by its own name or that of its tensor, if any."""
+        return by_encoded(self.name) or by_encoded(next(iter(self.inputs))) if self.of_strings else None
 
     def keys(self, given) -> None:
         """Refuse wrong names of inputs."""

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cnn_app.inputs import by_encoded
 from cnn_app.names import DEFAULT
 from cnn_app.serving import store
 from cnn_app.serving.server.engines import Engine
@@ -30,8 +29,7 @@ def warm(engine: Engine, path: Path) -> None:
             if signature in engine.signatures:
                 engine.run(signature, inputs)
     for name, known in engine.signatures.items():
-        kind = by_encoded(name)
-        if kind and known.of_strings:
+        if kind := known.records:
             engine.run(name, dict.fromkeys(known.inputs, np.array([kind.example()], object)))
     if inputs := _of_one(engine):
         engine.run(DEFAULT, inputs)

@@ -60,6 +60,7 @@ function show(row) {
   const [rows, masked] = [best(row), Boolean(row.overlay_bytes) && chosen.value instanceof Blob];
   const colours = new Map(masked ? (row.legend ?? []).map(colour) : []);
   $("top").replaceChildren(...rows.map((one) => item(one, colours)));
+  $("unlike").hidden = !row.unlike;
   if (masked) {
     const told = new Set(rows.map(([label]) => label));
     $("legend").replaceChildren(...[...colours].filter(([label]) => !told.has(label)).map(named));
@@ -74,7 +75,7 @@ function show(row) {
 function wipe() {
   $("top").replaceChildren();
   $("legend").replaceChildren();
-  $("mask").hidden = $("fading").hidden = $("error").hidden = true;
+  $("mask").hidden = $("fading").hidden = $("error").hidden = $("unlike").hidden = true;
 }
 
 function fail(error) {
@@ -91,12 +92,16 @@ async function answered(one, signature) {
     if (!name) throw new Error("there is no model");
     if (!takes(signature)) throw new Error(`${name} has no signature ${signature}`);
     const instance = one.value instanceof Blob ? { b64: await base64(one.value) } : one.value;
-    const body = JSON.stringify({ signature_name: signature, instances: [instance] });
     const path = `v1/models/${encodeURIComponent(name)}/versions/${version}:predict`;
+    const told = async (signature_name) => {
+      const body = JSON.stringify({ signature_name, instances: [instance] });
+      return (await json(path, { method: "POST", body })).predictions[0];
+    };
     const start = performance.now();
-    const found = await json(path, { method: "POST", body });
+    const row = await told(signature);
     const took = (performance.now() - start).toFixed(0);
-    const [row] = found.predictions;
+    const familiarity = `${signature}_familiarity`;
+    if (model().signatures.includes(familiarity)) row.unlike = (await told(familiarity)).unlike;
     if (row.overlay_bytes) delete row.mask; // of a hundred images it would fill the memory
     return { row, status: `${name}, version ${version}: ${took} ms` };
   } catch (error) {
@@ -163,7 +168,7 @@ function shrink(one) {
 function tell(one) {
   if (one.error) return one.thumb.tell("failed", "", one.error.message);
   const [label, share] = best(one.row)[0] ?? ["answered"];
-  one.thumb.tell(label, share === undefined ? "" : percent(share));
+  one.thumb.tell(label, share === undefined ? "" : percent(share), "", one.row.unlike);
 }
 
 function count() {

@@ -48,10 +48,11 @@ export function thumbnail(name, chosen) {
   canvas.width = canvas.height = 96;
   canvas.setAttribute("aria-hidden", "true");
   const element = part("label", "thumb", input, canvas, part("span", "name", name), " ", best);
-  const tell = (label, share = "", error = "") => {
+  const tell = (label, share = "", error = "", unlike = false) => {
     best.replaceChildren(part("span", "label", label), " ", part("span", "share", share));
+    if (unlike) best.append(" ", part("span", "unlike", "unlike"));
     element.classList.toggle("failed", Boolean(error));
-    element.title = `${name}: ${error || `${label} ${share}`}`;
+    element.title = `${name}: ${error || `${label} ${share}${unlike ? ", unlike the training data" : ""}`}`;
   };
   return { element, input, canvas, tell };
 }
