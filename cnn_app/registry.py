@@ -31,6 +31,9 @@ FAMILIES = (
     "shufflenet_v1",
     "shufflenet_v2",
     "unet",
+    "fcn",
+    "dilated",
+    "deconvnet",
     "text_cnn",
 )
 

@@ -85,7 +85,12 @@ def unet(layer):
     return f"{stage}_pool" if path == "p" else f"{stage}_{place}_conv"
 
 
+def fcn(layer):
+    return layer if layer == "fc6" else vgg(layer)
+
+
 CASES = {
+    "FCN (fc6 7x7 after pool5)": ("fcn8s", {"padding": "same", "width": 1 / 64}, fcn),
     "AlexNet (96ch 227 pad0 / any)": ("alexnet", {}, plain),
     "ZFNet (7x7 s2, conv2 5x5 s2)": ("zfnet", {}, plain),
     "GoogLeNet 5x5": ("googlenet", {}, googlenet),

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import keras
 from keras import layers
 
-from cnn_app.layers import GroupedConv2D, TableConv2D
+from cnn_app.layers import FixedConv2DTranspose, GroupedConv2D, TableConv2D
 
 # Layers that apply their whole kernel once for each output position.
 KERNEL_PER_POSITION = (layers.Conv1D, layers.Conv2D, layers.Conv3D, layers.DepthwiseConv2D, layers.Dense,
@@ -33,7 +33,9 @@ def complexity(model: keras.Model) -> Complexity:
         if isinstance(layer, layers.BatchNormalization)
         for weight in (layer.moving_mean, layer.moving_variance)
     )
-    return Complexity(model.count_params() - statistics, statistics, sum(map(multiply_adds, model.layers)))
+    fixed = sum(layer.count_params() for layer in model.layers if isinstance(layer, FixedConv2DTranspose))
+    trainable = model.count_params() - statistics - fixed
+    return Complexity(trainable, statistics, sum(map(multiply_adds, model.layers)))
 
 
 def multiply_adds(layer: keras.Layer) -> int:

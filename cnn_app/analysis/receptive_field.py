@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import keras
 from keras import layers
 
-from cnn_app.layers import GroupedConv2D, PadShortcut, TableConv2D
+from cnn_app.layers import GroupedConv2D, MaxPoolingWithArgmax, MaxUnpooling, PadShortcut, TableConv2D
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ def _through(layer: keras.Layer, view: View) -> View:
     flattened = len(getattr(layer.input, "shape", ())) == 4 and len(outputs[0].shape) < 4
     if view.windows is None or flattened or isinstance(layer, GLOBAL):
         return WHOLE
-    if isinstance(layer, (layers.Conv2DTranspose, layers.UpSampling2D)):
+    if isinstance(layer, (layers.Conv2DTranspose, layers.UpSampling2D, MaxUnpooling)):
         return _finer(view, *_transposed_window(layer))
     return _coarser(view, *_window(layer))
 
@@ -109,6 +109,8 @@ def _shortest(advance: int, windows: list[tuple[int, int]]) -> View:
 
 def _transposed_window(layer: keras.Layer) -> tuple[int, int, int]:
     """(kernel, stride, positions cut off in front) along the height."""
+    if isinstance(layer, MaxUnpooling):  # switches count as what the pool saw that they are of
+        return 2, 2, 0
     if isinstance(layer, layers.UpSampling2D):
         factor = layer.size[0]
         if layer.interpolation == "nearest":
@@ -134,7 +136,7 @@ def _window(layer: keras.Layer) -> tuple[int, int, int, int]:
         kernel, stride, dilation = layer.kernel_size, layer.strides, 1
     elif isinstance(layer, (layers.Conv1D, layers.Conv2D, layers.DepthwiseConv2D)):
         kernel, stride, dilation = layer.kernel_size[0], layer.strides[0], layer.dilation_rate[0]
-    elif isinstance(layer, (layers.MaxPooling2D, layers.AveragePooling2D)):
+    elif isinstance(layer, (layers.MaxPooling2D, layers.AveragePooling2D, MaxPoolingWithArgmax)):
         kernel, stride, dilation = layer.pool_size[0], layer.strides[0], 1
     else:
         return 1, 1, 1, 0  # sees one position

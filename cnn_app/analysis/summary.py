@@ -77,7 +77,7 @@ MEANINGS = {  # of columns that have no comment, for they are the same in severa
     "groups": "of the grouped convolutions",
     "image": "height, width, channels",
     "modules": "channels of the branches of each module",
-    "padding": "of windows; unet: valid or same, others: same or symmetric",
+    "padding": "of windows; unet, dilated8, deconvnet: valid or same, others: same or symmetric",
     "pixel_std": "see pixel_mean",
     "scale": "multiplies all channels",
     "se_reduction": "adds squeeze-and-excitation with this reduction, such as 16",
@@ -92,8 +92,10 @@ MEANINGS = {  # of columns that have no comment, for they are the same in severa
 
 def _columns(kind: type, rows: Sequence) -> Iterator[tuple[str, str, str]]:
     """Name, default and meaning of the columns that a class of rows adds to its base."""
-    comments = dict(FIELD.findall(inspect.getsource(kind)))
-    own = set(kind.__annotations__) - registry.FIXED - {"min_size"}
+    bases = (registry.Variant, registry.ImageVariant, object)
+    kinds = [kind, *(one for one in kind.__mro__[1:] if one not in bases)]
+    comments = {name: text for one in reversed(kinds) for name, text in FIELD.findall(inspect.getsource(one))}
+    own = {name for one in kinds for name in one.__annotations__} - registry.FIXED - {"min_size"}
     for item in fields(kind):
         if item.name in own:
             several = len({repr(getattr(row, item.name)) for row in rows}) > 1 or item.default is MISSING

@@ -66,10 +66,13 @@ def pad(x, kernel, stride, padding, *, name, movable=False):
     """What a strided window needs in front, and the Keras padding to give it.
 
     "symmetric" is Caffe's and PyTorch's kernel // 2 on every side; "same" is TensorFlow's, which puts the
-    odd one at the bottom right; "ceil" is a pool's that rounds its size up instead of padding. They differ only where
-    stride > 1; there, and where a stride is `movable` to, the zeros are a layer of their own, so that weights learned
-    with another kind can have theirs. In front of a maximum zeros are exact behind a ReLU only.
+    odd one at the bottom right; "valid" pads nothing; "ceil" is a pool's that rounds its size up instead of padding.
+    All but "valid" differ only where stride > 1; there, and where a stride is `movable` to, the zeros are a layer of
+    their own, so that weights learned with another kind can have theirs. In front of a maximum zeros are exact behind
+    a ReLU only.
     """
+    if padding == "valid":
+        return x, padding
     if kernel == 1 or (stride == 1 and not movable):
         return x, "same"
     sides = tuple(window_padding(size, kernel, stride, padding) for size in x.shape[1:3])

@@ -53,20 +53,27 @@ def build(spec: VGG) -> keras.Model:
 def features(spec: VGG, x) -> dict:
     """Maps by name: `stage{k}` of stride 2**(k-1), `pool{k}` of stride 2**k."""
     taps = {}
-    for stage, (depth, channels) in enumerate(zip(spec.depths, spec.channels, strict=True), start=1):
-        for unit in range(1, depth + 1):
-            x = conv_relu(x, spec, scaled(channels, spec), name=f"stage{stage}_unit{unit}")
-        taps[f"stage{stage}"] = x
+    for stage in range(1, len(spec.depths) + 1):
+        x = taps[f"stage{stage}"] = convolutions(x, spec, stage)
         x = taps[f"pool{stage}"] = layers.MaxPooling2D(2, name=f"stage{stage}_pool")(x)
     return taps
 
 
-def conv_relu(x, spec: VGG, width, *, name):
+def convolutions(x, spec: VGG, stage, *, dilation=1, padding="symmetric"):
+    """Those of a stage."""
+    width = scaled(spec.channels[stage - 1], spec)
+    for unit in range(1, spec.depths[stage - 1] + 1):
+        x = conv_relu(x, spec, width, dilation=dilation, padding=padding, name=f"stage{stage}_unit{unit}")
+    return x
+
+
+def conv_relu(x, spec: VGG, width, *, dilation=1, padding="symmetric", name):
     """3x3 with bias, batch normalization if asked for, ReLU."""
     if spec.batch_norm:
-        x = conv_bn(x, width, 3, bias=True, epsilon=spec.bn_epsilon, name=name)
+        x = conv_bn(x, width, 3, dilation=dilation, padding=padding, bias=True, epsilon=spec.bn_epsilon, name=name)
     else:
-        x = layers.ReLU(name=f"{name}_relu")(conv(x, width, 3, bias=True, name=name))
+        x = conv(x, width, 3, dilation=dilation, padding=padding, bias=True, name=name)
+        x = layers.ReLU(name=f"{name}_relu")(x)
     return squeeze_excite(x, spec.se_reduction, name=f"{name}_se") if spec.se_reduction else x
 
 

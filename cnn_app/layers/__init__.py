@@ -2,23 +2,30 @@
 
 from cnn_app.layers.channels import ChannelScale, ChannelShuffle, ChannelSplit, JoinChannels, PadShortcut
 from cnn_app.layers.convolution import GroupedConv2D, TableConv2D, block_diagonal, merged_blocks
+from cnn_app.layers.initializers import Bilinear, NestedIdentity
 from cnn_app.layers.normalization import FusedBatchNormalization, LocalResponseNormalization, plain_lrn
+from cnn_app.layers.pooling import MaxPoolingWithArgmax, MaxUnpooling
 from cnn_app.layers.quantization import FakeQuant, FakeQuantKernel
-from cnn_app.layers.resizing import BilinearResizing, NearestUpSampling2D
+from cnn_app.layers.resizing import BilinearResizing, FixedConv2DTranspose, NearestUpSampling2D
 from cnn_app.layers.words import PaddingIsZero, WordTable
 
 __all__ = [
+    "Bilinear",
     "BilinearResizing",
     "ChannelScale",
     "ChannelShuffle",
     "ChannelSplit",
     "FakeQuant",
     "FakeQuantKernel",
+    "FixedConv2DTranspose",
     "FusedBatchNormalization",
     "GroupedConv2D",
     "JoinChannels",
     "LocalResponseNormalization",
+    "MaxPoolingWithArgmax",
+    "MaxUnpooling",
     "NearestUpSampling2D",
+    "NestedIdentity",
     "PadShortcut",
     "PaddingIsZero",
     "TableConv2D",

@@ -10,10 +10,22 @@ class NearestUpSampling2D(keras.layers.UpSampling2D):
 
     def call(self, x):
         assert self.interpolation == "nearest"
-        _, height, width, channels = x.shape
-        rows, columns = self.size
-        y = ops.reshape(ops.concatenate([x] * columns, axis=-1), (-1, height, 1, columns * width * channels))
-        return ops.reshape(ops.concatenate([y] * rows, axis=2), (-1, rows * height, columns * width, channels))
+        return nearest(x, *self.size)
+
+
+def nearest(x, rows: int, columns: int):
+    """Each position of a map as `rows` times `columns` of them."""
+    _, height, width, channels = x.shape
+    y = ops.reshape(ops.concatenate([x] * columns, axis=-1), (-1, height, 1, columns * width * channels))
+    return ops.reshape(ops.concatenate([y] * rows, axis=2), (-1, rows * height, columns * width, channels))
+
+
+@keras.saving.register_keras_serializable("cnn_app")
+class FixedConv2DTranspose(keras.layers.Conv2DTranspose):
+    """A transposed convolution that stays as its initializer made it."""
+
+    def add_weight(self, *shape, **options):
+        return super().add_weight(*shape, **options | {"trainable": False})
 
 
 @keras.saving.register_keras_serializable("cnn_app")
