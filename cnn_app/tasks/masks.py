@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
@@ -11,12 +12,13 @@ import numpy as np
 
 from cnn_app.data.dataset import Column, Dataset, Split
 from cnn_app.data.division import Table, divided, table_of
-from cnn_app.data.folder import split_folders
 from cnn_app.errors import DataError
 from cnn_app.inputs import Input, headers
 from cnn_app.inputs.files import relative
-from cnn_app.inputs.image_files import image_files
 from cnn_app.recipe import Data
+from cnn_app.tasks import mask_colours, mask_layouts
+from cnn_app.tasks.mask_colours import Colours, lines_of
+from cnn_app.tasks.mask_layouts import Layout
 
 IGNORED, UNKNOWN = 255, 254  # places of pixels that do not count, and of values that may not be
 BINARY = ("background", "foreground")  # the classes of masks that are black and white
@@ -26,15 +28,18 @@ MODES = ("L", "P", "1")  # of Pillow: grey, palette, one bit
 
 
 def load(data: Data, ignore: int, taken: Input) -> Dataset:
-    """images/ and masks/ with files of equal stems, and labels.txt, if there is one, with a label a line."""
+    """A folder in one of the layouts, with labels.txt, a label a line, or a table of colours, where there is one."""
     root = Path(data.source)
-    pairs, table = {name: _pairs(folder, root) for name, folder in split_folders(root).items()}, table_of(root)
+    layout, table, colours = mask_layouts.found(root), table_of(root), mask_colours.of_folder(root)
+    pairs = layout.pairs
     turns = {name: _turns(images, masks) for name, (images, masks) in pairs.items()}
     if table:
         images, masks = zip(*pairs.values(), strict=True)
         pairs, turns = {"train": ([*chain(*images)], [*chain(*masks)])}, {"train": [*chain(*turns.values())]}
-    values, labels = _classes(root, pairs["train"][1], ignore)
-    splits = {name: _split(root, *pair, turns[name], values, taken) for name, pair in pairs.items()}
+    plain = [] if colours is not None else pairs["train"][1]
+    values, labels = _classes(root, plain, ignore, _told(root, layout, colours))
+    files = Files(root, values, colours)
+    splits = {name: _split(files, *pair, turns[name], taken) for name, pair in pairs.items()}
     return complete(data, labels, splits, table)
 
 
@@ -44,30 +49,6 @@ def complete(data: Data, labels: Sequence[str], splits: dict[str, Split], table:
         raise DataError(f"{data.source} has one class only ({', '.join(labels) or 'none'}); masks need two or more")
     whole, how = divided(data.source, splits, data, table=table)
     return Dataset(data.source, whole, tuple(labels), division=how)
-
-
-def _pairs(folder: Path, root: Path) -> tuple[list[Path], list[Path]]:
-    """Images and their masks, in the order of names."""
-    parts = [folder / kind for kind in ("images", "masks")]
-    for part in parts:
-        if not part.is_dir():
-            raise DataError(f"{folder} has no {part.name}/; segmentation needs images/ and masks/ with equal names")
-    images, masks = (_by_stem(part) for part in parts)
-    for one, other, what in ((images, masks, "mask"), (masks, images, "image")):
-        if lonely := sorted(set(one) - set(other)):
-            raise DataError(f"{relative(one[lonely[0]], root)} has no {what}; add it or remove the file")
-    if not images:
-        raise DataError(f"{folder}/images is empty; add images, and masks of the same names beside them")
-    return [images[stem] for stem in sorted(images)], [masks[stem] for stem in sorted(images)]
-
-
-def _by_stem(part: Path) -> dict[Path, Path]:
-    found: dict[Path, Path] = {}
-    for path in image_files(part):
-        other = found.setdefault(path.relative_to(part).with_suffix(""), path)
-        if other != path:
-            raise DataError(f"{other} and {path.name} have one name for two pictures; rename one of them")
-    return found
 
 
 def _turns(images: list[Path], masks: list[Path]) -> list[int]:
@@ -103,14 +84,24 @@ def _size(path: Path) -> tuple[int, int]:
         raise ValueError(str(error)) from error
 
 
-def _classes(root: Path, masks: list[Path], ignore: int) -> tuple[np.ndarray, tuple[str, ...]]:
-    """(256,): value -> place of its class, 254 for one that may not be, and the labels."""
-    table = np.full(256, UNKNOWN, np.uint8)
-    table[ignore] = IGNORED
+def _told(root: Path, layout: Layout, colours: Colours | None) -> list[str]:
+    """The labels of the values 0, 1, 2, ...; none where nothing says them."""
     file = root / LABELS
     names = _names(file) if file.is_file() else []
+    if colours is not None and names and tuple(names) != colours.names:
+        raise DataError(f"{file} and {colours.file.name} name other classes; remove {LABELS}, or make them equal")
+    return names or list(colours.names if colours is not None else layout.labels)
+
+
+def _classes(root: Path, masks: list[Path], ignore: int, names: list[str]) -> tuple[np.ndarray, tuple[str, ...]]:
+    """(256,): value -> place of its class, 254 for one that may not be, and the labels.
+
+    masks: whose values may say what they are, where the names do not.
+    """
+    table = np.full(256, UNKNOWN, np.uint8)
+    table[ignore] = IGNORED
     found = set()
-    if len(names) in (0, 2):  # it may be black and white
+    if masks and len(names) in (0, 2):  # they may be black and white
         with ThreadPoolExecutor() as pool:
             found = set().union(*pool.map(_values, masks))
         if found <= {0, 255}:
@@ -129,10 +120,7 @@ def _classes(root: Path, masks: list[Path], ignore: int) -> tuple[np.ndarray, tu
 
 def _names(file: Path) -> list[str]:
     """A label a line; the first is that of value 0."""
-    try:
-        names = [line.strip() for line in file.read_text(encoding="utf-8").rstrip().splitlines()]
-    except UnicodeDecodeError as error:
-        raise DataError(f"{file} is not UTF-8; save it as that") from error
+    names = [line.strip() for line in lines_of(file)]
     if not 0 < len(names) <= UNKNOWN:
         raise DataError(f"{file} has {len(names)} labels; masks of bytes hold {UNKNOWN} at most, and one at least")
     for line, name in enumerate(names, start=1):
@@ -148,46 +136,64 @@ def _values(path: Path) -> set[int]:
         return set()  # told when it is read
 
 
-def read(path: Path) -> np.ndarray:
-    """The values of a mask, uint8 (h, w): of a palette its places, not its colours."""
+def read(path: Path, colours: Colours | None = None) -> np.ndarray:
+    """The values of a mask, uint8 (h, w): of a palette its places, not its colours, but by a table of colours."""
+    with _opened(path) as found:
+        if colours is not None:
+            return colours.of(found)
+        if found.mode not in MODES:
+            raise ValueError(f"it is of mode {found.mode}; masks are PNGs of grey values or a palette, a value a "
+                             f"class, or have a table of their colours, {mask_colours.TABLES[0]}")  # fmt: skip
+        return np.asarray(found, np.uint8) * (255 if found.mode == "1" else 1)
+
+
+def _opened(path: Path):
     from PIL import Image
 
     if problem := headers.file_problem(str(path)):
         raise ValueError(problem)
-    with Image.open(path) as found:
-        if found.mode not in MODES:
-            raise ValueError(f"it is of mode {found.mode}; masks are PNGs of grey values or a palette, a value a class")
-        return np.asarray(found, np.uint8) * (255 if found.mode == "1" else 1)
+    return Image.open(path)
 
 
-def _split(
-    root: Path, images: list[Path], masks: list[Path], turns: list[int], table: np.ndarray, taken: Input
-) -> Split:
-    import tensorflow as tf
+@dataclass(frozen=True)
+class Files:
+    """Masks in the folder `root`: values (256,) -> places of classes, and what makes values of colours."""
 
-    from cnn_app.inputs.orientation import upright_array
+    root: Path
+    table: np.ndarray
+    colours: Colours | None
 
-    def places(i) -> np.ndarray:
-        found = table[upright_array(read(masks[int(i)]), turns[int(i)])]
+    def places(self, path: Path, turn: int) -> np.ndarray:
+        from cnn_app.inputs.orientation import upright_array
+
+        found = self.table[upright_array(read(path, self.colours), turn)]
         if (found == UNKNOWN).any():
             raise ValueError("a value is out of range")
         return found
 
+    def fault(self, path: Path) -> str:
+        """Why a mask cannot be used, if it is the mask."""
+        name = relative(path, self.root)
+        try:
+            values = read(path, self.colours)
+            if self.colours is not None:
+                with _opened(path) as image:
+                    stranger = self.colours.stranger(image, values)
+                return f"its mask {name} has {stranger}; add it there, or mend the mask" if stranger else ""
+        except (OSError, ValueError, SyntaxError) as error:
+            return f"its mask {name} cannot be read: {error}"
+        wrong = sorted(set(np.unique(values).tolist()) & set(np.flatnonzero(self.table == UNKNOWN).tolist()))
+        known = int((self.table < UNKNOWN).sum())
+        return f"its mask {name} has the value {wrong[0]}, there are {known} classes" if wrong else ""
+
+
+def _split(files: Files, images: list[Path], masks: list[Path], turns: list[int], taken: Input) -> Split:
+    import tensorflow as tf
+
     def decoded(i):
-        mask = tf.numpy_function(places, [i], tf.uint8)
+        mask = tf.numpy_function(lambda i: files.places(masks[int(i)], turns[int(i)]), [i], tf.uint8)
         return tf.ensure_shape(mask, (None, None))
 
-    def fault(i: int) -> str:
-        """Why the mask cannot be used, if it is the mask."""
-        try:
-            values = read(masks[i])
-        except (OSError, ValueError, SyntaxError) as error:
-            return f"its mask {relative(masks[i], root)} cannot be read: {error}"
-        wrong = sorted(set(np.unique(values).tolist()) & set(np.flatnonzero(table == UNKNOWN).tolist()))
-        known = int((table < UNKNOWN).sum())
-        return (
-            f"its mask {relative(masks[i], root)} has the value {wrong[0]}, there are {known} classes" if wrong else ""
-        )
-
-    names = [relative(path, root) for path in images]
-    return Split(names, taken.raw(list(map(str, images))), {"mask": Column(decoded, fault=fault)})
+    names = [relative(path, files.root) for path in images]
+    column = Column(decoded, fault=lambda i: files.fault(masks[i]))
+    return Split(names, taken.raw(list(map(str, images))), {"mask": column})
