@@ -22,6 +22,7 @@ SOURCES = {  # a name, or what stands in front of one up to its colon -> module
     "digits": "digits",
     "shapes": "shapes",
     "shapes:many": "many_shapes",
+    "shapes:boxes": "boxed_shapes",
     "tfds:": "tfds",
 }
 

@@ -23,13 +23,14 @@ from cnn_app.runtimes.about import LABELS
 from cnn_app.runtimes.keras_model import fed
 from cnn_app.tasks import Task
 from cnn_app.tensors import Arrays
+from cnn_app.transfer import HEAD
 from cnn_app.transfer.features import tapped
 
 
 def write(task: Task, model: keras.Model, path: Path, target: Target, calibration: Arrays | None) -> None:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / LABELS
-        file.write_text("".join(f"{label}\n" for label in range(model.output_shape[-1])))
+        file.write_text("".join(f"{label}\n" for label in range(model.get_layer(HEAD).output.shape[-1])))
         labels = _table(file)
         graph.write(path, model, signatures(task, model, labels), [labels, *task.input.resources])
 
@@ -70,7 +71,7 @@ def signatures(task: Task, model: keras.Model, labels) -> dict:
     for name, specs, convert in task.input.signatures():
 
         def answers(*tensors, convert=convert, encoded=name == task.input.encoded):
-            return task.served(run(convert(*tensors))[1], labels, encoded)
+            return task.served(run(convert(*tensors))[1], labels, tensors[0] if encoded else None)
 
         found[name] = function(answers, specs)
         if name == names.DEFAULT:

@@ -16,8 +16,9 @@ from cnn_app.errors import ModelError, unknown
 if TYPE_CHECKING:
     import keras
 
-HEADS = ("classification", "multilabel", "segmentation")
-MAIN = "logits"  # the output that counts, where others help while training
+HEADS = ("classification", "multilabel", "segmentation", "localization")
+MAIN = "logits"  # of classes, where a network has several outputs
+AUXILIARY = "aux"  # what the names of outputs begin with that only help while training
 
 
 def build(name: str, columns: dict, head: str | None = None) -> keras.Model:
@@ -42,7 +43,10 @@ def plain(model: keras.Model) -> keras.Model:
     """`model` without the auxiliary outputs that only help while training."""
     import keras
 
-    return keras.Model(model.input, model.output[MAIN], name=model.name) if isinstance(model.output, dict) else model
+    if not isinstance(model.output, dict):
+        return model
+    kept = {name: tensor for name, tensor in model.output.items() if not name.startswith(AUXILIARY)}
+    return keras.Model(model.input, kept[MAIN] if set(kept) == {MAIN} else kept, name=model.name)
 
 
 def of_family(family, row, head: str) -> keras.Model:

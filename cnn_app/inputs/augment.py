@@ -29,7 +29,7 @@ def changed(images: tf.Tensor, seed: tuple, augment: tuple[str, ...]) -> tf.Tens
     """uint8 (b, H, W, C): what `augment` names of CHANGES, which leave masks alone."""
     for name, change in CHANGES.items():
         if name in augment:
-            images = change(images, _stacked(seed))
+            images = change(images, stacked(seed))
     return images
 
 
@@ -41,7 +41,7 @@ def mixed(images: tf.Tensor, labels: tf.Tensor, seed: tuple, augment: tuple[str,
     kinds = [kind for kind in ("mixup", "cutmix") if kind in augment]
     if not kinds:
         return images, labels
-    seed = _stacked(seed) + 17
+    seed = stacked(seed) + 17
     number = tf.shape(images)[0]
     masks = [_mixup(images, seed) if kind == "mixup" else _cutmix(images, seed) for kind in kinds]
     coin = tf.random.stateless_uniform((number, 1, 1, 1), seed + 3) < 0.5
@@ -78,7 +78,7 @@ def _beta(images: tf.Tensor, seed: tf.Tensor, alpha: float) -> tf.Tensor:
 
 def moved(tensors: tuple[tf.Tensor, ...], seed: tuple, augment: tuple[str, ...]) -> tuple[tf.Tensor, ...]:
     """Images (b, H, W, C) and masks (b, H, W), all by the same moves; borders are mirrored."""
-    seed = _stacked(seed)
+    seed = stacked(seed)
     tensors = _shifted_and_flipped(tensors, seed, augment)
     for name, warp in WARPS.items():
         if name in augment:
@@ -97,14 +97,13 @@ def _shifted_and_flipped(
     rows, columns = tf.range(height)[None], tf.range(width)[None]
     if crop:
         rows, columns = (
-            _shifted(places, side, number, seed + 1 + i)
-            for i, (places, side) in enumerate(((rows, height), (columns, width)))
+            _mirrored(places + shifts(seed, number, side, axis), side)
+            for axis, (places, side) in enumerate(((rows, height), (columns, width)))
         )
     if flip:
-        turned = tf.random.stateless_uniform((number, 1), seed) < 0.5
-        columns = tf.where(turned, width - 1 - columns, columns)
+        columns = tf.where(flipped(seed, number), width - 1 - columns, columns)
     if vflip:
-        rows = tf.where(uniform(seed, "vflip", (number, 1)) < 0.5, height - 1 - rows, rows)
+        rows = tf.where(upended(seed, number), height - 1 - rows, rows)
     places = tf.broadcast_to(rows[:, :, None] * width + columns[:, None, :], (number, height, width))
 
     def gathered(tensor):
@@ -114,12 +113,26 @@ def _shifted_and_flipped(
     return tuple(map(gathered, tensors))
 
 
-def _stacked(seed: tuple) -> tf.Tensor:
+def flipped(seed: tf.Tensor, number) -> tf.Tensor:
+    """Which images are seen from behind, bool (number, 1)."""
+    return tf.random.stateless_uniform((number, 1), seed) < 0.5
+
+
+def upended(seed: tf.Tensor, number) -> tf.Tensor:
+    """Which images stand on their heads, bool (number, 1)."""
+    return uniform(seed, "vflip", (number, 1)) < 0.5
+
+
+def shifts(seed: tf.Tensor, number, side: int, axis: int) -> tf.Tensor:
+    """By how many pixels the view of each image moves along an axis, int32 (number, 1)."""
+    reach = int(side * SHIFT)
+    return tf.random.stateless_uniform((number, 1), seed + 1 + axis, -reach, reach + 1, tf.int32)
+
+
+def stacked(seed: tuple) -> tf.Tensor:
     return tf.stack([tf.cast(part, tf.int64) for part in seed])
 
 
-def _shifted(places: tf.Tensor, side: int, number: int, seed: tf.Tensor) -> tf.Tensor:
-    """(1, side) places -> (number, side), each row moved by up to SHIFT of the side and mirrored at the border."""
-    reach = int(side * SHIFT)
-    places += tf.random.stateless_uniform((number, 1), seed, -reach, reach + 1, tf.int32)
+def _mirrored(places: tf.Tensor, side: int) -> tf.Tensor:
+    """Places beyond the border, brought back into the image."""
     return side - 1 - tf.abs(side - 1 - tf.abs(places))

@@ -78,6 +78,27 @@ def _nearest(pixels: tf.Tensor, scaled, before, size) -> tf.Tensor:
     return tf.cast(found, tf.float32)
 
 
+def seen(boxes: tf.Tensor, sides: tf.Tensor, image: Frame) -> tf.Tensor:
+    """Boxes (..., 4), x1, y1, x2, y2 in pixels of an upright image of `sides` (2,), as shares of the network's view."""
+    scale, before, target = _placing(sides, image)
+    return (boxes * scale - before) / target
+
+
+def original(boxes: tf.Tensor, sides: tf.Tensor, image: Frame) -> tf.Tensor:
+    """The inverse of `seen`, within the image."""
+    scale, before, target = _placing(sides, image)
+    most = tf.tile(tf.cast(sides, tf.float32)[::-1], [2])
+    return tf.clip_by_value((boxes * target + before) / scale, 0.0, most)
+
+
+def _placing(sides: tf.Tensor, image: Frame) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Of x, y, x, y: how an image is scaled, what of it lies before the network's view, and the size of that."""
+    target = tf.constant(image.shape[:2])
+    scaled, before = _window(sides, target, image)
+    scale = tf.cast(scaled, tf.float32) / tf.cast(sides, tf.float32)
+    return tuple(tf.tile(tf.cast(axes, tf.float32)[::-1], [2]) for axes in (scale, before, target))
+
+
 def _window(sides: tf.Tensor, target: tf.Tensor, image: Frame) -> tuple[tf.Tensor, tf.Tensor]:
     """An upright image's sides (2,) -> its sides when scaled, and how much of it lies before the network's window."""
     if image.resize == "stretch":

@@ -180,6 +180,14 @@ class Image(Frame):
         encoded = {self.encoded: Spec("string", (None,))}
         yield self.encoded, encoded, lambda image_bytes: {"image": tf.cast(decoded(image_bytes), tf.float32)}
 
+    def sides(self, image_bytes):
+        """Height and width of encoded images as they are seen, int32 (n, 2), in TensorFlow's graph."""
+        import tensorflow as tf
+
+        from cnn_app.inputs import pixels
+
+        return tf.map_fn(pixels.sides, image_bytes, fn_output_signature=tf.TensorSpec((2,), tf.int32))
+
     @property
     def resources(self) -> list:
         return []

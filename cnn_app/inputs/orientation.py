@@ -36,6 +36,16 @@ def is_jpeg(data: tf.Tensor) -> tf.Tensor:
     return tf.strings.substr(data, 0, len(JPEG)) == JPEG
 
 
+def is_png(data: tf.Tensor) -> tf.Tensor:
+    return tf.strings.substr(data, 0, len(PNG)) == PNG
+
+
+def png_sides(data: tf.Tensor) -> tf.Tensor:
+    """Height and width as they lie in the file, int32 (2,)."""
+    head = _bytes(data, 16, 8)
+    return tf.cast(tf.stack([_number(head[4:]), _number(head[:4])]), tf.int32)
+
+
 def is_webp(data: tf.Tensor) -> tf.Tensor:
     return tf.strings.substr(data, 0, 4) == WEBP
 

@@ -15,7 +15,16 @@ import tensorflow as tf
 from cnn_app.errors import DataError
 from cnn_app.inputs import headers
 from cnn_app.inputs.framing import framed
-from cnn_app.inputs.orientation import UPRIGHT, is_jpeg, is_webp, orientation
+from cnn_app.inputs.orientation import (
+    TRANSPOSED,
+    UPRIGHT,
+    is_jpeg,
+    is_one_of,
+    is_png,
+    is_webp,
+    orientation,
+    png_sides,
+)
 
 if TYPE_CHECKING:
     from cnn_app.inputs.frame import Frame
@@ -27,6 +36,15 @@ STRIP = 2**18  # pixels with an alpha channel that are laid over white at a time
 def sized(data: tf.Tensor, image: Frame) -> tf.Tensor:
     """Encoded bytes, a scalar string, -> uint8 of the shape of `image`, upright."""
     return to_size(decode(data), image, orientation(data))
+
+
+def sides(data: tf.Tensor) -> tf.Tensor:
+    """Encoded bytes, a scalar string, -> height and width of the image when it is upright, int32 (2,)."""
+    lies = tf.cond(
+        is_jpeg(data), lambda: tf.image.extract_jpeg_shape(data)[:2],
+        lambda: tf.cond(is_png(data), lambda: png_sides(data), lambda: tf.shape(decode(data))[:2]),
+    )  # fmt: skip
+    return tf.where(is_one_of(TRANSPOSED, orientation(data)), lies[::-1], lies)
 
 
 def decode(data: tf.Tensor) -> tf.Tensor:

@@ -14,7 +14,12 @@ AREA, RATIO = (0.08, 1.0), (3 / 4, 4 / 3)  # of a crop, and its width by its hei
 
 def rotate(tensors: tuple[tf.Tensor, ...], seed: tf.Tensor) -> tuple[tf.Tensor, ...]:
     """Images (b, H, W, C) and masks (b, H, W), turned about their middle; the border is mirrored."""
-    return turned(tensors, uniform(seed, "rotate", (tf.shape(tensors[0])[0],), -TURN, TURN))
+    return turned(tensors, angles(seed, tf.shape(tensors[0])[0]))
+
+
+def angles(seed: tf.Tensor, number) -> tf.Tensor:
+    """Of `rotate`, in radians, (number,)."""
+    return uniform(seed, "rotate", (number,), -TURN, TURN)
 
 
 def turned(tensors: tuple[tf.Tensor, ...], angles: tf.Tensor) -> tuple[tf.Tensor, ...]:
@@ -39,8 +44,12 @@ def turned(tensors: tuple[tf.Tensor, ...], angles: tf.Tensor) -> tuple[tf.Tensor
 
 def resized_crop(tensors: tuple[tf.Tensor, ...], seed: tf.Tensor) -> tuple[tf.Tensor, ...]:
     """A box of each image (b, H, W, C) and of its mask (b, H, W), enlarged to their whole size."""
-    number, (high, wide) = tf.shape(tensors[0])[0], tensors[0].shape[1:3]
-    return enlarged(tensors, boxes(seed, "resized-crop", number, (high, wide), AREA, RATIO, largest(high, wide)))
+    return enlarged(tensors, crops(seed, tf.shape(tensors[0])[0], tensors[0].shape[1:3]))
+
+
+def crops(seed: tf.Tensor, number, sides) -> tf.Tensor:
+    """Of `resized_crop`: (top, left, height, width) in images of `sides`, int32 (number, 4)."""
+    return boxes(seed, "resized-crop", number, sides, AREA, RATIO, largest(*sides))
 
 
 def largest(high, wide) -> tuple:

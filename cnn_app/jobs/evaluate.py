@@ -10,7 +10,7 @@ from itertools import chain, count
 import keras
 import numpy as np
 
-from cnn_app import tasks
+from cnn_app import heads, tasks
 from cnn_app.artifacts import ModelDir
 from cnn_app.data import Records, pipeline
 from cnn_app.data.dataset import Dataset, Split
@@ -145,7 +145,7 @@ def opened_with(artifact: Artifact, labels: Sequence[str] | None = None, trust: 
     if not task.labels:
         raise ModelError(f"{runtime.path} has no labels inside, so its outputs are numbers alone; --labels FILE names "
                          "them, a line each, in their order")  # fmt: skip
-    given = next(iter(runtime.outputs.values())).shape[-1]
+    given = runtime.outputs[heads.named(task.name).OUTPUTS[0]].shape[-1]
     if given is not None and given != len(task.labels):
         raise ModelError(f"{runtime.path} has {given} outputs and {len(task.labels)} labels; give the labels of these "
                          "outputs")  # fmt: skip

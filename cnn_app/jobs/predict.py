@@ -53,27 +53,34 @@ def predictions(
     stdin: BinaryIO | None = None,
 ) -> Iterator[Prediction]:  # fmt: skip
     """`predict`, one after the other."""
-    for name, record in read(task, records, stdin):
+    for name, record, data in read(task, records, stdin):
         if isinstance(record, DataError):
             yield Prediction(name, error=record)
             continue
         taken = {key: np.asarray(array)[None] for key, array in record.items()}
-        outputs = {key: array[0] for key, array in runtime.run(taken).items()}
-        found = familiarity_of(runtime, taken)
-        told = {key: found[key][0].item() for key in TOLD if key in found}
+        found = runtime.run(taken)
+        found = found if data is None else task.placed(found, [data])
+        outputs = {key: array[0] for key, array in found.items()}
+        seen = familiarity_of(runtime, taken)
+        told = {key: seen[key][0].item() for key in TOLD if key in seen}
         yield Prediction(name, task.answer(outputs, top) | told, outputs, record)
 
 
-def read(task: Task, records, stdin: BinaryIO | None) -> Iterator[tuple[str, Arrays | DataError]]:
+def read(
+    task: Task, records, stdin: BinaryIO | None
+) -> Iterator[tuple[str, Arrays | DataError, bytes | None]]:  # fmt: skip
+    """Names, what the network takes, and what that was made of."""
     if isinstance(records, np.ndarray):
         (name, spec), *_ = task.input.specs().items()
         for i, record in enumerate(records):
             wrong = DataError(f"record {i} has the shape {record.shape}; the network takes {name} {spec}")
-            yield str(i), {name: record} if spec.fits((1, *record.shape)) else wrong
+            yield str(i), {name: record} if spec.fits((1, *record.shape)) else wrong, None
         return
     places = [os.fspath(records)] if isinstance(records, str | os.PathLike) else list(map(os.fspath, records))
     for name, data in task.input.records(places, stdin or sys.stdin.buffer):
         try:
-            yield name, data if isinstance(data, DataError) else task.input.load(data, name)
+            if isinstance(data, DataError):
+                raise data
+            yield name, task.input.load(data, name), data
         except DataError as error:
-            yield name, error
+            yield name, error, None

@@ -4,12 +4,14 @@ from cnn_app.layers.channels import ChannelScale, ChannelShuffle, ChannelSplit, 
 from cnn_app.layers.convolution import GroupedConv2D, TableConv2D, block_diagonal, merged_blocks
 from cnn_app.layers.initializers import Bilinear, NestedIdentity
 from cnn_app.layers.normalization import FusedBatchNormalization, LocalResponseNormalization, plain_lrn
+from cnn_app.layers.places import AroundPlaces
 from cnn_app.layers.pooling import MaxPoolingWithArgmax, MaxUnpooling
 from cnn_app.layers.quantization import FakeQuant, FakeQuantKernel
 from cnn_app.layers.resizing import BilinearResizing, FixedConv2DTranspose, NearestUpSampling2D
 from cnn_app.layers.words import PaddingIsZero, WordTable
 
 __all__ = [
+    "AroundPlaces",
     "Bilinear",
     "BilinearResizing",
     "ChannelScale",

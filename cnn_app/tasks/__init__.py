@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from cnn_app.tasks.mistakes import Mistake
     from cnn_app.tensors import Arrays, Spec
 
-TASKS = ("classification", "multilabel", "segmentation")
+TASKS = ("classification", "multilabel", "segmentation", "localization")
 NAME = "name"  # in [task]: what a network is for, where that is not what its row says
 
 
@@ -87,7 +87,9 @@ class Task(Protocol):
 
     # --- answers
     def deployed(self, model: keras.Model) -> keras.Model: ...  # named outputs, without auxiliary ones
-    def served(self, outputs: dict, table, encoded: bool) -> dict: ...  # by a SavedModel; labels by a lookup table
+    def served(self, outputs: dict, table, encoded) -> dict: ...  # by a SavedModel; labels by a lookup table; to
+    # encoded records (n,), None where there are tensors alone
+    def placed(self, outputs: Arrays, encoded: Iterable[bytes]) -> Arrays: ...  # with what follows from these records
     def named(self, outputs: Arrays) -> Arrays: ...  # the same to encoded records, for files without such a table
     def named_specs(self, outputs: dict[str, Spec]) -> dict[str, Spec]: ...
     def agreement(self, found: Arrays, wanted: Arrays) -> float: ...  # share of equal decisions

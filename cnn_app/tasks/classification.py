@@ -135,7 +135,7 @@ class Classification(OfRecords):
         found = [(outputs[OUTPUT], targets[TARGET]) for outputs, targets in batches]
         return report(*(np.concatenate(parts) for parts in zip(*found, strict=True)), self.labels)
 
-    def served(self, outputs: dict, table, encoded: bool) -> dict:
+    def served(self, outputs: dict, table, encoded) -> dict:
         """Beside the probabilities the labels of the best classes, string (n, k), and theirs (n, k), the best first."""
         return outputs | best(outputs[OUTPUT], table)
 

@@ -148,7 +148,7 @@ def _rows(file: Path, lines, header: list[str], known: tuple[str, ...]) -> Itera
         if len(cells) != len(header):
             raise DataError(f"{where} has {len(cells)} cells, the header {len(header)}; one for each column is needed")
         row = dict(zip(header, (cell.strip() for cell in cells), strict=True))
-        name = _inside(where, row[FILE])
+        name = inside(where, row[FILE])
         if name in before:
             raise DataError(f"{where} has the file {row[FILE]} of line {before[name]} again; remove one")
         before[name] = number
@@ -157,7 +157,7 @@ def _rows(file: Path, lines, header: list[str], known: tuple[str, ...]) -> Itera
         yield Row(where, name, _present(where, row, known) if known else _split(where, row[LABELS]))
 
 
-def _inside(where: str, name: str) -> str:
+def inside(where: str, name: str) -> str:
     """A path that stays in the folder of its table, in its shortest form."""
     short = posixpath.normpath(name) if name else ""
     if not short or short.startswith(("/", "..")) or not short.isprintable() or ":" in short[:2]:

@@ -178,7 +178,7 @@ class Multilabel(OfRecords):
         limits = self.limits
         return float(((found[OUTPUT] > limits) == (wanted[OUTPUT] > limits)).mean())
 
-    def served(self, outputs: dict, table, encoded: bool) -> dict:
+    def served(self, outputs: dict, table, encoded) -> dict:
         """Beside the probabilities all labels by these, `classes`, `scores` and whether they are `present`, (n, k)."""
         import tensorflow as tf
 

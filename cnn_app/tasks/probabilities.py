@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -62,6 +62,9 @@ class Probabilities:
     def agreement(self, found: Arrays, wanted: Arrays) -> float:
         """The share of equal decisions: of records, or of their places."""
         return float((found[OUTPUT].argmax(-1) == wanted[OUTPUT].argmax(-1)).mean())
+
+    def placed(self, outputs: Arrays, encoded: Iterable[bytes]) -> Arrays:
+        return outputs
 
     def averaged(self, several: list[Arrays]) -> Arrays:
         return {OUTPUT: np.mean([outputs[OUTPUT] for outputs in several], 0)}

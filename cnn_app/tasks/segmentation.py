@@ -150,7 +150,7 @@ class Segmentation(Probabilities):
         return Report(records, confusion, loss / max(1, int(confusion.sum())), self.labels,
                       boundaries.f1(edges))  # fmt: skip
 
-    def served(self, outputs: dict, table, encoded: bool) -> dict:
+    def served(self, outputs: dict, table, encoded) -> dict:
         """The places of the most probable classes, uint8 (n, h, w), and the classes by their share of pixels (n, k).
 
         To encoded records a coloured PNG of each (n,), which lies over the whole image that the network sees, with its
@@ -162,7 +162,7 @@ class Segmentation(Probabilities):
         classes = outputs[OUTPUT].shape[-1]
         shares = tf.reduce_mean(tf.one_hot(mask, classes), (1, 2))
         found = {"mask": tf.cast(mask, tf.uint8)} | best(shares, table)
-        if not encoded:
+        if encoded is None:
             return outputs | found
         colours = tf.constant(mask_pictures.colours(classes))
         around = (*mask_pictures.margins(mask.shape[1:], self.input.shape[:2]), (0, 0))

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from cnn_app.transfer.pretrained.weights import Loaded
 
 HEAD = "logits"  # the layer whose shape follows the classes
-DECODER = "head_"  # what names begin with, of layers that a head adds to a backbone
+OF_HEADS = "head_"  # what the names of layers begin with that a head has beside it
 
 
 def copy_weights(source: keras.Model, target: keras.Model, *, new_head: bool = False) -> None:
@@ -60,5 +60,5 @@ def layers_at(model: keras.Model, place: str) -> list[keras.Layer]:
 
 
 def is_head(name: str) -> bool:
-    """Of the main head, or of an auxiliary classifier."""
-    return name == HEAD or name.startswith(DECODER) or name.endswith(f"_{HEAD}")
+    """Of the main head, or that of an auxiliary classifier."""
+    return name == HEAD or name.endswith(f"_{HEAD}") or name.startswith(OF_HEADS)

@@ -99,9 +99,8 @@ class EncodedEngine:
         if signature != self.name:
             return self.engine.run(signature, inputs)
         records = [self.decode(data) for data in inputs[self.name]]
-        return self.task.named(
-            self.runtime.run({name: np.stack([one[name] for one in records]) for name in records[0]})
-        )
+        found = self.runtime.run({name: np.stack([one[name] for one in records]) for name in records[0]})
+        return self.task.named(self.task.placed(found, inputs[self.name]))
 
     def close(self) -> None:
         self.engine.close()

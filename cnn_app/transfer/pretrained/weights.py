@@ -13,15 +13,14 @@ from keras import layers
 
 from cnn_app import registry
 from cnn_app.errors import CnnAppError, ModelError
-from cnn_app.heads import plain
+from cnn_app.heads import AUXILIARY
 from cnn_app.layers import GroupedConv2D
 from cnn_app.runtimes.keras_model import load
-from cnn_app.transfer import DECODER, HEAD, copy_weights, is_head
+from cnn_app.transfer import OF_HEADS, copy_weights, is_head
 from cnn_app.transfer.pretrained import conventions, files
 from cnn_app.transfer.pretrained.naming import Naming, Network, candidates
 
 SHOWN = 4  # names in a message
-AUXILIARY = "aux"  # layers of classifiers that only training needs
 
 
 @dataclass(frozen=True)
@@ -41,7 +40,7 @@ def load_weights(model: keras.Model, path: str | os.PathLike[str]) -> Loaded:
     if path.is_dir() or path.suffix == ".keras":
         stored = load(path)
         names = {layer.name for layer in stored.layers}
-        if all(layer.name in names for layer in model.layers if layer.weights and layer.name != HEAD):
+        if all(layer.name in names for layer in model.layers if layer.weights and not is_head(layer.name)):
             return _from_own(stored, model, path)
         tensors = {f"{layer.name}/{weight.name}": keras.ops.convert_to_numpy(weight)
                    for layer in stored.layers for weight in layer.weights}  # fmt: skip
@@ -63,9 +62,11 @@ def _from_own(stored: keras.Model, model: keras.Model, path: Path) -> Loaded:
     if left:
         raise ModelError(f"{path} does not fit {model.name} with its columns: {len(left)} layers left over "
                          f"({_list(left)})")  # fmt: skip
-    heads = [[tuple(w.shape) for x in m.layers if x.name == HEAD for w in x.weights] for m in (stored, model)]
-    copy_weights(stored, model, new_head=heads[0] != heads[1])
-    return Loaded("cnn_app", len(stored.weights), heads[0] != heads[1])
+    shapes = {x.name: [tuple(w.shape) for w in x.weights] for x in stored.layers}
+    new = any(is_head(x.name) and shapes.get(x.name) != [tuple(w.shape) for w in x.weights]
+              for x in model.layers if x.weights)  # fmt: skip
+    copy_weights(stored, model, new_head=new)
+    return Loaded("cnn_app", len(stored.weights), new)
 
 
 def _naming(model: keras.Model, tensors: dict[str, np.ndarray], path: Path) -> Naming:
@@ -74,15 +75,14 @@ def _naming(model: keras.Model, tensors: dict[str, np.ndarray], path: Path) -> N
         family = registry.family(model.name).__name__.rpartition(".")[2]
     except CnnAppError as error:
         raise ModelError(f"{model.name!r} is no network of create_model, whose names for weights are known") from error
-    published = _published(model)
     network = Network(
         family,
-        tuple(layer.name for layer in published if layer.weights),
-        tuple(layer.name for layer in published),
+        tuple(layer.name for layer in _layers(model)),
+        tuple(layer.name for layer in model.layers if not layer.name.startswith(OF_HEADS)),
         frozenset(layer.name for layer in model.layers if isinstance(layer, GroupedConv2D)),
     )
     known = candidates(network)
-    keys = {id(naming): {naming.key(layer.name, w.name) for layer in published for w in layer.weights}
+    keys = {id(naming): {naming.key(layer.name, w.name) for layer in _layers(model) for w in layer.weights}
             for naming in known}  # fmt: skip
     best = max(known, key=lambda naming: len(keys[id(naming)] & set(tensors)), default=None)
     if best is None or not keys[id(best)] & set(tensors):
@@ -100,7 +100,8 @@ def _assign(model, naming: Naming, tensors, path: Path) -> tuple[dict[str, list[
     biased = any(name in biases for name in normalized.values())
     values: dict[str, list[np.ndarray]] = {}
     missing, wrong, kept = [], [], 0
-    for layer in (layer for layer in _published(model) if layer.weights):
+    ours = any(layer.name.startswith(OF_HEADS) for layer in model.layers)
+    for layer in _layers(model):
         keys = [naming.key(layer.name, weight.name) for weight in layer.weights]
         zero = layer.name in naming.unbiased or (layer.name in normalized.values() and not biased)
         absent = [key for key, w in zip(keys, layer.weights, strict=True)
@@ -112,7 +113,7 @@ def _assign(model, naming: Naming, tensors, path: Path) -> tuple[dict[str, list[
         found = [_converted(tensors[key], layer, w, naming) if key in tensors else np.zeros(w.shape, np.float32)
                  for key, w in zip(keys, layer.weights, strict=True)]  # fmt: skip
         shapes = [(value.shape, tuple(w.shape)) for value, w in zip(found, layer.weights, strict=True)]
-        other_head = len(main_shape(model)) > 2 or all(a[:-1] == b[:-1] and a[-1] != b[-1] for a, b in shapes)
+        other_head = ours or all(a[:-1] == b[:-1] and a[-1] != b[-1] for a, b in shapes)
         if is_head(layer.name) and other_head and any(a != b for a, b in shapes):
             kept += sum(key in tensors for key in keys)
         else:
@@ -125,7 +126,7 @@ def _assign(model, naming: Naming, tensors, path: Path) -> tuple[dict[str, list[
             wrong += [f"the bias of {before} {_size(bias.shape)}"] if bias.shape != values[norm][mean].shape else []
             values[norm][mean] = values[norm][mean] - (bias if not wrong else 0)
             unread.discard(biases[before])
-    if len(main_shape(model)) > 2:  # what classifies whole images has no place
+    if ours:  # nothing classifies whole images as published
         unread -= _dense(tensors, unread)
     _refuse(model, naming, path, missing, sorted(unread), wrong)
     if naming.conventions.bgr:
@@ -137,21 +138,16 @@ def _assign(model, naming: Naming, tensors, path: Path) -> tuple[dict[str, list[
     return values, sum(not name.startswith(naming.ignored) for name in tensors) - kept
 
 
-def _published(model: keras.Model) -> list[keras.Layer]:
-    """The layers that files of weights have names for: a decoder is ours alone."""
-    return [layer for layer in model.layers if not layer.name.startswith(DECODER)]
-
-
-def main_shape(model: keras.Model) -> tuple:
-    """Of the output that counts."""
-    return tuple(plain(model).output.shape)
-
-
 def _dense(tensors: dict[str, np.ndarray], names: set[str]) -> set[str]:
     """Those of `names` that are kernels of fully connected layers, and their biases."""
     layers_of = {name: re.split(r"[./](?=[^./]*$)", name)[0] for name in names}
     dense = {layer for name, layer in layers_of.items() if np.ndim(tensors[name]) == 2}
     return {name for name, layer in layers_of.items() if layer in dense}
+
+
+def _layers(model: keras.Model) -> list[keras.Layer]:
+    """Those whose weights a file of others may have."""
+    return [layer for layer in model.layers if layer.weights and not layer.name.startswith(OF_HEADS)]
 
 
 def _is_norm(layer: keras.Layer) -> bool:
