@@ -84,7 +84,7 @@ def golden_cases():
             cases[name] = ("shufflenet_v2", {"scale": float(part[2][:-1])})
         if name.startswith("unet"):
             cases[name] = ("unet", unet_columns(name))
-        if name.startswith("fcn"):
+        if name.startswith("fcn") and "grouped" not in part and "atonce" not in part:
             same = {"padding": "same", "up": "learned", "image": (224, 224, 3)}
             cases[name] = (part[0], same if "same" in part else {})
     return cases | {"deconvnet": ("deconvnet", {}), "dilation8_pascal_voc": ("dilated8", {})}

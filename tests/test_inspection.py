@@ -90,7 +90,7 @@ def fcn(layer):
 
 
 CASES = {
-    "FCN (fc6 7x7 after pool5)": ("fcn8s", {"padding": "same", "width": 1 / 64}, fcn),
+    "FCN (fc6 7x7 after pool5)": ("deconvnet", {"width": 1 / 64}, fcn),  # pads as the table
     "AlexNet (96ch 227 pad0 / any)": ("alexnet", {}, plain),
     "ZFNet (7x7 s2, conv2 5x5 s2)": ("zfnet", {}, plain),
     "GoogLeNet 5x5": ("googlenet", {}, googlenet),

@@ -43,6 +43,7 @@ def test_fcn_cuts_where_the_authors_files_cut():
     assert [model.get_layer(n).output.shape[1] for n in ("logits", "up16_logits", "up8_logits", "up1_logits")] == [
         16, 34, 70, 568
     ]  # fmt: skip
+    assert (views(model)["fc6"].size, views(model)["fc6"].stride) == (404, 32)
     assert [model.get_layer(f"{n}_crop").cropping[0][0] for n in ("pool4", "pool3", "up1")] == [5, 9, 31]
 
 
