@@ -9,7 +9,7 @@ from test_segmentation import folder, invoked, line
 import cnn_app
 from cnn_app import heads, tasks
 from cnn_app.artifacts import ModelDir
-from cnn_app.errors import ModelError
+from cnn_app.errors import ModelError, UnknownName
 from cnn_app.export import golden
 from cnn_app.heads.segmentation import DECODERS
 from cnn_app.jobs import finetune
@@ -67,7 +67,7 @@ def test_skips_start_at_zero():
 def test_what_has_no_such_head_is_told():
     with pytest.raises(ModelError, match="decoder of its own; leave out decoder=fcn8s"):
         heads.build("unet", {"image": (572, 572, 1)}, "segmentation/fcn8s")
-    with pytest.raises(ModelError, match="fcn7s"):
+    with pytest.raises(UnknownName, match="fcn7s"):
         heads.build("mobilenet_v2", {}, "segmentation/fcn7s")
     with pytest.raises(ModelError, match="takes text"):
         heads.build("text_cnn", {}, "segmentation")

@@ -48,6 +48,7 @@ class Localization(Probabilities):
     probed: ClassVar = False
     memorised: ClassVar = 0.9
     views: ClassVar = ()
+    familiar: ClassVar = False  # it was not tried on the features of boxes
     augmentations: ClassVar = (*MOVES, "jitter", "erase")
 
     def __post_init__(self):
