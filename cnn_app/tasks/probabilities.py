@@ -36,6 +36,13 @@ class Probabilities:
 
     name: ClassVar[str]  # the task's, and its head's
     learned: ClassVar[tuple[str, ...]] = ()
+    is_map: ClassVar[bool] = False
+
+    def places(self, outputs: Arrays) -> np.ndarray:
+        raise NotImplementedError  # it is no map
+
+    def of_places(self, places: np.ndarray, top: int) -> dict:
+        raise NotImplementedError
 
     def columns(self) -> dict:
         return self.input.columns() | {"classes": len(self.labels)}
