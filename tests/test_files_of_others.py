@@ -22,6 +22,7 @@ from cnn_app.tensors import Spec
 DIGITS = tuple("0123456789")
 PEERS = Path(os.environ.get("CNN_APP_PEERS", "nowhere"))  # files that Google published
 MOBILENET = PEERS / "mobilenet_v2_1.0_224_quant.tflite"
+DEEPLAB = PEERS / "deeplabv3_mnv2_dm05_pascal_quant.tflite"
 
 
 def line(*arguments):
@@ -133,12 +134,45 @@ def test_outputs_that_answer_no_task_are_told(tmp_path, image, case):
     inputs = keras.Input((8, 8, 3), dtype="uint8")
     x = keras.layers.Rescaling(1 / 255)(inputs)
     scores = keras.layers.Dense(4)(keras.layers.GlobalAveragePooling2D()(x))
-    outputs = [scores, keras.layers.Softmax()(scores)] if case == "two outputs" else keras.layers.Conv2D(4, 1)(x)
+    outputs = [scores, keras.layers.Softmax()(scores)] if case == "two outputs" else keras.layers.Conv2D(4, 2)(x)
     file = lite(tmp_path, keras.Model(inputs, outputs))
     for command in (("predict", file, image), ("evaluate", file, "--data", "digits")):
         told = line(*command)
         assert "says nothing of itself, and gives" in told and "the answer to no task" in told
         assert told.count("float32 (n, ") == (2 if case == "two outputs" else 1)
+
+
+@pytest.mark.parametrize("kind", ["scores", "places", "places with an axis"])
+def test_a_map_as_large_as_its_image_is_segmentation(tmp_path, kind):
+    """Of classes without names, numbers; with names, up to an empty line. Places are what ArgMax gives."""
+    inputs = keras.Input((8, 8, 3), dtype="uint8")
+    x = keras.layers.Rescaling(1.0)(inputs)  # the brightest channel
+    places = keras.layers.Lambda(lambda x: tf.argmax(x, -1))
+    axis = keras.layers.Lambda(lambda x: tf.argmax(x, -1)[..., None])
+    outputs = {"scores": lambda x: x, "places": places, "places with an axis": axis}[kind](x)
+    file = lite(tmp_path, keras.Model(inputs, outputs))
+    colours = np.zeros((16, 24, 3), np.uint8)
+    colours[:8, :, 0], colours[8:, :18, 1], colours[8:, 18:, 2] = 200, 200, 200
+    Picture.fromarray(colours).save(tmp_path / "x.png")
+    (found,) = cnn_app.predict(file, tmp_path / "x.png")
+    assert [(row["label"], row["share"]) for row in found.answer["top"]] == [("0", 0.5), ("1", 0.375), ("2", 0.125)]
+    (tmp_path / "labels.txt").write_text("red\ngreen\nblue\n\nand what this file is\n")
+    folders = ("--masks", str(tmp_path / "m"), "--draw", str(tmp_path / "d"))
+    arguments = ["predict", str(file), str(tmp_path / "x.png"), "--labels", str(tmp_path / "labels.txt")]
+    result = CliRunner().invoke(cli, [*arguments, *folders])
+    assert result.exit_code == 0 and result.stdout.endswith("red 50.0%  green 37.5%  blue 12.5%\n"), result.output
+    with Picture.open(tmp_path / "m" / "x.png") as mask, Picture.open(tmp_path / "d" / "x.png") as drawn:
+        np.testing.assert_array_equal(mask, colours.argmax(-1))
+        assert drawn.format == "PNG"
+    result = CliRunner().invoke(cli, [*arguments, "--tile", *folders])
+    assert result.exit_code == 0, result.output
+    with Picture.open(tmp_path / "m" / "x.png") as mask:
+        np.testing.assert_array_equal(mask, colours.argmax(-1))
+    (tmp_path / "labels.txt").write_text("red\nred\n")
+    assert "labels.txt names 'red' twice" in line(*arguments)
+    if kind == "scores":
+        (tmp_path / "labels.txt").write_text("red\ngreen\n")
+        assert "labels.txt has 2 labels and" in line(*arguments) and "3 outputs; give the" in line(*arguments)
 
 
 def test_a_keras_file_of_a_listed_network_is_taken_and_that_of_others_is_not(networks, tmp_path, image):
@@ -174,3 +208,30 @@ def test_googles_mobilenet_is_accepted(tmp_path):
     splits = {"train": (tiny, places), "val": (tiny[:1], places[:1]), "test": (pixels, np.array([89]))}
     report = cnn_app.evaluate(MOBILENET, sources.arrays(splits, labels), labels=labels).report
     assert (report.n, report.top1, labels[89]) == (1, 1.0, "89 macaw")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not DEEPLAB.is_file(), reason="CNN_APP_PEERS names no folder with Google's files")
+def test_googles_deeplab_is_opened_drawn_and_timed(tmp_path):
+    """To the pixel what the interpreter gives, and near the mask that lies beside the picture: a bird, 3 of VOC."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    bird, labels = PEERS / "bird_segmentation.bmp", PEERS / "pascal_voc_segmentation_labels.txt"
+    folders = ("--draw", str(tmp_path / "d"), "--masks", str(tmp_path / "m"))
+    result = CliRunner().invoke(cli, ["predict", str(DEEPLAB), str(bird), "--labels", str(labels), *folders])
+    assert result.exit_code == 0 and "background 81.3%  bird 17.1%" in result.stdout, result.output
+    interpreter = Interpreter(str(DEEPLAB))
+    interpreter.allocate_tensors()
+    with Picture.open(bird) as picture:
+        interpreter.set_tensor(interpreter.get_input_details()[0]["index"], np.asarray(picture)[None])
+    interpreter.invoke()
+    wanted = interpreter.get_tensor(interpreter.get_output_details()[0]["index"])[0]
+    with Picture.open(tmp_path / "m" / bird.with_suffix(".png").name) as mask:
+        found = np.asarray(mask)
+    np.testing.assert_array_equal(found, wanted)
+    with Picture.open(PEERS / "bird_segmentation_mask.bmp") as mask:
+        theirs = np.asarray(mask)
+    assert (found == theirs).mean() > 0.95
+    assert ((found == 3) & (theirs == 3)).sum() / ((found == 3) | (theirs == 3)).sum() > 0.8
+    assert (tmp_path / "d" / "bird_segmentation.png").is_file()
+    assert "ARG_MAX" in CliRunner().invoke(cli, ["benchmark", str(DEEPLAB)]).stdout.replace("\n", "")

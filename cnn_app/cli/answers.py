@@ -3,6 +3,7 @@
 import json
 import re
 from pathlib import Path
+from typing import NamedTuple
 
 from cnn_app.cli import view
 
@@ -10,15 +11,30 @@ FORMATS = (".csv", ".jsonl")
 UNLIKE = "  (unlike the training data)"
 
 
-def computed(artifact, places, stdin, top, draw, trust):
-    """(kind of record, name, answer, text or error) by an artifact."""
+class Folders(NamedTuple):
+    """Where what is drawn goes, if anywhere: answers, masks, and images under them."""
+
+    draw: str | None
+    masks: str | None
+    overlays: str | None
+
+
+def opened(artifact, labels, trust):
+    """A runtime and its task; labels: a file of names for classes that have none."""
     from cnn_app.quiet import quiet_tensorflow
 
     quiet_tensorflow()
     from cnn_app.jobs.evaluate import opened_as
-    from cnn_app.jobs.predict import predictions
+    from cnn_app.jobs.predict import labelled
 
     runtime, task = opened_as(artifact, trust)
+    return runtime, labelled(runtime, task, Path(labels)) if labels else task
+
+
+def computed(runtime, task, places, stdin, top, draw):
+    """(kind of record, name, answer, text or error) by an artifact."""
+    from cnn_app.jobs.predict import predictions
+
     for found in predictions(runtime, task, places, top, stdin):
         if found.error is not None:
             yield task.input.kind, found.name, None, found.error
@@ -31,6 +47,21 @@ def computed(artifact, places, stdin, top, draw, trust):
             found.answer,
             task.text(found.answer) + (UNLIKE if found.answer.get("unlike") else ""),
         )
+
+
+def mapped(runtime, task, places, stdin, top, folders, tile, overlap):
+    """The same, with masks as large as their images."""
+    from cnn_app.jobs.maps import Tiles, maps
+
+    used = {}
+    for found in maps(runtime, task, places, top, stdin, Tiles(overlap) if tile else None):
+        if found.error is not None:
+            yield task.input.kind, found.name, None, found.error
+            continue
+        file = file_name(found.name)
+        used[file] = used.get(file, 0) + 1
+        found.keep(task, f"{file}-{used[file]}.png" if used[file] > 1 else f"{file}.png", **folders._asdict())
+        yield task.input.kind, found.name, found.answer, task.text(found.answer)
 
 
 def file_name(name):

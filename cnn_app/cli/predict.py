@@ -18,11 +18,21 @@ from cnn_app.cli.options import Place, json_option, trust_option
               help="Seconds for an answer of the server.")  # fmt: skip
 @click.option("--top", type=click.IntRange(1), default=5, show_default=True, help="Labels for each record.")
 @click.option("--draw", type=Place(file_okay=False), help="Draw each answer into this folder, where it can be drawn.")
+@click.option("--masks", type=Place(file_okay=False), metavar="FOLDER",
+              help="Of segmentation: write masks into this folder, PNGs of places as large as the image.")  # fmt: skip
+@click.option("--overlays", type=Place(file_okay=False), metavar="FOLDER",
+              help="Of segmentation: write each image under its mask, as large as it is.")  # fmt: skip
+@click.option("--tile", is_flag=True,
+              help="Of segmentation: by tiles of the network's size, at the scale of the image.")  # fmt: skip
+@click.option("--overlap", type=click.IntRange(0), help="Pixels that tiles share; a quarter by default.")
+@click.option("--labels", type=Place(exists=True, dir_okay=False),
+              help="Names of classes, a line each up to an empty one, for a file without labels.")  # fmt: skip
 @click.option("--out", type=Place(dir_okay=False), help="Write the answers into this .csv or .jsonl, too.")
 @trust_option
 @json_option
 @click.pass_context
-def predict(ctx, places, endpoint, api_key_file, ca_file, timeout, top, draw, out, trust, as_json):
+def predict(ctx, places, endpoint, api_key_file, ca_file, timeout, top, draw, masks, overlays, tile, overlap, labels,
+            out, trust, as_json):  # fmt: skip
     """Answer each RECORD: an image or text file, a folder, a sentence, or - for standard input.
 
     ARTIFACT is a model directory, .keras, .tflite, .onnx or a SavedModel directory. What cannot be read is named, the
@@ -30,6 +40,7 @@ def predict(ctx, places, endpoint, api_key_file, ca_file, timeout, top, draw, ou
 
     \b
     cnn-app predict saved_models/photos/mobile/photos-int8.tflite holiday.jpg
+    cnn-app predict saved_models/membrane slide.png --tile --masks masks --overlays overlays
     cnn-app predict --endpoint http://127.0.0.1:8501/photos holiday.jpg
     """
     from cnn_app.atomic import check_place
@@ -37,8 +48,11 @@ def predict(ctx, places, endpoint, api_key_file, ca_file, timeout, top, draw, ou
 
     if out and Path(out).suffix not in answers.FORMATS:
         raise click.UsageError(f"--out ends in {' or '.join(answers.FORMATS)}, received {out}", ctx)
-    if endpoint and draw:
-        raise click.UsageError("--draw needs an ARTIFACT: a server does not send what was drawn upon", ctx)
+    given = {"--draw": draw, "--masks": masks, "--overlays": overlays, "--tile": tile, "--labels": labels}
+    if endpoint and (needy := [name for name, value in given.items() if value]):
+        raise click.UsageError(f"{needy[0]} needs an ARTIFACT: a server does not send what was drawn upon", ctx)
+    if overlap is not None and not tile:
+        raise click.UsageError("--overlap is of tiles, which --tile makes", ctx)
     if out:
         check_place(Path(out))
     if endpoint:
@@ -47,5 +61,10 @@ def predict(ctx, places, endpoint, api_key_file, ca_file, timeout, top, draw, ou
         artifact = Place(exists=True).convert(places[0], None, ctx)
         if len(places) == 1:
             raise click.UsageError("Missing argument 'RECORD...'.", ctx)
-        found = answers.computed(artifact, places[1:], sys.stdin.buffer, top, draw, trust)
+        opened = answers.opened(artifact, labels, trust)
+        if masks or overlays or tile:
+            kept = answers.Folders(draw, masks, overlays)
+            found = answers.mapped(*opened, places[1:], sys.stdin.buffer, top, kept, tile, overlap)
+        else:
+            found = answers.computed(*opened, places[1:], sys.stdin.buffer, top, draw)
     answers.show(found, out, as_json)

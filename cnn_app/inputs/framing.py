@@ -27,7 +27,7 @@ def framed(pixels: tf.Tensor, image: Frame, orientation: tf.Tensor | int = UPRIG
     lies = tf.shape(pixels)[:2]
 
     def as_it_lies():
-        return _scaled(pixels, *_window(lies, tf.constant(image.shape[:2]), image), image.shape[:2], kernel)
+        return _scaled(pixels, *window(lies, tf.constant(image.shape[:2]), image), image.shape[:2], kernel)
 
     found = tf.cond(tf.equal(orientation, UPRIGHT), as_it_lies, lambda: _turning(image, kernel)(pixels, orientation))
     return tf.ensure_shape(found, (*image.shape[:2], pixels.shape[-1]))
@@ -47,7 +47,7 @@ def _turning(image: Frame, kernel: str) -> Callable:
     def turned(pixels, orientation):
         lies, target = tf.shape(pixels)[:2], tf.constant(image.shape[:2])
         is_across = is_one_of(TRANSPOSED, orientation)
-        scaled, before = _window(tf.where(is_across, lies[::-1], lies), target, image)
+        scaled, before = window(tf.where(is_across, lies[::-1], lies), target, image)
         is_reversed = tf.stack([is_one_of(values, orientation) for values in (ROWS_REVERSED, COLUMNS_REVERSED)])
         before = tf.where(is_reversed, scaled - target - before, before)  # counted from the other end
         scaled, before, size = (tf.where(is_across, axes[::-1], axes) for axes in (scaled, before, target))
@@ -94,12 +94,12 @@ def original(boxes: tf.Tensor, sides: tf.Tensor, image: Frame) -> tf.Tensor:
 def _placing(sides: tf.Tensor, image: Frame) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """Of x, y, x, y: how an image is scaled, what of it lies before the network's view, and the size of that."""
     target = tf.constant(image.shape[:2])
-    scaled, before = _window(sides, target, image)
+    scaled, before = window(sides, target, image)
     scale = tf.cast(scaled, tf.float32) / tf.cast(sides, tf.float32)
     return tuple(tf.tile(tf.cast(axes, tf.float32)[::-1], [2]) for axes in (scale, before, target))
 
 
-def _window(sides: tf.Tensor, target: tf.Tensor, image: Frame) -> tuple[tf.Tensor, tf.Tensor]:
+def window(sides: tf.Tensor, target: tf.Tensor, image: Frame) -> tuple[tf.Tensor, tf.Tensor]:
     """An upright image's sides (2,) -> its sides when scaled, and how much of it lies before the network's window."""
     if image.resize == "stretch":
         return target, tf.zeros_like(target)

@@ -24,6 +24,7 @@ from cnn_app.inputs.orientation import (
     is_webp,
     orientation,
     png_sides,
+    upright,
 )
 
 if TYPE_CHECKING:
@@ -83,12 +84,21 @@ def in_channels(scaled: tf.Tensor, channels: int) -> tf.Tensor:
 
 def load(data: bytes, name: str, image: Frame) -> np.ndarray:
     """One image from outside as a uint8 array of the shape of `image`; `name` is for the error."""
+    return _loaded(data, name, lambda data: sized(data, image))
+
+
+def whole(data: bytes, name: str) -> np.ndarray:
+    """As `load`, upright and at its own size, uint8 (h, w, 3)."""
+    return _loaded(data, name, lambda data: in_colour(upright(decode(data), orientation(data))))
+
+
+def _loaded(data: bytes, name: str, convert: Callable[[tf.Tensor], tf.Tensor]) -> np.ndarray:
     try:
         headers.read(data)
     except DataError as error:
         raise DataError(f"cannot read {name}: {error}") from error
     try:
-        return sized(tf.constant(data), image).numpy()
+        return convert(tf.constant(data)).numpy()
     except tf.errors.InvalidArgumentError as error:
         raise DataError(f"cannot read {name}: the image is damaged or cut off") from error
 

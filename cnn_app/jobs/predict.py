@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 
-from cnn_app.errors import DataError
+from cnn_app.errors import DataError, ModelError
+from cnn_app.inputs.files import text
 from cnn_app.jobs.evaluate import Artifact, opened_as
 from cnn_app.runtimes import Runtime, familiarity_of
 from cnn_app.runtimes.familiarity import TOLD
@@ -64,6 +66,22 @@ def predictions(
         seen = familiarity_of(runtime, taken)
         told = {key: seen[key][0].item() for key in TOLD if key in seen}
         yield Prediction(name, task.answer(outputs, top) | told, outputs, record)
+
+
+def labelled(runtime: Runtime, task: Task, file: Path) -> Task:
+    """`task` with the labels in a file, a line each up to an empty one, where the artifact has none."""
+    if task.labels:
+        raise ModelError(f"{runtime.path} has labels inside; leave out {file}")
+    lines = [line.strip() for line in text(file, "utf-8").splitlines()]
+    labels = lines[: lines.index("")] if "" in lines else lines
+    if twice := [label for place, label in enumerate(labels) if label in labels[:place]]:
+        raise ModelError(f"{file} names {twice[0]!r} twice; give each class a name of its own")
+    given = next(iter(runtime.outputs.values()))
+    scores = given.shape[-1] if given.shape and given.dtype == "float32" else None
+    if not labels or scores not in (None, len(labels)):
+        raise ModelError(f"{file} has {len(labels)} labels and {runtime.path} {scores or 'some'} outputs; give the "
+                         "labels of these")  # fmt: skip
+    return replace(task, labels=tuple(labels))  # type: ignore[type-var]
 
 
 def read(

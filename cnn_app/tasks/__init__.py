@@ -58,6 +58,7 @@ class Task(Protocol):
     memorised: ClassVar[float]  # what the first of `batch_metrics` reaches when a batch is known
     tuning: ClassVar[Mapping[str, Any]]  # fields of a Schedule that fine-tuning starts from, where nothing is said
     tuning_steps: ClassVar[int]  # that fine-tuning takes at least
+    is_map: ClassVar[bool]  # whether an answer is one for each place of an image, `places`, and can be made by tiles
     learned: ClassVar[tuple[str, ...]]  # fields that `settled` sets, and nobody else
     input: Input
     labels: tuple[str, ...]
@@ -97,6 +98,8 @@ class Task(Protocol):
     def reordered(self, outputs: Arrays, places: list[int]) -> Arrays: ...  # classes from these places
     def answer(self, outputs: Arrays, top: int) -> dict: ...  # of one record, without a batch axis
     def text(self, answer: dict) -> str: ...
+    def places(self, outputs: Arrays) -> np.ndarray: ...  # of classes, (..., h, w); only where `is_map`
+    def of_places(self, places: np.ndarray, top: int) -> dict: ...  # an answer, without the map itself; likewise
     def draw(self, outputs: Arrays, record: Arrays, name: str, path: Path) -> None: ...  # as PNG
 
 

@@ -36,12 +36,19 @@ class Probabilities:
 
     name: ClassVar[str]  # the task's, and its head's
     learned: ClassVar[tuple[str, ...]] = ()
+    is_map: ClassVar[bool] = False
     tuning: ClassVar[Mapping[str, Any]] = {}
     tuning_steps: ClassVar = 0
 
     @property
     def head(self) -> str:
         return self.name
+
+    def places(self, outputs: Arrays) -> np.ndarray:
+        raise NotImplementedError  # it is no map
+
+    def of_places(self, places: np.ndarray, top: int) -> dict:
+        raise NotImplementedError
 
     def columns(self) -> dict:
         return self.input.columns() | {"classes": len(self.labels)}

@@ -47,6 +47,7 @@ class Segmentation(Probabilities):
     tuning: ClassVar = {"batch": 16, "lr": 1e-3, "label_smoothing": 0.0, "augment": ("flip", "resized-crop", "jitter")}
     tuning_steps: ClassVar = 500
     familiar: ClassVar = False  # its features are of places
+    is_map: ClassVar = True
     augmentations: ClassVar = (*MOVES, "jitter")
 
     def __post_init__(self):
@@ -61,8 +62,17 @@ class Segmentation(Probabilities):
         return f"{self.name}/{self.decoder}" if self.decoder else self.name
 
     @classmethod
-    def of_specs(cls, taken: Input, outputs: dict[str, Spec]) -> None:
-        """Nothing tells the map of a file that says nothing of itself from any other map."""
+    def of_specs(cls, taken: Input, outputs: dict[str, Spec]) -> Segmentation | None:
+        """For one map as large as the image: of classes by their numbers, (n, h, w), or of scores, (n, h, w, classes).
+
+        The numbers are integers, and may have a last axis of one.
+        """
+        shape, spec = next(iter(taken.specs().values())).shape or (), next(iter(outputs.values()))
+        sides, classes = (spec.shape or ())[:3], (spec.shape or ())[3:]
+        if len(outputs) > 1 or len(shape) != 4 or sides != shape[:3]:
+            return None
+        is_map = classes in ((), (1,)) if "int" in spec.dtype else spec.dtype == "float32" and classes not in ((), (1,))
+        return cls(input=taken) if is_map else None
 
     def load(self, data: Data | Records) -> Dataset:
         """A folder of images/ and masks/, with or without train/ val/ test/ above them; or arrays."""
@@ -192,16 +202,34 @@ class Segmentation(Probabilities):
 
     def answer(self, outputs: Arrays, top: int = 5) -> dict:
         """{"top": [{"label", "share"}], "mask": places (h, w)}: the classes by their share of the pixels."""
-        mask = outputs[OUTPUT].argmax(-1)
-        shares = np.bincount(mask.reshape(-1), minlength=len(self.labels)) / mask.size
-        order = [i for i in np.argsort(-shares, kind="stable")[:top] if shares[i]]
-        return {"top": [{"label": self.labels[i], "share": float(shares[i])} for i in order], "mask": mask.tolist()}
+        mask = self.places(outputs)
+        return self.of_places(mask, top) | {"mask": mask.tolist()}
+
+    def places(self, outputs: Arrays) -> np.ndarray:
+        """The most probable ones; files of others may give nothing else."""
+        found = outputs[OUTPUT]
+        if found.dtype.kind == "f":
+            return found.argmax(-1)
+        return found[..., 0] if found.shape[-1] == 1 else found
+
+    def of_places(self, places: np.ndarray, top: int) -> dict:
+        """Those that do not count are left out."""
+        counts = np.bincount(places[places != IGNORED].reshape(-1))
+        order = [i for i in np.argsort(-counts, kind="stable")[:top] if counts[i]]
+        labels = self.numbered(len(counts))
+        return {"top": [{"label": labels[i], "share": float(counts[i] / counts.sum())} for i in order]}
+
+    def numbered(self, count: int) -> tuple[str, ...]:
+        """Labels of so many classes or more; those without a name are numbers."""
+        return (*self.labels, *map(str, range(len(self.labels), count)))
 
     def text(self, answer: dict) -> str:
         return "  ".join(f"{row['label']} {row['share']:.1%}" for row in answer["top"])
 
     def draw(self, outputs: Arrays, record: Arrays, name: str, path: Path) -> None:
-        mask_pictures.draw(record["image"], outputs[OUTPUT].argmax(-1), self.labels, name, path)
+        mask = self.places(outputs)
+        labels = self.numbered(int(mask.max(initial=0, where=mask != IGNORED)) + 1)
+        mask_pictures.draw(record["image"], mask, labels, name, path)
 
     def shown(self, inputs: Arrays, targets: Arrays) -> tuple[np.ndarray, str]:
         """The image under its mask, and the shares of its pixels."""
