@@ -9,11 +9,13 @@ import pytest
 from keras import layers
 
 import cnn_app
+from cnn_app import data as sources
 from cnn_app import registry
 from cnn_app.analysis.complexity import complexity, multiply_adds
 from cnn_app.analysis.receptive_field import views
 from cnn_app.errors import ModelError
 from cnn_app.layers import Bilinear, MaxPoolingWithArgmax, MaxUnpooling, NestedIdentity
+from cnn_app.recipe import Schedule
 from cnn_app.transfer import freezing
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -188,3 +190,27 @@ def test_forward_pass_save_and_reload(tmp_path):
         assert logits.shape == (2, 64, 64, 3) and np.isfinite(logits).all()
         model.save(tmp_path / "model.keras")
         np.testing.assert_array_equal(cnn_app.load_model(tmp_path / "model.keras").predict_on_batch(pixels), logits)
+
+
+# --- files
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["fcn8s", "dilated8", "deconvnet"])
+def test_every_format_agrees(name, tmp_path):
+    """After a few steps on bright squares; switches that are found again among rounded values may be others."""
+    rng = np.random.default_rng(0)
+    masks = np.zeros((32, 32, 32), np.uint8)
+    for mask, (y, x, side) in zip(masks, rng.integers((1, 1, 8), (15, 15, 16), (32, 3)), strict=True):
+        mask[y : y + side, x : x + side] = 1
+    images = rng.normal(60 + 120 * masks[..., None], 12, (32, 32, 32, 3)).clip(0, 255).astype(np.uint8)
+    splits = {"train": (images[:24], masks[:24]), "val": (images[24:], masks[24:])}
+    records = sources.arrays(splits, ("ground", "thing"), target="mask")
+    columns = {"width": 1 / 16, "image": (32, 32, 3), "padding": "same"}
+    schedule = Schedule(epochs=4, batch=8, lr=0.02, augment=())
+    cnn_app.train(name, records, tmp_path / "m", columns=columns, schedule=schedule)
+    targets = ("saved_model", "tflite-float32", "onnx", "tflite-int8")
+    *floats, integers = cnn_app.export(tmp_path / "m", targets, records)
+    for result in floats:
+        assert result.agreement > 0.999 and result.max_difference < 1e-4, result
+    assert integers.agreement > 0.95, integers
