@@ -130,3 +130,29 @@ def test_what_cannot_be_said(tmp_path):
     with pytest.raises(ExportError, match="line break"):
         metadata.attach(tmp_path, replace(ABOUT, labels=("a\nb",)))
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "kind", [pytest.param(kind, marks=() if kind == "tflite-int8" else pytest.mark.slow)
+             for kind in ("tflite-float32", "tflite-float16", "tflite-int8")],
+)  # fmt: skip
+def test_mediapipe_gives_the_same_masks(tmp_path, kind):
+    """Its ImageSegmenter: labels, confidences and categories of a U-Net with bytes for input, to the bit."""
+    mediapipe = pytest.importorskip("mediapipe", exc_type=ImportError)
+    keras.utils.set_random_seed(0)
+    model = cnn_app.create_model("unet", image=(32, 32, 3), width=4, depth=1, padding="same", classes=3)
+    path, pixels = tmp_path / "unet.tflite", np.random.default_rng(0).integers(0, 256, (4, 32, 32, 3)).astype(np.uint8)
+    write(kind, graph.deployable(model), path, pixels)
+    assert metadata.attach(path, replace(ABOUT, task="segmentation", input=Image((32, 32, 3)).facts(),
+                                         labels=("sky", "Straße", "car")))  # fmt: skip
+    wanted = open_model(path).run({"image": pixels})["probabilities"]
+    assert len(np.unique(wanted.argmax(-1))) > 1
+    vision, base = mediapipe.tasks.vision, mediapipe.tasks.BaseOptions(model_asset_path=str(path))
+    options = vision.ImageSegmenterOptions(base_options=base, output_category_mask=True, output_confidence_masks=True)
+    with vision.ImageSegmenter.create_from_options(options) as segmenter:
+        assert segmenter.labels == ["sky", "Straße", "car"]
+        for image, expected in zip(pixels, wanted, strict=True):
+            found = segmenter.segment(mediapipe.Image(image_format=mediapipe.ImageFormat.SRGB, data=image))
+            shares = np.stack([mask.numpy_view().squeeze() for mask in found.confidence_masks], -1)
+            np.testing.assert_allclose(shares, expected, atol=1e-6)
+            np.testing.assert_array_equal(found.category_mask.numpy_view().squeeze(), expected.argmax(-1))

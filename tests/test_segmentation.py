@@ -1,5 +1,6 @@
 """A class for each pixel: masks and what is refused, losses and metrics by hand, and a small U-Net in every format."""
 
+import io
 import json
 import shutil
 
@@ -516,6 +517,10 @@ def test_the_saved_model_draws_for_clients(trained, squares):
     np.testing.assert_array_equal(found["mask"], wanted.argmax(-1))
     plain = signatures["serving_default"](image=tf.constant(pixels))
     np.testing.assert_allclose(plain["probabilities"], wanted, atol=1e-5)
+    for i, data in enumerate(found["mask_bytes"].numpy()):
+        with Picture.open(io.BytesIO(data)) as mask:
+            assert mask.mode == "L" and mask.format == "PNG"
+            np.testing.assert_array_equal(mask, wanted[i].argmax(-1))
     overlay = tf.io.decode_png(found["overlay_bytes"][0], 4).numpy()
     np.testing.assert_array_equal(overlay, mask_pictures.colours(2)[wanted[0].argmax(-1)])
     assert [text.decode() for text in found["legend"][0].numpy()] == [
@@ -524,6 +529,8 @@ def test_the_saved_model_draws_for_clients(trained, squares):
     named = tasks.of(open_model(trained)).named({"probabilities": wanted})
     np.testing.assert_array_equal(named["mask"], found["mask"])
     np.testing.assert_allclose(named["scores"], found["scores"], atol=1e-6)
+    for own, theirs in zip(named["mask_bytes"], found["mask_bytes"].numpy(), strict=True):
+        np.testing.assert_array_equal(*(Picture.open(io.BytesIO(data)) for data in (own, theirs)))
     assert golden.check(place).passed
 
 

@@ -73,7 +73,7 @@ def test_the_loader_of_tf_serving_gives_masks_as_keras_does(networks, files):
         }
         for signature, given in inputs.items():
             answer = session.run(signature, **given)
-            more = {"overlay_bytes", "legend"} if signature == "image_bytes" else {"probabilities"}
+            more = {"mask_bytes", "overlay_bytes", "legend"} if signature == "image_bytes" else {"probabilities"}
             assert set(answer) == {"mask", "classes", "scores", *more}
             assert answer["mask"].dtype == np.uint8
             for name in ("mask", "scores"):
@@ -152,7 +152,8 @@ def test_a_mask_stands_in_the_place_of_the_probabilities(server, http, kind):
     url = f"{server.rest}/v1/models/masks-{kind}:predict"
     body = {"signature_name": "image_bytes", "instances": [served.b64(SCENES[0])]}
     (row,) = served.asked(http, "POST", url, body)[1]["predictions"]
-    assert set(row) == {"mask", "classes", "scores", "overlay_bytes", "legend"} and set(row["overlay_bytes"]) == {"b64"}
+    assert set(row) == {"mask", "classes", "scores", "mask_bytes", "overlay_bytes", "legend"}
+    assert set(row["mask_bytes"]) == set(row["overlay_bytes"]) == {"b64"}
     assert np.shape(row["mask"]) == (SIDE, SIDE) and sum(row["scores"]) == pytest.approx(1)
     (row,) = served.asked(http, "POST", url, {"instances": [served.scenes(SIDE, 1)[0].tolist()]})[1]["predictions"]
     probabilities = row["probabilities"] if kind == "saved_model" else row

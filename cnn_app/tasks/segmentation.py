@@ -163,8 +163,8 @@ class Segmentation(Probabilities):
     def served(self, outputs: dict, table, encoded) -> dict:
         """The places of the most probable classes, uint8 (n, h, w), and the classes by their share of pixels (n, k).
 
-        To encoded records a coloured PNG of each (n,), which lies over the whole image that the network sees, with its
-        legend (n, classes) in the place of the probabilities.
+        To encoded records two PNGs of each (n,) in the place of the probabilities: of the mask as it is, grey, and
+        coloured, which lies over the whole image that the network sees, with its legend (n, classes).
         """
         import tensorflow as tf
 
@@ -180,7 +180,13 @@ class Segmentation(Probabilities):
                           fn_output_signature=tf.TensorSpec((), tf.string))  # fmt: skip
         keys = tf.constant([f" {colour}" for colour in mask_pictures.legend(classes)])
         legend = table.lookup(tf.range(classes, dtype=tf.int64)) + keys
-        return found | {"overlay_bytes": drawn, "legend": tf.tile(legend[None], [tf.shape(mask)[0], 1])}
+        plain = tf.map_fn(lambda one: tf.io.encode_png(one[..., None]), found["mask"],
+                          fn_output_signature=tf.TensorSpec((), tf.string))  # fmt: skip
+        return found | {
+            "mask_bytes": plain,
+            "overlay_bytes": drawn,
+            "legend": tf.tile(legend[None], [tf.shape(mask)[0], 1]),
+        }
 
     def named(self, outputs: Arrays) -> Arrays:
         mask, classes = outputs[OUTPUT].argmax(-1).astype(np.uint8), len(self.labels)
@@ -190,6 +196,7 @@ class Segmentation(Probabilities):
         return {
             "mask": mask,
             **self.best(shares.astype(np.float32)),
+            "mask_bytes": np.array(list(map(mask_pictures.png, mask)), object),
             "overlay_bytes": np.array(list(map(mask_pictures.png, pictures)), object),
             "legend": np.array([legend] * len(mask), object),
         }  # fmt: skip
@@ -197,8 +204,9 @@ class Segmentation(Probabilities):
     def named_specs(self, outputs: dict[str, Spec]) -> dict[str, Spec]:
         sides, classes = (outputs[OUTPUT].shape or (None,) * 4)[:3], len(self.labels)
         top = (None, min(TOP, classes))
+        png = Spec("string", (None,))
         return {"mask": Spec("uint8", sides), "classes": Spec("string", top), "scores": Spec("float32", top),
-                "overlay_bytes": Spec("string", (None,)), "legend": Spec("string", (None, classes))}  # fmt: skip
+                "mask_bytes": png, "overlay_bytes": png, "legend": Spec("string", (None, classes))}  # fmt: skip
 
     def answer(self, outputs: Arrays, top: int = 5) -> dict:
         """{"top": [{"label", "share"}], "mask": places (h, w)}: the classes by their share of the pixels."""
