@@ -329,8 +329,9 @@ def picture(orientation=1):
 def places(request, tmp_path_factory):
     """The kind of resizing, and files of the finder with it."""
     task, model = finder(request.param)
-    base = tmp_path_factory.mktemp(request.param) / "finder"
-    return request.param, {kind: served.export(task, model, base, kind) for kind in ENGINES} | {"keras": base}
+    base = tmp_path_factory.mktemp(request.param)
+    files = {kind: served.export(task, model, base / kind, kind) for kind in ENGINES}
+    return request.param, files | {"keras": base / ENGINES[0]}
 
 
 def expected(resize):
@@ -364,7 +365,7 @@ def test_servers_tell_pixels_of_the_image(places, tmp_path):
         for kind in ENGINES:
             for address in (server.rest, server.grpc):
                 with Client(f"{address}/{kind}") as client:
-                    answer = client.predict(picture(6))
+                    (answer,) = client.each([picture(6)], client.encoded)
                 np.testing.assert_allclose(pixels_of(answer.told()), expected(resize), atol=0.6)
                 assert " at " in answer.text()
         arguments = ["predict", "--endpoint", f"{server.rest}/onnx", str(tmp_path / "it.png"), "--json"]
