@@ -122,6 +122,8 @@ def write(path, answers):
 def _flat(answer):
     """The best labels side by side, those that are there in one cell."""
     row = {name: value for name, value in answer.items() if not isinstance(value, list | dict)}
+    for value in answer.values():
+        row |= value if isinstance(value, dict) else {}
     if "labels" in answer:
         row["labels"] = "|".join(answer["labels"])
     for place, one in enumerate(answer.get("top", ()), start=1):

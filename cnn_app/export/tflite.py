@@ -97,7 +97,7 @@ def min_runtime(path: Path) -> str:
 
 
 def float_probabilities(data: bytes) -> bytes:
-    """Move the last softmax or sigmoid behind the dequantization.
+    """Move each last softmax or sigmoid behind the dequantization.
 
     XNNPACK has no int8 softmax, and int8 probabilities come in steps of 1/256. With float ones a file's
     operators all run in one delegate and small probabilities survive.
@@ -106,15 +106,20 @@ def float_probabilities(data: bytes) -> bytes:
 
     model = utils.read_model_from_bytearray(bytearray(data))
     graph, codes = model.subgraphs[0], [code.builtinCode for code in model.operatorCodes]
-    last, dequantize = graph.operators[-2:]
     known = utils.schema_fb.BuiltinOperator
-    kinds = [codes[operator.opcodeIndex] for operator in (last, dequantize)]
-    if kinds not in ([known.SOFTMAX, known.DEQUANTIZE], [known.LOGISTIC, known.DEQUANTIZE]):
-        return data
-    logits, scores, result = last.inputs[0], last.outputs[0], dequantize.outputs[0]
-    tensor = graph.tensors[scores]  # was int8 probabilities, becomes float logits
-    tensor.type, tensor.quantization = utils.schema_fb.TensorType.FLOAT32, None
-    dequantize.inputs, dequantize.outputs = [logits], [scores]
-    last.inputs, last.outputs = [scores], [result]
-    graph.operators[-2:] = [dequantize, last]
+    makers = {tensor: place for place, operator in enumerate(graph.operators) for tensor in operator.outputs}
+    for place, dequantize in enumerate(graph.operators):
+        before = makers.get(dequantize.inputs[0], place)
+        last = graph.operators[before]
+        kinds = [codes[operator.opcodeIndex] for operator in (last, dequantize)]
+        if kinds not in ([known.SOFTMAX, known.DEQUANTIZE], [known.LOGISTIC, known.DEQUANTIZE]):
+            continue
+        logits, scores, result = last.inputs[0], last.outputs[0], dequantize.outputs[0]
+        if result not in graph.outputs:
+            continue
+        tensor = graph.tensors[scores]  # was int8 probabilities, becomes float logits
+        tensor.type, tensor.quantization = utils.schema_fb.TensorType.FLOAT32, None
+        dequantize.inputs, dequantize.outputs = [logits], [scores]
+        last.inputs, last.outputs = [scores], [result]
+        graph.operators[before], graph.operators[place] = dequantize, last
     return bytes(utils.convert_object_to_bytearray(model))

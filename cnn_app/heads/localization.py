@@ -24,7 +24,8 @@ def build(family, row) -> keras.Model:
     if row.task != "classification" or row.input != "image":
         raise ModelError(f"{row.paper}: this network is one for {row.task} of {row.input}s, and has no head for boxes")
     image, x = image_input(row)
-    maps = [tensor for tensor in family.features(row, x).values() if len(tensor.shape) == 4]
+    maps = [tensor for tensor in family.features(row, x).values()]
+    maps = [tensor for tensor in maps if len(tensor.shape) == 4 and tensor.shape[1] * tensor.shape[2] > 1]
     if not maps:
         raise ModelError(f"{row.paper}: this network has no map of features, on which boxes are found")
     scores = logits(layers.GlobalAveragePooling2D(name="pool")(maps[-1]), row)
@@ -47,5 +48,7 @@ def box(x):
 def deployed(model: keras.Model) -> keras.Model:
     """Logits (n, classes) and boxes -> {"probabilities", "box"}."""
     model = plain(model)
-    outputs = {"probabilities": layers.Softmax(name="probabilities")(model.output[MAIN]), BOX: model.output[BOX]}
-    return keras.Model(model.input, outputs, name=model.name)
+    scores = model.output[MAIN]
+    sure = layers.Rescaling(0.0, 1.0, name="probabilities")  # one class alone has all of it
+    probabilities = (layers.Softmax(name="probabilities") if scores.shape[-1] > 1 else sure)(scores)
+    return keras.Model(model.input, {"probabilities": probabilities, BOX: model.output[BOX]}, name=model.name)

@@ -45,6 +45,13 @@ class Answer:
         return self.outputs.get("mask")
 
     @property
+    def box(self) -> dict[str, float] | None:
+        """x1, y1, x2, y2 in pixels of the image as it is seen, of a model that gives them."""
+        if "box_pixels" not in self.outputs:
+            return None
+        return dict(zip(("x1", "y1", "x2", "y2"), map(float, self.outputs["box_pixels"]), strict=True))
+
+    @property
     def present(self) -> tuple[str, ...] | None:
         """Those of `labels` that are above their thresholds, of a model for several labels."""
         if "present" not in self.outputs:
@@ -72,10 +79,13 @@ class Answer:
     def told(self, k: int = TOP) -> dict:
         """As `cnn_app.predict` tells it."""
         there = {} if self.present is None else {"labels": list(self.present)}
-        return there | {"top": self.top(k)} | ({} if self.mask is None else {"mask": self.mask.tolist()})
+        found = {"top": self.top(k)} | ({} if self.box is None else {"box": self.box})
+        return there | found | ({} if self.mask is None else {"mask": self.mask.tolist()})
 
     def text(self, k: int = TOP) -> str:
         """`told` in a line."""
         shown = ".3f" if self.mask is None else ".1%"
         line = "  ".join(f"{label} {format(score, shown)}" for label, score in (row.values() for row in self.top(k)))
+        if self.box is not None:
+            return f"{line}  at {', '.join(f'{value:.0f}' for value in self.box.values())}"
         return line if self.present is None else f"{', '.join(self.present) or 'no label'}  ({line})"

@@ -1,4 +1,5 @@
 // The page asks as any client does: TF Serving's :predict, with a signature for encoded records that the model has.
+import { frame } from "./box.js";
 import { drawing } from "./draw.js";
 import { base64, shrunk, upright, windowOf } from "./images.js";
 import { best, colour, facts, item, named, percent, thumbnail } from "./parts.js";
@@ -67,12 +68,16 @@ function show(row) {
     $("mask").alt = `Where the model sees ${[...colours.keys()].join(", ") || "something"}`;
     $("mask").src = `data:image/png;base64,${row.overlay_bytes.b64}`;
     $("mask").hidden = $("fading").hidden = false;
+  } else if (row.box_pixels && chosen.value instanceof Blob) {
+    const now = chosen;
+    frame($("box"), $("shown"), row.box_pixels, rows[0]?.[0], () => chosen === now && shown === now);
   } else if (!rows.length) {
     throw new Error(`the model answers with ${Object.keys(row).join(", ")}, which cannot be shown here`);
   }
 }
 
 function wipe() {
+  $("box").hidden = true;
   $("top").replaceChildren();
   $("legend").replaceChildren();
   $("mask").hidden = $("fading").hidden = $("error").hidden = $("unlike").hidden = true;
@@ -143,7 +148,7 @@ function present() {
     $("status").textContent = chosen.status;
     try { show(chosen.row); } catch (error) { fail(error); }
   } else {
-    $("error").hidden = $("mask").hidden = true;
+    $("error").hidden = $("mask").hidden = $("box").hidden = true;
     $("status").textContent = "Asking...";
   }
 }
