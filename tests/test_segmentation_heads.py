@@ -13,7 +13,7 @@ from cnn_app.errors import ModelError, UnknownName
 from cnn_app.export import golden
 from cnn_app.heads.segmentation import DECODERS
 from cnn_app.jobs import finetune
-from cnn_app.recipe import Schedule, Transfer
+from cnn_app.recipe import Export, Schedule, Transfer
 from cnn_app.runtimes import open_model
 
 BACKBONES = {
@@ -91,7 +91,9 @@ def trained(squares, tmp_path_factory):
 def test_it_learns_and_every_format_agrees(trained, squares):
     card = ModelDir(trained).read_card()
     assert card.options["decoder"] == "fcn8s" and card.metrics["test"]["mean_iou"] > 0.8
-    found = cnn_app.export(trained, ("saved_model", "tflite-float32", "tflite-int8", "onnx"), max_drop=5.0)
+    found = cnn_app.export(
+        trained, Export(targets=("saved_model", "tflite-float32", "tflite-int8", "onnx"), max_drop=5.0)
+    )
     for result in found:
         assert result.agreement > (0.98 if result.target == "tflite-int8" else 0.9999), result
     for entry in ModelDir(trained).read_exports():
