@@ -372,9 +372,9 @@ def test_a_stride_two_shuffle_unit_never_drops_what_the_paper_keeps():
         (
             lambda: cnn_app.create_model("resnet50", head="hat"),
             UnknownName,
-            "known: classification, multilabel, segmentation",
+            "known: classification, localization, multilabel, segmentation",
         ),
-        (lambda: cnn_app.create_model("resnet50", head="segmentation"), ModelError, "has no head for segmentation"),
+        (lambda: cnn_app.create_model("unet", head="classification"), ModelError, "has no head for classification"),
         (lambda: cnn_app.create_model("shufflenet_v1", groups=5), ModelError, "groups 1, 2, 3, 4, 8, received 5"),
         (lambda: cnn_app.create_model("shufflenet_v1", groups=4, scale=0.25), ModelError, "do not fall into 4 groups"),
         (lambda: cnn_app.create_model("shufflenet_v2", scale=0.75), ModelError, "0.5, 1.0, 1.5, 2.0, received 0.75"),

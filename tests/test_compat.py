@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import saturating
 import served
 import urllib3
 from click.testing import CliRunner
@@ -38,9 +39,13 @@ MODEL, PAIR, INT8 = "store/shapes", "store/pair", "store/shapes/mobile/shapes-in
 ANSWERS, PRINTED = np.load(ARCHIVE / "answers.npz"), json.loads((ARCHIVE / "answers.json").read_text())
 PICTURES = {"image": ANSWERS["pictures"]}
 FILES = [name for name in ANSWERS.files if name != "pictures"]
+FILES = [pytest.param(name, marks=saturating.skipped) if name.endswith("int8.onnx") else name for name in FILES]
 EXPORTS = [check["artifact"] for check in PRINTED["verify"]]
 LABELS = ("circle", "cross", "square", "star", "triangle")
-LATER = {"FakeQuant", "FakeQuantKernel", "NearestUpSampling2D", "PaddingIsZero", "WordTable"}  # in no file of 0.1.0
+LATER = {
+    "AroundPlaces", "Bilinear", "BilinearResizing", "FakeQuant", "FakeQuantKernel", "FixedConv2DTranspose",
+    "MaxPoolingWithArgmax", "MaxUnpooling", "NearestUpSampling2D", "NestedIdentity", "PaddingIsZero", "WordTable",
+}  # in no file of 0.1.0  # fmt: skip
 EXACT, ROUNDED, TRAINED = 1e-4, 0.02, 1e-5  # of float and of quantized scores, and of weights, elsewhere
 
 

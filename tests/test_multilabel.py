@@ -1,5 +1,6 @@
 """Any number of labels for an image: tables and what is refused, losses and metrics, thresholds, a model everywhere."""
 
+import csv
 import json
 
 import keras
@@ -361,7 +362,11 @@ def test_values_that_make_no_sense_are_refused(facts, told):
 @pytest.mark.parametrize(
     ("network", "options", "told"),
     [
-        ("lenet5", {"name": "labels"}, "no task named 'labels'; known: classification, multilabel, segmentation"),
+        (
+            "lenet5",
+            {"name": "labels"},
+            "no task named 'labels'; known: classification, localization, multilabel, segmentation",
+        ),
         ("lenet5", {"loss": "bce"}, "no option of the task classification named 'loss'"),
         ("lenet5", {"name": "multilabel", "thresholds": {}}, "multilabel named 'thresholds'; known: loss, name"),
         ("unet", {"name": "multilabel"}, "has no head for classification"),
@@ -474,9 +479,10 @@ def test_commands_show_labels(trained, tmp_path):
     found = {line.split(": ")[0]: line.split(": ")[1].split("  (")[0] for line in result.stdout.splitlines()}
     wanted = {str(place / "test" / f"{i}.png"): set(labels) or {"no label"} for i, labels in enumerate(told)}
     assert {name: set(text.split(", ")) for name, text in found.items()} == wanted
-    table = (tmp_path / "x.csv").read_text().splitlines()
-    assert table[0].startswith("image,labels,label1,probability1")
-    assert table[1].split(",")[1] == found[table[1].split(",")[0]].replace(", ", "|").replace("no label", "")
+    with (tmp_path / "x.csv").open(newline="") as file:
+        row = next(csv.DictReader(file))
+    assert {"labels", "label1", "probability1", "unlike"} <= set(row)
+    assert row["labels"] == found[row["image"]].replace(", ", "|").replace("no label", "")
     for file in drawn:
         with Picture.open(file) as picture:
             assert picture.format == "PNG" and picture.width > 300

@@ -233,7 +233,7 @@ def test_what_does_not_fit_is_told_before_any_step(tmp_path, monkeypatch, case):
     [
         (("--data", "digits"), "digits has no masks; give a folder with images/ and masks/"),
         (("--data", "data/train/images"), "has no images/; segmentation needs images/ and masks/"),
-        (("--data", "data", "-t", "loss=focal"), "one of cross-entropy, dice, both, received 'focal'"),
+        (("--data", "data", "-t", "loss=hinge"), "cross-entropy, dice, both, focal, lovasz, received 'hinge'"),
         (("--data", "data", "-t", "ignore=300"), "a value of a mask, from 0 to 255, received 300"),
         (("--data", "data", "-t", "weight=2"), "no option of the task segmentation named 'weight'"),
         (

@@ -42,6 +42,7 @@ class _Bench:
     about: About
     reference: Reference
     tell: Callable[[Comparison], None]
+    familiar: bool  # whether the model knows what is unlike its training data
 
 
 def export(
@@ -65,7 +66,8 @@ def export(
     if options.qat_epochs and (obstacle := simulation.obstacle(simulation.folded(copy))):
         raise ExportError(f"{directory.path}: {obstacle} cannot learn to round; leave out --qat-epochs")
     refused, results = [], []
-    bench = _Bench(directory, options, force, _about(directory, options), reference(task, model, dataset), tell)
+    bench = _Bench(directory, options, force, _about(directory, options), reference(task, model, dataset), tell,
+                   getattr(model, "familiarity", None) is not None)  # fmt: skip
     schedule = qat.schedule(directory.read_card(), options.qat_epochs) if options.qat_epochs else None
     tuning = qat.Tuning(dataset, schedule, watch or Watch()) if schedule else None
 
@@ -130,7 +132,7 @@ def _publish(attempt: strategies.Attempt, bench: _Bench, tried: list[Comparison]
         answers = golden.answers(scratch, target, inputs, outputs)
         if scratch.is_dir():
             golden.write(scratch, answers)
-            facts["warmup"] = warmup.write(scratch, bench.reference.task.input, inputs)
+            facts["warmup"] = warmup.write(scratch, bench.reference.task.input, inputs, bench.familiar)
         bench.directory.announce_export(_line(bench, place, scratch) | facts | result.as_json())
     bench.directory.settle_exports()
     if place.is_file():

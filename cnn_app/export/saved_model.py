@@ -16,21 +16,25 @@ from pathlib import Path
 
 import keras
 
-from cnn_app import names
+from cnn_app import heads, names
 from cnn_app.export import graph
 from cnn_app.export.targets import Target
 from cnn_app.runtimes.about import LABELS
 from cnn_app.runtimes.keras_model import fed
 from cnn_app.tasks import Task
 from cnn_app.tensors import Arrays
-from cnn_app.transfer import HEAD
 from cnn_app.transfer.features import tapped
 
 
 def write(task: Task, model: keras.Model, path: Path, target: Target, calibration: Arrays | None) -> None:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / LABELS
-        file.write_text("".join(f"{label}\n" for label in range(model.get_layer(HEAD).output.shape[-1])))
+        file.write_text(
+            "".join(
+                f"{label}\n"
+                for label in range(task.deployed(model).output[heads.named(task.name).OUTPUTS[0]].shape[-1])
+            )
+        )
         labels = _table(file)
         graph.write(path, model, signatures(task, model, labels), [labels, *task.input.resources])
 

@@ -11,16 +11,17 @@ from pathlib import Path
 import numpy as np
 
 from cnn_app.inputs import Input
-from cnn_app.names import FEATURES
+from cnn_app.names import FAMILIARITY, FEATURES
 from cnn_app.serving import store
 from cnn_app.tensors import Arrays
 
 BATCHES = (1, 8)  # one record, and as a server gathers them
 
 
-def write(path: Path, input: Input, records: Arrays) -> bool:
+def write(path: Path, input: Input, records: Arrays, familiar: bool) -> bool:
     """Requests for every signature of the SavedModel at `path`, made of the first of `records`.
 
+    familiar: whether it knows what is unlike its training data.
     False where tensorflow-serving-api is not installed, and nothing was written.
     """
     try:
@@ -31,7 +32,7 @@ def write(path: Path, input: Input, records: Arrays) -> bool:
 
     (path / store.WARMUP).parent.mkdir(exist_ok=True)
     with tf.io.TFRecordWriter(str(path / store.WARMUP)) as file:
-        for signature, tensors in requests(input, records):
+        for signature, tensors in requests(input, records, familiar):
             log = PredictionLog()
             request = log.predict_log.request
             request.model_spec.signature_name = signature
@@ -41,7 +42,7 @@ def write(path: Path, input: Input, records: Arrays) -> bool:
     return True
 
 
-def requests(input: Input, records: Arrays) -> Iterator[tuple[str, Arrays]]:
+def requests(input: Input, records: Arrays, familiar: bool) -> Iterator[tuple[str, Arrays]]:
     """Signature and inputs, in every size of BATCHES."""
     for n in BATCHES:
         batch = {name: array[:n] for name, array in records.items()}
@@ -49,7 +50,12 @@ def requests(input: Input, records: Arrays) -> Iterator[tuple[str, Arrays]]:
         rows = [{name: array[i] for name, array in batch.items()} for i in range(count)]
         for signature, specs, _ in input.signatures():
             if signature == input.encoded:
-                yield signature, {signature: np.array([input.encode(row) for row in rows], object)}
+                encoded = {signature: np.array([input.encode(row) for row in rows], object)}
+                yield signature, encoded
+                if familiar:
+                    yield f"{signature}_{FAMILIARITY}", encoded
             else:
                 yield signature, {name: batch[name].astype(spec.dtype) for name, spec in specs.items()}
         yield FEATURES, batch
+        if familiar:
+            yield FAMILIARITY, batch

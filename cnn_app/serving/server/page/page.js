@@ -6,8 +6,7 @@ import { best, colour, facts, item, named, percent, thumbnail } from "./parts.js
 
 const $ = (id) => document.getElementById(id);
 const [IMAGE, TEXT] = ["image_bytes", "text"]; // the signatures that it knows how to ask
-const MOST = 100; // images at once
-const ABREAST = 3; // requests that are asked at a time
+const [MOST, ABREAST] = [100, 3]; // images at once, and requests that are asked at a time
 let models = [];
 let last = null; // what was asked about last, for another model: {signature, items, left}
 let chosen = null; // the item in sight: {value, name}, with `row` and `took`, or `error`, and `thumb` among several
@@ -165,10 +164,8 @@ function strip() {
   count();
 }
 
-function shrink(one) {
-  one.small ??= upright(one.value).then((blob) => shrunk(blob, one.thumb.canvas)).catch(() => {}); // the server says why
-  return one.small;
-}
+const shrink = (one) => // the server says why it failed
+  (one.small ??= upright(one.value).then((blob) => shrunk(blob, one.thumb.canvas)).catch(() => {}));
 
 function tell(one) {
   if (one.error) return one.thumb.tell("failed", "", one.error.message);
@@ -190,9 +187,7 @@ async function preview(one) {
   const blob = await upright(one.value).catch(() => one.value);
   if (shown !== one) return;
   URL.revokeObjectURL($("shown").src);
-  $("shown").src = URL.createObjectURL(blob);
-  $("shown").alt = one.name;
-  $("shown").hidden = false;
+  Object.assign($("shown"), { src: URL.createObjectURL(blob), alt: one.name, hidden: false });
 }
 
 // Mask and frame over what the model sees of the image.
