@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 STRING = 7  # TF_DataType, as are these
-NUMBERS = {1: np.float32, 3: np.int32, 4: np.uint8}
+NUMBERS = {1: np.float32, 3: np.int32, 4: np.uint8, 10: np.bool_}
 TSTRING_BYTES = 24  # of TF_TString
 
 
