@@ -67,7 +67,7 @@ def export(
         raise ExportError(f"{directory.path}: {obstacle} cannot learn to round; leave out --qat-epochs")
     refused, results = [], []
     bench = _Bench(directory, options, force, _about(directory, options), reference(task, model, dataset), tell,
-                   getattr(copy, "familiarity", None) is not None)  # fmt: skip
+                   familiar=copy.familiarity is not None)  # fmt: skip
     schedule = qat.schedule(directory.read_card(), options.qat_epochs) if options.qat_epochs else None
     tuning = qat.Tuning(dataset, schedule, watch or Watch()) if schedule else None
 

@@ -29,12 +29,8 @@ from cnn_app.transfer.features import tapped
 def write(task: Task, model: keras.Model, path: Path, target: Target, calibration: Arrays | None) -> None:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / LABELS
-        file.write_text(
-            "".join(
-                f"{label}\n"
-                for label in range(task.deployed(model).output[heads.named(task.name).OUTPUTS[0]].shape[-1])
-            )
-        )
+        scores = task.deployed(model).output[heads.named(task.name).OUTPUTS[0]]
+        file.write_text("".join(f"{label}\n" for label in range(scores.shape[-1])))
         labels = _table(file)
         graph.write(path, model, signatures(task, model, labels), [labels, *task.input.resources])
 

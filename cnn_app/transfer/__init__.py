@@ -60,5 +60,5 @@ def layers_at(model: keras.Model, place: str) -> list[keras.Layer]:
 
 
 def is_head(name: str) -> bool:
-    """Of the main head, or that of an auxiliary classifier."""
+    """Whether a layer of that name belongs to the head, or to an auxiliary classifier."""
     return name == HEAD or name.endswith(f"_{HEAD}") or name.startswith(OF_HEADS)
