@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from cnn_app.errors import ModelError
+from cnn_app.tasks import boundaries
+from cnn_app.tasks.masks import IGNORED
 from cnn_app.tasks.mistakes import Mistake
 
 
@@ -55,6 +58,23 @@ class Report:
         raise ModelError(
             "a mask is right or wrong by the pixel, so there are no wrong images; --confusion counts pixels"
         )
+
+
+def report(batches: Iterable[tuple[np.ndarray, np.ndarray]], labels: tuple[str, ...]) -> Report:
+    """Of probabilities (b, h, w, classes) and masks (b, h, w), counted over the whole set."""
+    classes = len(labels)
+    confusion, loss, records = np.zeros((classes, classes), np.int64), 0.0, 0
+    edges = np.zeros((4, classes), np.int64)
+    for found, masks in batches:
+        masks = np.asarray(masks)
+        edges += sum(boundaries.counts(*pair, classes) for pair in zip(found.argmax(-1), masks, strict=True))
+        mask = masks.reshape(-1)
+        counted = mask != IGNORED
+        true, rows = mask[counted].astype(np.int64), found.reshape(-1, classes)[counted]
+        confusion += np.bincount(true * classes + rows.argmax(1), minlength=classes**2).reshape(classes, classes)
+        loss -= float(np.log(np.maximum(rows[np.arange(len(true)), true], 1e-12)).sum())
+        records += len(found)
+    return Report(records, confusion, loss / max(1, int(confusion.sum())), labels, boundaries.f1(edges))
 
 
 def mean(values: np.ndarray) -> float:

@@ -16,9 +16,9 @@ from cnn_app.data.dataset import Column, Dataset, Split
 from cnn_app.errors import DataError, RecipeError
 from cnn_app.inputs import Input
 from cnn_app.names import TOP
-from cnn_app.tasks import boundaries, mask_losses, mask_pictures, masks
+from cnn_app.tasks import mask_losses, mask_pictures, masks
 from cnn_app.tasks.drawing import caption
-from cnn_app.tasks.mask_report import Report
+from cnn_app.tasks.mask_report import Report, report
 from cnn_app.tasks.masks import IGNORED
 from cnn_app.tasks.probabilities import OUTPUT, Probabilities, best, class_weights, in_order
 from cnn_app.tensors import Spec
@@ -143,22 +143,8 @@ class Segmentation(Probabilities):
         return {"pixel_accuracy": ops.sum(right, (1, 2)) / ops.maximum(ops.sum(counted, (1, 2)), 1.0)}
 
     def measure(self, batches: Iterable[tuple[Arrays, Arrays]]) -> Report:
-        """Counts are accumulated over the whole set: mean IoU is not the mean of the images' IoU."""
-        classes = len(self.labels)
-        confusion, loss, records = np.zeros((classes, classes), np.int64), 0.0, 0
-        edges = np.zeros((4, classes), np.int64)
-        for outputs, targets in batches:
-            found = outputs[OUTPUT]
-            whole = np.asarray(middle(targets[TARGET], found.shape[1:3]))
-            edges += sum(boundaries.counts(*pair, classes) for pair in zip(found.argmax(-1), whole, strict=True))
-            mask = whole.reshape(-1)
-            counted = mask != IGNORED
-            true, rows = mask[counted].astype(np.int64), found.reshape(-1, classes)[counted]
-            confusion += np.bincount(true * classes + rows.argmax(1), minlength=classes**2).reshape(classes, classes)
-            loss -= float(np.log(np.maximum(rows[np.arange(len(true)), true], 1e-12)).sum())
-            records += len(found)
-        return Report(records, confusion, loss / max(1, int(confusion.sum())), self.labels,
-                      boundaries.f1(edges))  # fmt: skip
+        found = ((outputs[OUTPUT], targets[TARGET]) for outputs, targets in batches)
+        return report(((maps, middle(mask, maps.shape[1:3])) for maps, mask in found), self.labels)
 
     def served(self, outputs: dict, table, encoded) -> dict:
         """The places of the most probable classes, uint8 (n, h, w), and the classes by their share of pixels (n, k).
