@@ -167,7 +167,7 @@ import(new URL("images.js", document.baseURI)).then(({ windowOf }) => done(given
 
 def window(spec, width, height):
     """Left, top, width, height in shares, by what the network's images are framed with."""
-    scaled, before = (np.asarray(part) for part in framing._window(tf.constant([height, width]),
+    scaled, before = (np.asarray(part) for part in framing.window(tf.constant([height, width]),
                                                                     tf.constant(spec.shape[:2]), spec))  # fmt: skip
     return [*(before / scaled)[::-1], *(np.array(spec.shape[:2]) / scaled)[::-1]]
 
