@@ -4,9 +4,11 @@ import json
 import shutil
 from dataclasses import asdict
 
+import browsing
 import numpy as np
 import PIL.Image
 import pytest
+import served
 import tensorflow as tf
 from click.testing import CliRunner
 
@@ -184,3 +186,23 @@ def test_averages_and_models_for_several_labels_know_their_data(digits, tmp_path
     cnn_app.train("lenet5", "shapes:many", tmp_path / "many", columns={"image": (32, 32, 3)},
                   task={"name": "multilabel"}, schedule=schedule)  # fmt: skip
     assert set(TOLD) < set(cnn_app.predict(tmp_path / "many", digits / "foreign.png")[0].answer)
+
+
+@browsing.needs_chromium
+def test_the_page_marks_an_unlike_image(digits, browser):
+    """In words under the answer, and in the strip of several."""
+    files = {name: (digits / name).read_bytes() for name in ("own.png", "foreign.png")}
+    (place,) = (digits / "digits" / "serving").iterdir()
+    with served.running(place) as found:
+        browser.get(found.rest)
+        browsing.wait(browser, lambda: browsing.find(browser, "#model").text)
+        browsing.give_all(browser, files)
+        browsing.wait(browser, lambda: browsing.find(browser, "#told").text == "2 images: 2 answered.")
+        marked = browser.execute_script(
+            "return [...document.querySelectorAll('.thumb')].map((one) => !!one.querySelector('.unlike'))"
+        )
+        assert marked == [False, True]
+        told = browsing.find(browser, "#unlike")
+        assert not told.is_displayed()
+        browser.find_elements("css selector", ".thumb")[1].click()
+        browsing.wait(browser, told.is_displayed)
