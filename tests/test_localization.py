@@ -3,6 +3,7 @@
 import io
 import json
 
+import browsing
 import keras
 import numpy as np
 import PIL.Image
@@ -371,6 +372,24 @@ def test_servers_tell_pixels_of_the_image(places, tmp_path):
         arguments = ["predict", "--endpoint", f"{server.rest}/onnx", str(tmp_path / "it.png"), "--json"]
         result = CliRunner().invoke(cli, arguments)
         np.testing.assert_allclose(pixels_of(json.loads(result.stdout)[0]), expected(resize), atol=0.6)
+
+
+@browsing.needs_chromium
+def test_the_page_frames_the_box(places, browser):
+    """Where it is in the upright image, as shares of its sides."""
+    resize, files = places
+    with served.running(files["saved_model"]) as found:
+        browser.get(found.rest)
+        browsing.wait(browser, lambda: browsing.find(browser, "#model").text)
+        browsing.give(browser, picture(6))
+        frame = browsing.find(browser, "#box")
+        browsing.wait(browser, frame.is_displayed)
+        sides = browser.execute_script(
+            "return ['left', 'top', 'width', 'height'].map((side) => parseFloat(arguments[0].style[side]))", frame
+        )
+    x1, y1, x2, y2 = expected(resize)
+    wanted = 100 * np.array([x1, y1, x2 - x1, y2 - y1]) / [*SIZE, *SIZE]
+    np.testing.assert_allclose(sides, wanted, atol=1.5)
 
 
 def test_predict_draws_and_writes_the_box(places, tmp_path):
