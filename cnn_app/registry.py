@@ -16,7 +16,8 @@ from cnn_app.errors import ModelError, unknown
 if TYPE_CHECKING:
     import keras
 
-# A family is a module in cnn_app/architectures with VARIANTS, build(spec) and features(spec, x).
+# A family is a module in cnn_app/architectures with VARIANTS, build(spec) and features(spec, x). One on the layers of
+# another has TRUNK: that family, and how the names of those layers begin.
 # To add one: write the module, add its name here. Nothing else.
 FAMILIES = (
     "perceptron",

@@ -231,7 +231,7 @@ def test_what_does_not_fit_is_told_before_any_step(tmp_path, monkeypatch, case):
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        (("--data", "digits"), "digits has no masks; give a folder with images/ and masks/"),
+        (("--data", "digits"), "digits has no masks; give shapes:masks or a folder with images/ and masks/"),
         (("--data", "data/train/images"), "has no images/; segmentation needs images/ and masks/"),
         (("--data", "data", "-t", "loss=hinge"), "cross-entropy, dice, both, focal, lovasz, received 'hinge'"),
         (("--data", "data", "-t", "ignore=300"), "a value of a mask, from 0 to 255, received 300"),

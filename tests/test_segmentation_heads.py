@@ -9,9 +9,11 @@ from test_segmentation import folder, invoked, line
 import cnn_app
 from cnn_app import heads, tasks
 from cnn_app.artifacts import ModelDir
+from cnn_app.data.dataset import Split, in_memory
 from cnn_app.errors import ModelError, UnknownName
 from cnn_app.export import golden
 from cnn_app.heads.segmentation import DECODERS
+from cnn_app.inputs.image import Image
 from cnn_app.jobs import finetune
 from cnn_app.recipe import Export, Schedule, Transfer
 from cnn_app.runtimes import open_model
@@ -62,6 +64,27 @@ def test_skips_start_at_zero():
     for side in (2, 4, 32):
         wanted = keras.ops.image.resize(wanted, (side, side), interpolation="bilinear")
     np.testing.assert_allclose(model(pixels), wanted, atol=1e-5)
+
+
+def test_an_auxiliary_output_helps_while_training_only():
+    """Of 96 channels at stride 16: 3x3 to 24, normalized, and a score for each class."""
+    model, without = network("mobilenet_v2", "segmentation/fcn8s+aux", **SMALL), network("mobilenet_v2", **SMALL)
+    channels = without.get_layer("head_16_score").input.shape[-1]
+    assert channels == 24 and set(model.output) == {"logits", "aux"}
+    assert {tuple(output.shape) for output in model.output.values()} == {(None, 32, 32, 3)}
+    width = channels // 4
+    assert model.count_params() - without.count_params() == 9 * channels * width + 4 * width + 3 * (width + 1)
+    deployed = heads.named("segmentation").deployed(model)
+    assert list(deployed.output) == ["probabilities"] and deployed.count_params() == without.count_params()
+    task = tasks.named("segmentation")(input=Image((32, 32, 3)), labels=("a", "b", "c"), auxiliary=True)
+    assert task.head == "segmentation/+aux"
+    masks = np.random.default_rng(0).integers(0, 3, (2, 32, 32)).astype(np.uint8)
+    logits = np.random.default_rng(1).normal(size=(2, 2, 32, 32, 3)).astype(np.float32)
+    targets = {"mask": in_memory(masks)}
+    loss = task.objective(Schedule(epochs=1), Split(["a", "b"], {}, targets))
+    both = loss({"logits": logits[0], "aux": logits[1]}, {"mask": masks})
+    alone = [loss(one, {"mask": masks}) for one in logits]
+    np.testing.assert_allclose(both, alone[0] + 0.3 * np.asarray(alone[1]), rtol=1e-6)
 
 
 def test_what_has_no_such_head_is_told():

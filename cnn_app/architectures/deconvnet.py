@@ -49,6 +49,7 @@ class DeconvNet(VGG):
 
 
 VARIANTS = {"deconvnet": DeconvNet()}
+TRUNK = "vgg", ("stage",)  # whose published weights fit layers whose names begin so
 
 
 def build(spec: DeconvNet) -> keras.Model:

@@ -55,6 +55,7 @@ class Dilated(VGG):
 
 
 VARIANTS = {"dilated8": Dilated()}
+TRUNK = "vgg", ("stage", "fc")  # whose published weights fit layers whose names begin so
 
 
 def lost_positions(spec: Dilated) -> int:

@@ -50,6 +50,7 @@ class FCN(VGG):
 
 
 VARIANTS = {f"fcn{stride}s": FCN(stride=stride) for stride in STRIDES}
+TRUNK = "vgg", ("stage", "fc")  # whose published weights fit layers whose names begin so
 
 
 def trunk_problem(spec: VGG) -> str | None:

@@ -23,6 +23,7 @@ SOURCES = {  # a name, or what stands in front of one up to its colon -> module
     "shapes": "shapes",
     "shapes:many": "many_shapes",
     "shapes:boxes": "boxed_shapes",
+    "shapes:masks": "masked_shapes",
     "tfds:": "tfds",
 }
 

@@ -30,10 +30,15 @@ def load(data: Data) -> Records:
 
 def draw(shape: str, rng: np.random.Generator) -> np.ndarray:
     """One image of `shape`, uint8 (64, 64, 3)."""
+    grain, fill, points = sketch(shape, rng)
+    return painted(grain, [(points, fill)])
+
+
+def sketch(shape: str, rng: np.random.Generator) -> tuple[np.ndarray, tuple[int, ...], np.ndarray]:
+    """The ground, the colour of `shape`, and its corners (n, 2)."""
     grain = ground(rng)
     fill, radius, angle = colour(grain, rng), rng.uniform(16, 28), rng.uniform(0, 2 * np.pi)
-    points = corners(shape, rng.uniform(radius, SIDE - radius, 2), radius, angle)
-    return painted(grain, [(points, fill)])
+    return grain, fill, corners(shape, rng.uniform(radius, SIDE - radius, 2), radius, angle)
 
 
 def ground(rng: np.random.Generator) -> np.ndarray:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 HEADS = ("classification", "multilabel", "segmentation", "localization")
 MAIN = "logits"  # of classes, where a network has several outputs
 AUXILIARY = "aux"  # what the names of outputs begin with that only help while training
+WITH_AUXILIARY = "+aux"  # behind a form of a head that can have such an output
 
 
 def build(name: str, columns: dict, head: str | None = None) -> keras.Model:

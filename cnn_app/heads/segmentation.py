@@ -4,6 +4,9 @@ Any other backbone gets the skips of fully convolutional networks (Long, Shelham
 4.2): scores of the deepest map by 1x1 convolution, enlarged to the next finer map and added to its scores, and so on
 down to the decoder's stride; the sum is enlarged to the image. Enlarging is bilinear, as their transposed convolutions
 start. Skips start at zero, as section 4.2 has them.
+
+With an auxiliary output, the second deepest map tells the classes as well while training, as in PSPNet (Zhao et al.,
+arXiv:1612.01105, section 3.4).
 """
 
 from __future__ import annotations
@@ -13,28 +16,41 @@ import math
 import keras
 from keras import layers
 
-from cnn_app.architectures.blocks import image_input
+from cnn_app.architectures.blocks import conv_bn, image_input
 from cnn_app.errors import ModelError, unknown
+from cnn_app.heads import AUXILIARY, MAIN, WITH_AUXILIARY
 from cnn_app.heads.classification import OUTPUTS, deployed  # noqa: F401  probabilities along the last axis
 from cnn_app.layers import BilinearResizing
 
 DECODERS = {"fcn32s": 32, "fcn16s": 16, "fcn8s": 8, "fcn4s": 4}  # name -> stride of the finest map that is looked at
 DECODER = "fcn8s"
+HIDDEN = 4  # times fewer channels than its map has, in the auxiliary output
 
 
-def build(family, row, decoder: str | None = None) -> keras.Model:
-    """Pixels -> logits (N, height, width, classes), by one of DECODERS where the network has none of its own."""
+def build(family, row, form: str | None = None) -> keras.Model:
+    """Pixels -> logits (N, height, width, classes), by one of DECODERS where the network has none of its own.
+
+    With "+aux" behind it {"logits": ..., "aux": ...}, both of that shape.
+    """
     if row.task == "segmentation":
-        if decoder:
-            raise ModelError(f"{row.paper}: this network has a decoder of its own; leave out decoder={decoder}")
+        if form:
+            raise ModelError(f"{row.paper}: this network has a decoder of its own; leave out decoder={form}")
         return family.build(row)
-    if decoder and decoder not in DECODERS:
+    form = form or DECODER
+    decoder, auxiliary = form.removesuffix(WITH_AUXILIARY) or DECODER, form.endswith(WITH_AUXILIARY)
+    if decoder not in DECODERS:
         raise unknown("decoder", decoder, DECODERS)
     if row.input != "image":
         raise ModelError(f"{row.paper}: this network takes {row.input}, which has no pixels to tell the classes of")
     image, x = image_input(row)
-    maps = pyramid(family.features(row, x), row.image[0], DECODERS[decoder or DECODER])
-    return keras.Model(image, scores(maps, row))
+    taps = family.features(row, x)
+    logits = scores(pyramid(taps, row.image[0], DECODERS[decoder]), row)
+    if not auxiliary:
+        return keras.Model(image, logits)
+    _, *finer = pyramid(taps, row.image[0], 1)
+    if not finer:
+        raise ModelError(f"{row.paper}: this network has one map only; an auxiliary output needs another")
+    return keras.Model(image, {MAIN: logits, AUXILIARY: second(finer[0], row)})
 
 
 def pyramid(taps: dict, side: int, finest: int) -> list:
@@ -64,3 +80,10 @@ def scores(maps: list, row):
         skip = layers.Conv2D(row.classes, 1, kernel_initializer="zeros", name=f"{name}_score")(tap)
         x = layers.Add(name=f"{name}_add")([BilinearResizing(tap.shape[1:3], name=f"{name}_up")(x), skip])
     return BilinearResizing(row.image[:2], name="head_up")(x)
+
+
+def second(x, row):
+    """Logits of one map: 3x3, normalized, 1x1, and enlarged to the image."""
+    x = conv_bn(x, max(1, x.shape[-1] // HIDDEN), 3, name="head_aux")
+    x = layers.Conv2D(row.classes, 1, kernel_initializer="he_normal", name="head_aux_score")(x)
+    return BilinearResizing(row.image[:2], name="head_aux_up")(x)

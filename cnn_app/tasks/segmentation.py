@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from cnn_app import data as sources
+from cnn_app import heads
 from cnn_app.augmentations import MOVES
 from cnn_app.data import Records
 from cnn_app.data.dataset import Column, Dataset, Split
@@ -20,7 +21,7 @@ from cnn_app.tasks import mask_losses, mask_pictures, masks
 from cnn_app.tasks.drawing import caption
 from cnn_app.tasks.mask_report import Report, report
 from cnn_app.tasks.masks import IGNORED
-from cnn_app.tasks.probabilities import OUTPUT, Probabilities, best, class_weights, in_order
+from cnn_app.tasks.probabilities import OUTPUT, Probabilities, best, class_weights, in_order, main, with_auxiliary
 from cnn_app.tensors import Spec
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ TARGET = "mask"
 class Segmentation(Probabilities):
     loss: str = "cross-entropy"  # one of mask_losses.LOSSES
     decoder: str | None = None  # one of heads.segmentation.DECODERS, on a backbone that has none of its own
+    auxiliary: bool = False  # while training a backbone's second deepest map tells the classes as well
     ignore: int = IGNORED  # the value in masks of pixels that do not count
 
     name: ClassVar = "segmentation"
@@ -59,7 +61,8 @@ class Segmentation(Probabilities):
 
     @property
     def head(self) -> str:
-        return f"{self.name}/{self.decoder}" if self.decoder else self.name
+        form = (self.decoder or "") + heads.WITH_AUXILIARY * self.auxiliary
+        return f"{self.name}/{form}" if form else self.name
 
     @classmethod
     def of_specs(cls, taken: Input, outputs: dict[str, Spec]) -> Segmentation | None:
@@ -75,12 +78,12 @@ class Segmentation(Probabilities):
         return cls(input=taken) if is_map else None
 
     def load(self, data: Data | Records) -> Dataset:
-        """A folder of images/ and masks/, with or without train/ val/ test/ above them; or arrays."""
+        """A folder of images/ and masks/, with or without train/ val/ test/ above them, `shapes:masks`, or arrays."""
         records = sources.named(data)
         if records is None:
             return masks.load(sources.told(data), self.ignore, self.input)
         if any(set(split.targets) != {TARGET} for split in records.splits.values()):
-            raise DataError(f"{data.source} has no masks; give a folder with images/ and masks/")
+            raise DataError(f"{data.source} has no masks; give shapes:masks or a folder with images/ and masks/")
         return masks.complete(sources.told(data), records.labels, records.splits)
 
     def in_order(self, dataset: Dataset, labels: tuple[str, ...]) -> Dataset:
@@ -129,14 +132,18 @@ class Segmentation(Probabilities):
         of_logits = mask_losses.LOSSES[self.loss]
 
         def loss(outputs, targets):
-            mask = middle(targets[TARGET], outputs.shape[1:3])
-            return of_logits(mask_losses.Pixels.of(outputs, mask, weights, schedule.label_smoothing))
+            def of(logits):
+                mask = middle(targets[TARGET], logits.shape[1:3])
+                return of_logits(mask_losses.Pixels.of(logits, mask, weights, schedule.label_smoothing))
+
+            return with_auxiliary(outputs, of)
 
         return loss
 
     def step_metrics(self, outputs, targets) -> dict:
         from keras import ops
 
+        outputs = main(outputs)
         mask = ops.cast(middle(targets[TARGET], outputs.shape[1:3]), "int32")
         counted = ops.cast(mask != IGNORED, "float32")
         right = ops.cast(ops.cast(ops.argmax(outputs, -1), "int32") == mask, "float32") * counted

@@ -18,7 +18,7 @@ from cnn_app.layers import GroupedConv2D
 from cnn_app.runtimes.keras_model import load
 from cnn_app.transfer import OF_HEADS, copy_weights, is_head
 from cnn_app.transfer.pretrained import conventions, files
-from cnn_app.transfer.pretrained.naming import Naming, Network, candidates
+from cnn_app.transfer.pretrained.naming import Naming, Network, candidates, own
 
 SHOWN = 4  # names in a message
 
@@ -36,11 +36,10 @@ def load_weights(model: keras.Model, path: str | os.PathLike[str]) -> Loaded:
     The model is changed in place, or not at all; its `resizing` has the columns of how images were brought to its
     size where the weights were measured. Raises ModelError for a file that does not fit it.
     """
-    path = Path(path)
+    path, stored = Path(path), model
     if path.is_dir() or path.suffix == ".keras":
         stored = load(path)
-        names = {layer.name for layer in stored.layers}
-        if all(layer.name in names for layer in model.layers if layer.weights and not is_head(layer.name)):
+        if _is_alike(stored, model):
             return _from_own(stored, model, path)
         tensors = {f"{layer.name}/{weight.name}": keras.ops.convert_to_numpy(weight)
                    for layer in stored.layers for weight in layer.weights}  # fmt: skip
@@ -51,9 +50,18 @@ def load_weights(model: keras.Model, path: str | os.PathLike[str]) -> Loaded:
     for layer, weights in values.items():
         model.get_layer(layer).set_weights(weights)
     conventions.apply(model, naming.conventions)
+    if naming.source == own.SOURCE:
+        conventions.copy(stored, model)
     share = naming.conventions.crop_share
     model.resizing = {"resize": registry.CROP, "crop_share": share} if share else {}
     return Loaded(naming.source, used, new_head=any(is_head(x.name) and x.name not in values for x in model.layers))
+
+
+def _is_alike(stored: keras.Model, model: keras.Model) -> bool:
+    """Whether it has every layer of `model`, but those of a head, with kernels of as many axes."""
+    axes = {layer.name: [len(weight.shape) for weight in layer.weights] for layer in stored.layers}
+    return all(axes.get(layer.name) == [len(weight.shape) for weight in layer.weights]
+               for layer in model.layers if layer.weights and not is_head(layer.name))  # fmt: skip
 
 
 def _from_own(stored: keras.Model, model: keras.Model, path: Path) -> Loaded:
@@ -72,9 +80,10 @@ def _from_own(stored: keras.Model, model: keras.Model, path: Path) -> Loaded:
 def _naming(model: keras.Model, tensors: dict[str, np.ndarray], path: Path) -> Naming:
     """The spelling that explains the most tensors."""
     try:
-        family = registry.family(model.name).__name__.rpartition(".")[2]
+        module = registry.family(model.name)
     except CnnAppError as error:
         raise ModelError(f"{model.name!r} is no network of create_model, whose names for weights are known") from error
+    family, _ = getattr(module, "TRUNK", (module.__name__.rpartition(".")[2], ()))
     network = Network(
         family,
         tuple(layer.name for layer in _layers(model)),
@@ -100,7 +109,7 @@ def _assign(model, naming: Naming, tensors, path: Path) -> tuple[dict[str, list[
     biased = any(name in biases for name in normalized.values())
     values: dict[str, list[np.ndarray]] = {}
     missing, wrong, kept = [], [], 0
-    ours = any(layer.name.startswith(OF_HEADS) for layer in model.layers)
+    ours = len(_layers(model)) < sum(bool(layer.weights) for layer in model.layers)
     for layer in _layers(model):
         keys = [naming.key(layer.name, weight.name) for weight in layer.weights]
         zero = layer.name in naming.unbiased or (layer.name in normalized.values() and not biased)
@@ -147,7 +156,8 @@ def _dense(tensors: dict[str, np.ndarray], names: set[str]) -> set[str]:
 
 def _layers(model: keras.Model) -> list[keras.Layer]:
     """Those whose weights a file of others may have."""
-    return [layer for layer in model.layers if layer.weights and not layer.name.startswith(OF_HEADS)]
+    _, trunk = getattr(registry.family(model.name), "TRUNK", ("", ("",)))
+    return [x for x in model.layers if x.weights and x.name.startswith(trunk) and not x.name.startswith(OF_HEADS)]
 
 
 def _is_norm(layer: keras.Layer) -> bool:
@@ -160,6 +170,11 @@ def _converted(value: np.ndarray, layer: keras.Layer, weight, naming: Naming) ->
     if weight.name != "kernel":
         return value
     dense = isinstance(layer, layers.Dense)
+    if value.ndim == 2 and not dense and value.size == np.prod(weight.shape):  # fully connected where ours slides
+        height, width, channels, units = weight.shape
+        if naming.style == "torch":
+            return value.reshape(units, channels, height, width).transpose(2, 3, 1, 0)
+        return value.reshape(weight.shape)
     if naming.style == "torch":
         if dense and value.ndim == 2 and (maps := _flattened(layer)) is not None:
             height, width, channels = maps
@@ -170,7 +185,7 @@ def _converted(value: np.ndarray, layer: keras.Layer, weight, naming: Naming) ->
             value = value.transpose(0, 1, 3, 2)
     if dense and value.ndim == 4:
         return value.reshape(-1, value.shape[-1])
-    return value[None, None] if value.ndim == 2 and not dense else value
+    return value[None, None] if value.ndim == 2 and not dense else value  # another size, which is told
 
 
 def _flattened(layer: keras.Layer) -> tuple[int, int, int] | None:
