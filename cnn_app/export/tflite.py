@@ -97,7 +97,7 @@ def min_runtime(path: Path) -> str:
 
 
 def float_probabilities(data: bytes) -> bytes:
-    """Move each last softmax or sigmoid behind the dequantization.
+    """Move each softmax or sigmoid behind the dequantization that alone reads it.
 
     XNNPACK has no int8 softmax, and int8 probabilities come in steps of 1/256. With float ones a file's
     operators all run in one delegate and small probabilities survive.
@@ -115,7 +115,7 @@ def float_probabilities(data: bytes) -> bytes:
         if kinds not in ([known.SOFTMAX, known.DEQUANTIZE], [known.LOGISTIC, known.DEQUANTIZE]):
             continue
         logits, scores, result = last.inputs[0], last.outputs[0], dequantize.outputs[0]
-        if result not in graph.outputs:
+        if sum(scores in operator.inputs for operator in graph.operators) > 1:
             continue
         tensor = graph.tensors[scores]  # was int8 probabilities, becomes float logits
         tensor.type, tensor.quantization = utils.schema_fb.TensorType.FLOAT32, None

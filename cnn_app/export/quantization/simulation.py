@@ -1,7 +1,7 @@
 """The int8 file of a network as a Keras model that rounds where the file will, and that can be trained.
 
 `folded` has a layer for each operator of the file, `simulated` rounds what they take and give, and from `rangeful` the
-converter reads the ranges that were learned.
+converter reads the ranges that were learned. What stands behind all of them, such as the mean of boxes, stays in float.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ import numpy as np
 from keras import layers
 
 from cnn_app.export.graph import CONVOLUTIONS, producer, producers, readers
-from cnn_app.layers import ChannelShuffle, ChannelSplit, FakeQuant, FakeQuantKernel
+from cnn_app.layers import BilinearResizing, ChannelShuffle, ChannelSplit, FakeQuant, FakeQuantKernel
 from cnn_app.tensors import Arrays
 
 KERNELS = (*CONVOLUTIONS, layers.Dense)
 COMPUTED = (*KERNELS, layers.Add, layers.Multiply, layers.GlobalAveragePooling2D, layers.Rescaling)
-MOVED = (layers.MaxPooling2D, layers.Flatten, layers.Reshape, layers.ZeroPadding2D, layers.Concatenate, ChannelShuffle,
-         ChannelSplit)  # fmt: skip
+MOVED = (layers.MaxPooling2D, layers.Flatten, layers.Reshape, layers.ZeroPadding2D, layers.Cropping2D,
+         layers.Concatenate, ChannelShuffle, ChannelSplit, BilinearResizing)  # fmt: skip
 FUSED = ("relu", "relu6")  # into the operator in front of them
 FIXED = {"linear": (0.0, 255.0), "sigmoid": (0.0, 255 / 256), "tanh": (-1.0, 127 / 128)}  # linear: the pixels
 MARGIN = 1 / 256  # of shifted pixels' range, or they lie between two steps and one kernel rounds up, another down
@@ -100,9 +100,25 @@ def rangeful(plain: keras.Model, model: keras.Model) -> keras.Model:
 
 def obstacle(plain: keras.Model) -> str:
     """A layer that has no simulation, if there is one."""
-    known = (*COMPUTED, *MOVED, layers.InputLayer)
-    strange = (layer for layer in plain.layers if not isinstance(layer, known) and not _activation(layer))
+    behind = _behind_all(plain)
+    strange = (layer for layer in plain.layers if _is_strange(layer) and layer.name not in behind)
     return next((f"{layer.name} ({type(layer).__name__})" for layer in strange), "")
+
+
+def _is_strange(layer: keras.Layer) -> bool:
+    return not isinstance(layer, (*COMPUTED, *MOVED, layers.InputLayer)) and not _activation(layer)
+
+
+def _behind_all(plain: keras.Model) -> set[str]:
+    """Layers without a simulation that nothing with one is computed from, and what is made of them."""
+    behind, found, last = readers(plain), set(), set()
+    for layer in reversed(plain.layers):
+        if not isinstance(layer, COMPUTED) and all(after.name in last for after in behind[layer.name]):
+            last.add(layer.name)
+    for layer in plain.layers:
+        if layer.name in last and (_is_strange(layer) or any(before.name in found for before in producers(layer))):
+            found.add(layer.name)
+    return found
 
 
 def _rounding(plain: keras.Model, quantizer: Callable[..., FakeQuant], with_kernels: bool) -> keras.Model:
@@ -150,14 +166,16 @@ def _rounded_before(layer: keras.Layer) -> str:
 
 def _scales(plain: keras.Model) -> Iterable[list[str]]:
     """The layers whose outputs are rounded, those together that have one scale."""
+    in_float = _behind_all(plain)
     group = {layer.name: {layer.name} for layer in plain.layers}
     for layer in plain.layers:
-        if isinstance(layer, MOVED):
+        if isinstance(layer, MOVED) and layer.name not in in_float:
             for before in producers(layer):
                 joined = group[layer.name] | group[before.name]
                 group |= dict.fromkeys(joined, joined)
     behind = readers(plain)
-    rounded_at = [layer.name for layer in plain.layers if _is_rounded(layer, behind[layer.name])]
+    rounded_at = [layer.name for layer in plain.layers
+                  if layer.name not in in_float and _is_rounded(layer, behind[layer.name])]  # fmt: skip
     distinct = {id(members): members for members in group.values()}
     found = ([name for name in rounded_at if name in members] for members in distinct.values())
     return [members for members in found if members]
