@@ -5,6 +5,7 @@ from dataclasses import asdict, replace
 import keras
 import numpy as np
 import pytest
+from ai_edge_litert.tools import flatbuffer_utils
 from keras import ops
 from scores import scores
 
@@ -18,6 +19,7 @@ from cnn_app.jobs.evaluate import task_of
 from cnn_app.layers import FakeQuant, FakeQuantKernel
 from cnn_app.recipe import Schedule
 from cnn_app.runtimes.tflite import open_model
+from cnn_app.tasks import named
 
 NETWORKS = {
     "lenet5": {"image": (32, 32, 1)},
@@ -87,10 +89,10 @@ def test_kernels_round_by_output_channel_and_biases_to_products(inner, kernel, e
     np.testing.assert_allclose(layer(x), inner(x), rtol=1e-6)
 
 
-def lively(name, seed=0):
+def lively(name, seed=0, head=None):
     """A small network with statistics as training leaves them, and images for it."""
     keras.utils.set_random_seed(seed)
-    model = cnn_app.create_model(name, classes=10, **NETWORKS[name])
+    model = cnn_app.create_model(name, head=head, classes=10, **NETWORKS[name])
     draw = np.random.default_rng(seed)
     for layer in model.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
@@ -123,6 +125,32 @@ def test_folding_changes_nothing_and_the_file_computes_as_the_simulation(name, t
     found = np.log(np.maximum(scores(runtime, pixels).astype(np.float64), 1e-38))
     apart = steps_apart(found, simulated, step)
     assert np.median(apart) < 1 and (found.argmax(1) == simulated.argmax(1)).mean() > 0.95
+
+
+def test_the_mean_of_boxes_stays_in_float(tmp_path):
+    """A softmax over places in steps of 1/256 does not sum to one."""
+    model, pixels = lively("resnet20", head="localization")
+    for layer in (model.get_layer(name) for name in ("head_votes", "head_weights")):
+        layer.set_weights([np.random.default_rng(1).normal(0, 0.5, weight.shape) for weight in layer.weights])
+    plain = simulation.folded(model)
+    assert simulation.obstacle(plain) == ""
+    wanted = plain.predict_on_batch(pixels)["box"]
+    assert wanted.std(0).min() > 0.01
+    rounding = simulation.simulated(plain, {"image": pixels})
+    simulated = rounding.predict_on_batch(pixels)["box"]
+    file = tmp_path / "x.tflite"
+    task = named("localization")(input=Image(model.input_shape[1:]), labels=tuple("abcdefghij"))
+    tflite.write_trained(task, simulation.rangeful(plain, rounding), file)
+    runtime = open_model(file)
+    found = np.concatenate([runtime.run({"image": image[None]})["box"] for image in pixels])
+    assert np.abs(found - simulated).max() < np.abs(simulated - wanted).max() / 3
+    read = flatbuffer_utils.read_model(str(file))
+    known, (graph, *_) = flatbuffer_utils.schema_fb, read.subgraphs
+    softmax = [
+        known.BuiltinOperator.SOFTMAX == read.operatorCodes[op.opcodeIndex].builtinCode for op in graph.operators
+    ]
+    taken = [graph.tensors[op.inputs[0]].type for op, it in zip(graph.operators, softmax, strict=True) if it]
+    assert taken == [known.TensorType.FLOAT32] * 2  # of places and of classes
 
 
 def steps_apart(logs, logits, step):
