@@ -44,12 +44,12 @@ def test_every_backbone_tells_the_class_of_each_pixel(name):
 
 
 def test_what_each_decoder_looks_at():
-    """MobileNetV2 ends in 1280 channels at stride 32; the deepest maps of 16, 8 and 4 have 96, 32 and 24."""
-    trunk = network("mobilenet_v2", "segmentation/fcn32s", image=(64, 64, 3)).count_params() - 3 * (1280 + 1)
+    """MobileNetV2 has 320 channels at stride 32, before they widen; the deepest maps of 16, 8 and 4 have 96, 32, 24."""
+    trunk = network("mobilenet_v2", "segmentation/fcn32s", image=(64, 64, 3)).count_params() - 3 * (320 + 1)
     counts = {form: network("mobilenet_v2", f"segmentation/{form}", image=(64, 64, 3)) for form in DECODERS}
     added = {"fcn32s": 0, "fcn16s": 97, "fcn8s": 97 + 33, "fcn4s": 97 + 33 + 25}
     for form, model in counts.items():
-        assert model.count_params() == trunk + 3 * (1280 + 1) + 3 * added[form], form
+        assert model.count_params() == trunk + 3 * (320 + 1) + 3 * added[form], form
     held = network("mobilenet_v2", image=(64, 64, 3), output_stride=16)
     assert {layer.name for layer in held.layers if layer.name.startswith("head_")} == {
         "head_8_up", "head_8_score", "head_8_add", "head_up"}  # fmt: skip

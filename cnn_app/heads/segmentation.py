@@ -24,6 +24,7 @@ from cnn_app.layers import BilinearResizing
 
 DECODERS = {"fcn32s": 32, "fcn16s": 16, "fcn8s": 8, "fcn4s": 4}  # name -> stride of the finest map that is looked at
 DECODER = "fcn8s"
+WIDENED = "last"  # features of that name
 HIDDEN = 4  # times fewer channels than its map has, in the auxiliary output
 
 
@@ -54,10 +55,14 @@ def build(family, row, form: str | None = None) -> keras.Model:
 
 
 def pyramid(taps: dict, side: int, finest: int) -> list:
-    """The deepest map of each size among named features, the coarsest first, down to the stride `finest`."""
+    """The deepest map of each size among named features, the coarsest first, down to the stride `finest`.
+
+    Without the many channels that mobile networks widen to in front of their pool, as DeepLab does without them.
+    """
     maps: dict[int, tuple] = {}
-    for tap in (tap for tap in taps.values() if len(tap.shape) == 4):
-        maps[tap.shape[1]] = tap
+    for name, tap in taps.items():
+        if len(tap.shape) == 4 and not (name == WIDENED and tap.shape[1] in maps):
+            maps[tap.shape[1]] = tap
     if not maps:
         raise ModelError("this network has no maps to tell the classes of pixels from")
     deepest = [maps[height] for height in sorted(maps)]

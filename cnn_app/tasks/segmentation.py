@@ -47,7 +47,7 @@ class Segmentation(Probabilities):
     memorised: ClassVar = 0.99
     views: ClassVar = ()
     tuning: ClassVar = {"batch": 16, "lr": 1e-3, "label_smoothing": 0.0, "augment": ("flip", "resized-crop", "jitter")}
-    tuning_steps: ClassVar = 500
+    tuning_steps: ClassVar = 360
     familiar: ClassVar = False  # its features are of places
     is_map: ClassVar = True
     augmentations: ClassVar = (*MOVES, "jitter")

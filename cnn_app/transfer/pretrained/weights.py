@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import keras
@@ -21,6 +21,7 @@ from cnn_app.transfer.pretrained import conventions, files
 from cnn_app.transfer.pretrained.naming import Naming, Network, candidates, own
 
 SHOWN = 4  # names in a message
+WIDENED = ("last_conv", "last_bn")  # layers of classifiers that heads of ours may do without
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,8 @@ def _naming(model: keras.Model, tensors: dict[str, np.ndarray], path: Path) -> N
         frozenset(layer.name for layer in model.layers if isinstance(layer, GroupedConv2D)),
     )
     known = candidates(network)
+    if len(network.names) < len(model.layers) and not set(WIDENED) & set(network.layers):
+        known = candidates(replace(network, layers=network.layers + WIDENED)) + known
     keys = {id(naming): {naming.key(layer.name, w.name) for layer in _layers(model) for w in layer.weights}
             for naming in known}  # fmt: skip
     best = max(known, key=lambda naming: len(keys[id(naming)] & set(tensors)), default=None)
@@ -136,7 +139,9 @@ def _assign(model, naming: Naming, tensors, path: Path) -> tuple[dict[str, list[
             values[norm][mean] = values[norm][mean] - (bias if not wrong else 0)
             unread.discard(biases[before])
     if ours:  # nothing classifies whole images as published
-        unread -= _dense(tensors, unread)
+        names = {layer.name for layer in model.layers}
+        left = tuple(f"{module}{end}" for layer, module in naming.modules.items() if layer not in names for end in "./")
+        unread = {name for name in unread - _dense(tensors, unread) if not name.startswith(left)}
     _refuse(model, naming, path, missing, sorted(unread), wrong)
     if naming.conventions.bgr:
         first = next(layer for layer in model.layers if layer.weights)
