@@ -96,6 +96,7 @@ class Export:
 
     targets: tuple[str, ...]
     max_drop: float = 1.0  # points of the task's main metric on held-out records
+    confidence: float | None = None  # with which a file keeps within max_drop; none: its drop on these records does
     calibration: int = 200  # training records that set the int8 ranges
     qat_epochs: int = 0  # of training with rounding, where calibration does not keep an int8 file within max_drop
     author: str = ""  # these three are written into the files
@@ -105,6 +106,8 @@ class Export:
     def __post_init__(self):
         _between("max_drop", 0, self.max_drop, 100)
         _between("calibration", 1, self.calibration, 10**6)
+        if self.confidence is not None:
+            _between("confidence", 0.5, self.confidence, 0.9999)
         _between("qat_epochs", 0, self.qat_epochs, 10**6)
 
 

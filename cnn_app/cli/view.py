@@ -140,11 +140,13 @@ def comparisons(as_json):
         elif results:
             from cnn_app.data.dataset import called
 
-            first = results[0]
+            first = next((result for result in results if result.interval), results[0])
             metric = first.title
             held = f"records of {called(first.figures)}" if first.figures else "held-out records"
             title = f"{first.n} {held}; Keras {metric} {first.keras_value:.4f}; one record on one thread"
-            numbers = [f">{metric}", ">drop", ">agreement", ">max |Δ|", ">MB", ">ms", ">delegates", "ops outside"]
+            confidence = f"{first.interval.confidence:.0%}" if first.interval else ""
+            numbers = [">on val", f">{metric}", ">drop", confidence, ">agreement", ">max |Δ|", ">MB", ">ms",
+                       ">delegates", "ops outside"]  # fmt: skip
             table(["target", "strategy", *numbers], map(_comparison, results), title)
 
 
@@ -158,7 +160,10 @@ def coverage(speed):
 
 def _comparison(result):
     timed = (f"{result.speed.median_ms:.2f}", *coverage(result.speed)) if result.speed else ("", "", "refused")
+    drop, ends = f"{result.drop:+.2f}", result.interval
+    val = f"{result.chosen.drop:+.2f}" if result.chosen else ""
+    figures = [val, f"{result.value:.4f}", drop, f"{ends.low:+.2f} to {ends.high:+.2f}"] if ends else [drop, "", "", ""]
     return (
-        result.target, result.strategy, f"{result.value:.4f}", f"{result.drop:+.2f}", f"{result.agreement:.4f}",
+        result.target, result.strategy, *figures, f"{result.agreement:.4f}",
         f"{result.max_difference:.1e}", f"{result.bytes / 1e6:.2f}", *timed,
     )  # fmt: skip

@@ -15,7 +15,7 @@ from cnn_app.atomic import replacing
 from cnn_app.data import pipeline
 from cnn_app.data.dataset import Dataset, Split
 from cnn_app.errors import ExportError
-from cnn_app.export import golden, metadata, tflite, warmup
+from cnn_app.export import budget, golden, metadata, tflite, warmup
 from cnn_app.export import targets as table
 from cnn_app.export.graph import deployable
 from cnn_app.export.quantization import qat, sensitivity, simulation, strategies
@@ -28,7 +28,8 @@ from cnn_app.tasks import Task
 from cnn_app.tensors import Arrays
 from cnn_app.training.engine import Watch
 
-VERIFIED = 1000  # held-out records at most
+VERIFIED = 1000  # held-out records at most, where no confidence is asked for
+ROUNDING = 1e-9  # of points
 VERIFIED_BYTES = 2**29  # of their outputs at most, which for dense ones are fewer records
 
 
@@ -41,6 +42,7 @@ class _Bench:
     force: bool
     about: About
     reference: Reference
+    choice: Reference  # by which integer files are chosen; `reference` where val is the test
     tell: Callable[[Comparison], None]
     familiar: bool  # whether the model knows what is unlike its training data
 
@@ -66,7 +68,12 @@ def export(
     if options.qat_epochs and (obstacle := simulation.obstacle(simulation.folded(copy))):
         raise ExportError(f"{directory.path}: {obstacle} cannot learn to round; leave out --qat-epochs")
     refused, results = [], []
-    bench = _Bench(directory, options, force, _about(directory, options), reference(task, model, dataset), tell,
+    proof = reference(task, model, dataset, most=VERIFIED if options.confidence is None else None)
+    if options.confidence:
+        _refuse_too_few(proof, options)
+    is_chosen = any(table.target(name).calibrated for name in options.targets) and not proof.figures
+    choice = reference(task, model, dataset, "val") if is_chosen else proof
+    bench = _Bench(directory, options, force, _about(directory, options), proof, choice, tell,
                    familiar=copy.familiarity is not None)  # fmt: skip
     schedule = qat.schedule(directory.read_card(), options.qat_epochs) if options.qat_epochs else None
     tuning = qat.Tuning(dataset, schedule, watch or Watch()) if schedule else None
@@ -85,14 +92,28 @@ def export(
     return results
 
 
-def reference(task: Task, model: keras.Model, dataset: Dataset) -> Reference:
-    """What the Keras model says to held-out records."""
+def reference(task: Task, model: keras.Model, dataset: Dataset, split: str = "test", most: int | None = VERIFIED,
+              ) -> Reference:  # fmt: skip
+    """What the Keras model says to records of a split, to `most` of them or to all."""
     runtime = KerasRuntime(task.deployed(model))
     row = sum(int(np.prod(spec.shape[1:])) * np.dtype(spec.dtype).itemsize for spec in runtime.outputs.values())
-    inputs, targets = sample(task, dataset.splits["test"], max(8, min(VERIFIED, VERIFIED_BYTES // row)))
+    most = len(dataset.splits[split]) if most is None else most
+    inputs, targets = sample(task, dataset.splits[split], max(8, min(most, VERIFIED_BYTES // row)))
     outputs = runtime.run(inputs)
     metrics = task.measure([(outputs, targets)]).metrics
-    return Reference(task, inputs, targets, outputs, metrics, dataset.figures("test", {}))
+    figures = {"split": "val"} if split == "val" else dataset.figures(split, {})
+    return Reference(task, inputs, targets, outputs, metrics, figures)
+
+
+def _refuse_too_few(proof: Reference, options: Export) -> None:
+    """Before any file is written: with so few records no file could be within the budget."""
+    least = budget.smallest(options.max_drop, options.confidence or budget.CONFIDENCE)
+    if proof.task.right(proof.outputs, proof.targets) is not None and proof.n < least:
+        raise ExportError(
+            f"--confidence {options.confidence:g} that no more than {options.max_drop:g} points are lost takes "
+            f"{least:,} test records even where no answer changes, there are {proof.n:,}; give more data, a larger "
+            "--max-drop, or leave --confidence out"
+        )
 
 
 def sample(task: Task, split: Split, count: int) -> tuple[Arrays, Arrays]:
@@ -105,7 +126,7 @@ class _TooMuch(Exception):
 
 
 def _climb(name: str, attempts: Iterable[strategies.Attempt], bench: _Bench) -> Comparison:
-    """Publish the first attempt that keeps within the budget."""
+    """Publish the first attempt that keeps within the budget where it is chosen, if its proof holds."""
     tried: list[Comparison] = []
     for attempt in attempts:
         with suppress(_TooMuch):
@@ -120,11 +141,7 @@ def _publish(attempt: strategies.Attempt, bench: _Bench, tried: list[Comparison]
     with replacing(place) as scratch:
         attempt.write(scratch)
         facts: dict = {"metadata": metadata.attach(scratch, bench.about), "float_layers": attempt.float_layers}
-        result = compare(attempt.target, scratch, bench.reference, attempt.strategy)
-        tried.append(result)
-        if result.drop > bench.options.max_drop + 1e-9:
-            bench.tell(result)
-            raise _TooMuch
+        result = _proven(attempt, scratch, bench, tried)
         result = replace(result, speed=timed(scratch))
         bench.tell(result)
         if attempt.simulation is not None:
@@ -142,6 +159,31 @@ def _publish(attempt: strategies.Attempt, bench: _Bench, tried: list[Comparison]
     return result
 
 
+def _proven(attempt: strategies.Attempt, file: Path, bench: _Bench, tried: list[Comparison]) -> Comparison:
+    """The comparison on test of a file that is within the budget on val, and on test."""
+    chosen, options = None, bench.options
+    if table.target(attempt.target).calibrated and bench.choice is not bench.reference:
+        chosen = compare(attempt.target, file, bench.choice, attempt.strategy)
+        tried.append(chosen)
+        _refuse_beyond(chosen, bench)
+    confidence = options.confidence or budget.CONFIDENCE
+    result = replace(compare(attempt.target, file, bench.reference, attempt.strategy, confidence), chosen=chosen)
+    tried.append(result)
+    if chosen is None:
+        _refuse_beyond(result, bench)
+    beyond = result.drop > options.max_drop + ROUNDING
+    if beyond or (options.confidence and result.interval.high > options.max_drop + ROUNDING):
+        bench.tell(result)
+        raise ExportError(_unproven(result, bench))
+    return result
+
+
+def _refuse_beyond(result: Comparison, bench: _Bench) -> None:
+    if result.drop > bench.options.max_drop + ROUNDING:
+        bench.tell(result)
+        raise _TooMuch
+
+
 def _refuse_existing(place: Path, force: bool) -> None:
     if place.exists() and not force:
         raise ExportError(f"{place} exists; --force replaces it")
@@ -153,11 +195,34 @@ def _refusal(name: str, tried: list[Comparison], bench: _Bench) -> str:
     way_out = "let it learn to round with --qat-epochs 3, or " if learn else ""
     ways = f" at best, in {len(tried)} ways" if len(tried) > 1 else ""
     task = bench.reference.task
+    where = " of val" if best.figures and bench.choice is not bench.reference else ""
     return (
         f"{name} loses {best.drop:.2f} points of {task.titles[best.metric]} ({best.keras_value:.4f} to "
-        f"{best.value:.4f} on {best.n} {task.input.plural}){ways}, more than --max-drop {options.max_drop:g}; it was "
-        f"not written: {way_out}ship tflite-float16"
+        f"{best.value:.4f} on {best.n} {task.input.plural}{where}){ways}, more than --max-drop {options.max_drop:g}; "
+        f"it was not written: {way_out}ship tflite-float16"
     )
+
+
+def _unproven(result: Comparison, bench: _Bench) -> str:
+    """Why a file that was chosen is refused all the same."""
+    options, plural = bench.options, bench.reference.task.input.plural
+    assert result.interval is not None
+    told = (
+        f"{result.target}{f' ({result.strategy})' * bool(result.strategy)} loses {result.drop:.2f} points of "
+        f"{result.title} ({result.keras_value:.4f} to {result.value:.4f} on {result.n} {plural}"
+    )
+    if result.drop > options.max_drop + ROUNDING:
+        where = f", {result.chosen.drop:.2f} on those of val that chose it" if result.chosen else ""
+        return (
+            f"{told}{where}), more than --max-drop {options.max_drop:g}; it was not written, and test is asked once: "
+            "ship tflite-float16, or give more data"
+        )
+    ends = (
+        f"from {result.interval.low:.2f} to {result.interval.high:.2f} with {result.interval.confidence:.0%} confidence"
+    )
+    enough = budget.needed(result.interval, result.n, options.max_drop)
+    way = f"{enough:,} {plural} at these shares would do" if enough else "take a larger --max-drop or a safer target"
+    return f"{told}; {ends}), which --max-drop {options.max_drop:g} does not allow; it was not written: {way}"
 
 
 def _about(directory: ModelDir, options: Export) -> About:

@@ -8,6 +8,8 @@ from pathlib import Path
 from cnn_app import tasks
 from cnn_app.artifacts import size_bytes
 from cnn_app.errors import ArtifactError, ExportError
+from cnn_app.export import budget
+from cnn_app.export.budget import Interval
 from cnn_app.export.golden import max_difference
 from cnn_app.runtimes import latency, open_model
 from cnn_app.runtimes.latency import Speed
@@ -47,7 +49,9 @@ class Comparison:
     bytes: int
     speed: Speed | None = None  # None for a file that was refused
     strategy: str = ""  # what was done to keep within the budget
-    figures: dict = field(default_factory=dict)  # {"split": "val"} of a test that val stands in for
+    figures: dict = field(default_factory=dict)  # {"split": "val"} of records that are no test
+    interval: Interval | None = None  # of drop; None where the file was refused as it was chosen
+    chosen: Comparison | None = None  # on the records that this way to write it was chosen by
 
     def as_json(self) -> dict:
         speed = self.speed
@@ -56,11 +60,14 @@ class Comparison:
             "drop": self.drop, "agreement": self.agreement, "max_difference": self.max_difference, "bytes": self.bytes,
             "latency_ms": speed and speed.median_ms, "delegates": speed and speed.delegates,
             "ops_outside": speed and speed.ops_outside, "strategy": self.strategy, **self.figures,
+            **(self.interval.as_json() if self.interval else {}),
+            **({"chosen": {"split": "val", "n": self.chosen.n, "drop": self.chosen.drop}} if self.chosen else {}),
         }  # fmt: skip
 
 
-def compare(target: str, path: Path, reference: Reference, strategy: str = "") -> Comparison:
-    """Without the time it takes, which `timed` adds."""
+def compare(target: str, path: Path, reference: Reference, strategy: str = "", confidence: float | None = None,
+            ) -> Comparison:  # fmt: skip
+    """Without the time it takes, which `timed` adds; with the drop's interval of a `confidence`."""
     task = reference.task
     try:
         found = open_model(path).run(reference.inputs)
@@ -80,6 +87,7 @@ def compare(target: str, path: Path, reference: Reference, strategy: str = "") -
         bytes=size_bytes(path),
         strategy=strategy,
         figures=reference.figures,
+        interval=confidence and budget.interval(task, reference.targets, reference.outputs, found, confidence) or None,
     )
 
 

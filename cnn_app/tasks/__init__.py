@@ -84,6 +84,8 @@ class Task(Protocol):
     def objective(self, schedule: Schedule, split: Split) -> Callable: ...  # (outputs, targets) -> losses (b,)
     def step_metrics(self, outputs, targets) -> dict: ...  # name -> (b,), beside the loss
     def measure(self, batches: Iterable[tuple[Arrays, Arrays]]) -> Any: ...  # (outputs, targets) -> Report
+    def right(self, outputs: Arrays, targets: Arrays) -> np.ndarray | None: ...  # (n,) bool, where what is monitored
+    # first is their share
     def settled(self, report: Any) -> Task: ...  # with what it learns from the report on val of a kept checkpoint
 
     # --- answers

@@ -131,6 +131,9 @@ class Classification(OfRecords):
 
         return {"top1": ops.cast(ops.argmax(main(outputs), -1) == ops.argmax(targets[TARGET], -1), "float32")}
 
+    def right(self, outputs: Arrays, targets: Arrays) -> np.ndarray:
+        return outputs[OUTPUT].argmax(-1) == targets[TARGET]
+
     def measure(self, batches: Iterable[tuple[Arrays, Arrays]]) -> Report:
         found = [(outputs[OUTPUT], targets[TARGET]) for outputs, targets in batches]
         return report(*(np.concatenate(parts) for parts in zip(*found, strict=True)), self.labels)

@@ -60,6 +60,9 @@ class Probabilities:
     def samplers(self, names: tuple[str, ...]) -> Samplers:
         return self.input.samplers(names)
 
+    def right(self, outputs: Arrays, targets: Arrays) -> np.ndarray | None:
+        return None
+
     def settled(self, report: Any) -> Self:
         return self
 
