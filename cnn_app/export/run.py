@@ -10,6 +10,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from cnn_app import tasks
 from cnn_app.artifacts import ModelDir, sha256
 from cnn_app.atomic import replacing
 from cnn_app.data import pipeline
@@ -153,8 +154,9 @@ def _refusal(name: str, tried: list[Comparison], bench: _Bench) -> str:
     way_out = "let it learn to round with --qat-epochs 3, or " if learn else ""
     ways = f" at best, in {len(tried)} ways" if len(tried) > 1 else ""
     task = bench.reference.task
+    less = task.monitor[0].startswith("-")
     return (
-        f"{name} loses {best.drop:.2f} points of {task.titles[best.metric]} ({best.keras_value:.4f} to "
+        f"{name} {'has' if less else 'loses'} {tasks.told_drop(task, best.drop)} ({best.keras_value:.4f} to "
         f"{best.value:.4f} on {best.n} {task.input.plural}){ways}, more than --max-drop {options.max_drop:g}; it was "
         f"not written: {way_out}ship tflite-float16"
     )
@@ -162,9 +164,10 @@ def _refusal(name: str, tried: list[Comparison], bench: _Bench) -> str:
 
 def _about(directory: ModelDir, options: Export) -> About:
     card = directory.read_card()
+    classes = f"{len(card.labels)} classes" if card.labels else card.task
     return About(
         task=card.task, input=card.input, labels=card.labels, options=card.options, name=directory.name,
-        description=f"{card.architecture} for {len(card.labels)} classes", author=options.author,
+        description=f"{card.architecture} for {classes}", author=options.author,
         license=options.license, version=options.version, data_sha256=card.data.get("fingerprint", ""),
         model_sha256=sha256(directory.model), split=card.data.get("split") or {},
     )  # fmt: skip
