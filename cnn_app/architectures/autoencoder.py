@@ -4,8 +4,8 @@
 Science 313, 2006: Figure 1 has an encoder, a small code layer without a non-linearity, and a decoder. Theirs are fully
 connected and start as restricted Boltzmann machines; ours are convolutional and start at random.
 
-`vae`: Kingma and Welling, arXiv:1312.6114. The encoder gives mean and log variance of the code, the decoder takes a draw
-in training and the mean in inference. `beta` weighs the divergence from the prior (Higgins et al., beta-VAE, ICLR
+`vae`: Kingma and Welling, arXiv:1312.6114. The encoder gives mean and log variance of the code, the decoder takes a
+draw in training and the mean in inference. `beta` weighs the divergence from the prior (Higgins et al., beta-VAE, ICLR
 2017, equation 4); 1 is the paper's. Its appendix C.1 has Bernoulli pixels, which we have, too; its networks have one
 fully connected hidden layer, ours are those of `autoencoder`.
 

@@ -2,8 +2,9 @@
 
 An input tells the signatures that take records, such as `serving_default` of bytes, `float_pixels` and `image_bytes` of
 images; each gives what the task deploys and what it says beside that, such as labels and scores of the best classes.
-Parts of a network that the task names, such as `encode` and `decode`, have signatures of their names. `features` takes what `serving_default` does and gives features (n, d), what the head sees. Where it is known what the
-training data look like, `familiarity` takes the same and tells what is unlike them, and `image_bytes_familiarity` what
+`features` takes what `serving_default` does and gives features (n, d), what the head sees. Parts of a network that the
+task names, such as `encode` and `decode`, have signatures of their names. Where it is known what the training data look
+like, `familiarity` takes what `serving_default` does and tells what is unlike them, and `image_bytes_familiarity` what
 `image_bytes` takes: see `runtimes.familiarity`.
 
 Labels are what assets/labels.txt says, a line each; until somebody writes it, they are numbers.

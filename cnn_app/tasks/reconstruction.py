@@ -1,4 +1,4 @@
-"""The image itself, through a code of few numbers: logits of pixels (N, h, w, channels) against the pixels in [0, 1]."""
+"""The image itself, through a code of few numbers: logits of pixels (N, h, w, channels) against pixels in [0, 1]."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy as np
 from cnn_app import data as sources
 from cnn_app import heads
 from cnn_app.data import Records
-from cnn_app.data.dataset import Dataset, Split
+from cnn_app.data.dataset import Dataset, Split, mapped
 from cnn_app.data.division import divided, table_of
 from cnn_app.errors import DataError, ModelError, RecipeError, TrainingError, unknown
 from cnn_app.heads import CODE
@@ -88,7 +88,7 @@ class Reconstruction:
         else:
             splits = {name: _alone(data.source, split) for name, split in records.splits.items()}
         splits, how = divided(data.source, splits, sources.told(data), table=table)
-        return Dataset(data.source, splits, division=how)
+        return mapped(Dataset(data.source, splits, division=how), _with_target)
 
     def _folder(self, root: Path, whole: bool) -> dict[str, Split]:
         from cnn_app.inputs.files import relative
@@ -102,7 +102,7 @@ class Reconstruction:
             if not files:
                 raise DataError(f"{root} has no images for {name}; add some ({KINDS})")
         found = {"train": [*chain(*found.values())]} if whole else found
-        return {name: _with_target(Split([relative(file, root) for file in files], self.input.raw([*map(str, files)])))
+        return {name: Split([relative(file, root) for file in files], self.input.raw([*map(str, files)]))
                 for name, files in found.items()}  # fmt: skip
 
     def in_order(self, dataset: Dataset, labels: tuple[str, ...]) -> Dataset:
@@ -173,7 +173,7 @@ class Reconstruction:
         return heads.named(self.name).parts(self.deployed(model))
 
     def served(self, outputs: dict, table, encoded) -> dict:
-        """To encoded images PNGs `reconstruction_bytes` (n,) in the place of pixels, of the size that the network has."""
+        """To encoded images PNGs `reconstruction_bytes` (n,), of the network's size, in the place of pixels."""
         import tensorflow as tf
 
         if encoded is None:
@@ -235,11 +235,11 @@ class Reconstruction:
 def _alone(source: str, split: Split) -> Split:
     if set(split.inputs) != {"image"}:
         raise DataError(f"{source} has {', '.join(split.inputs)}; image is needed")
-    return _with_target(split)
+    return Split(split.names, split.inputs)
 
 
 def _with_target(split: Split) -> Split:
-    """Its images are its targets; a column of one name is read once."""
+    """Its images are its targets; a column of one name is read once, and held once."""
     return Split(split.names, split.inputs, dict(split.inputs))
 
 

@@ -1,4 +1,4 @@
-"""A variational autoencoder in Keras with a draw from each code: the evidence lower bound is an expectation of draws."""
+"""A variational autoencoder in Keras with a draw from each code: the evidence lower bound is a mean over draws."""
 
 from __future__ import annotations
 
