@@ -9,8 +9,8 @@ draw in training and the mean in inference. `beta` weighs the divergence from th
 2017, equation 4); 1 is the paper's. Its appendix C.1 has Bernoulli pixels, which we have, too; its networks have one
 fully connected hidden layer, ours are those of `autoencoder`.
 
-Each convolution of the encoder is 3x3 of stride 2 with ReLU, each of the decoder a transposed one; behind the last of
-these a 3x3 convolution gives the logits of pixels, whose sigmoid is the image in [0, 1].
+Each convolution of the encoder is 4x4 of stride 2 with ReLU, so that in the decoder, its mirror, the windows of the
+transposed ones overlap evenly; the last gives the logits of pixels, whose sigmoid is the image in [0, 1].
 """
 
 import math
@@ -23,6 +23,8 @@ from cnn_app.architectures.blocks import image_input
 from cnn_app.layers import GaussianDivergence, GaussianSampling
 from cnn_app.registry import ImageVariant
 
+KERNEL = 4
+
 
 @dataclass(frozen=True, kw_only=True)
 class Autoencoder(ImageVariant):
@@ -34,7 +36,7 @@ class Autoencoder(ImageVariant):
     pixel_mean: float | tuple[float, ...] = 0.0
     pixel_std: float | tuple[float, ...] = 255.0
     code: int = 32  # numbers of the code
-    channels: tuple[int, ...] = (32, 64)  # of each convolution of stride 2, and back
+    channels: tuple[int, ...] = (16, 64)  # of each convolution of stride 2, and back: few where maps are large
     variational: bool = False  # the code is a normal distribution
     beta: float = 1.0  # weight of the divergence, where the code is one
 
@@ -76,7 +78,7 @@ def features(spec: Autoencoder, x) -> dict:
     """The encoder's maps by name: `conv{k}` of stride 2**k; and `code` (N, code), the means if it is variational."""
     taps = {}
     for number, width in enumerate(spec.channels, start=1):
-        x = layers.Conv2D(width, 3, 2, padding="same", activation="relu", kernel_initializer="he_normal",
+        x = layers.Conv2D(width, KERNEL, 2, padding="same", activation="relu", kernel_initializer="he_normal",
                           name=f"encoder_conv{number}")(x)  # fmt: skip
         taps[f"conv{number}"] = x
     return taps | {"code": layers.Dense(spec.code, name="code")(layers.Flatten(name="encoder_flat")(x))}
@@ -86,8 +88,7 @@ def decoded(code, sides, spec: Autoencoder):
     """Codes (N, code) -> logits of pixels, by way of maps of `sides` (h, w, channels)."""
     x = layers.Dense(math.prod(sides), activation="relu", kernel_initializer="he_normal", name="decoder_dense")(code)
     x = layers.Reshape(sides, name="decoder_map")(x)
-    widths = [spec.channels[0], *spec.channels[:-1]]  # behind the transposed convolution k, counted from the image
-    for number in range(len(widths), 0, -1):
-        x = layers.Conv2DTranspose(widths[number - 1], 3, 2, padding="same", activation="relu",
-                                   kernel_initializer="he_normal", name=f"decoder_up{number}")(x)  # fmt: skip
-    return layers.Conv2D(spec.image[2], 3, padding="same", name="logits")(x)
+    for number in range(len(spec.channels) - 1, 0, -1):
+        x = layers.Conv2DTranspose(spec.channels[number - 1], KERNEL, 2, padding="same", activation="relu",
+                                   kernel_initializer="he_normal", name=f"decoder_up{number + 1}")(x)  # fmt: skip
+    return layers.Conv2DTranspose(spec.image[2], KERNEL, 2, padding="same", name="logits")(x)
