@@ -3,7 +3,9 @@
 import io
 import os
 import signal
+from pathlib import Path
 
+import browsing
 import keras
 import numpy as np
 import PIL.Image
@@ -134,8 +136,9 @@ def test_losses_by_hand():
     for strange in ({"label_smoothing": 0.1}, {"class_weights": "balanced"}):
         with pytest.raises(TrainingError, match="have no classes"):
             objective(**strange)
-    with pytest.raises(RecipeError, match="loss of reconstruction"):
-        Reconstruction(input=TASK.input, loss="l1")
+    for option in ({"loss": "l1"}, {"binarization": "none"}):
+        with pytest.raises(RecipeError, match=f"{[*option][0]}.*{[*option.values()][0]}"):
+            Reconstruction(input=TASK.input, **option)
 
 
 def test_a_report_by_hand():
@@ -277,6 +280,7 @@ def test_a_stopped_run_goes_on_to_the_same_result(vae, tmp_path):
 def test_a_card_has_no_labels_and_the_metrics_of_its_network(trained):
     card = trained.read_card()
     assert card.labels == () and card.task == "reconstruction"
+    assert card.options == {"loss": None, "binarization": "stochastic"}
     measured = cnn_app.evaluate(trained.path, "digits").report.metrics
     assert measured == pytest.approx(card.metrics["test"], rel=1e-6)
     assert ("elbo" in measured) == (trained.name == "vae") and measured["mse"] < 0.2
@@ -367,6 +371,30 @@ def test_commands_draw_what_is_decoded(trained, tmp_path):
     result = CliRunner().invoke(cli, ["evaluate", str(trained.path), "--data", "digits", "--confusion",
                                       str(tmp_path / "errors.png")])  # fmt: skip
     assert result.exit_code == 0 and "squared error" in result.output and (tmp_path / "errors.png").is_file()
+
+
+@browsing.needs_chromium
+def test_the_page_shows_the_reconstruction(files, browser):
+    with served.running(files["saved_model"]) as found:
+        browser.get(found.rest)
+        browsing.wait(browser, lambda: browsing.find(browser, "#model").text)
+        browsing.give(browser, png())
+        over = browsing.find(browser, "#mask")
+        browsing.wait(browser, over.is_displayed)
+        assert over.get_attribute("src").startswith("data:image/png") and "its code" in over.get_attribute("alt")
+
+
+def test_codes_are_features_and_data_are_shown(vae, tmp_path):
+    (tmp_path / "it.png").write_bytes(png())
+    map_, sheet = str(tmp_path / "map.png"), str(tmp_path / "sheet.png")
+    found = CliRunner().invoke(cli, ["features", str(vae.path), "--data", "digits", "--project", map_, "--projection",
+                                     "pca", "--nearest", str(tmp_path / "it.png"), "--sheet", sheet])  # fmt: skip
+    assert found.exit_code == 0 and "4 activations each" in found.stdout, found.output
+    blue = pixels_of(Path(map_).read_bytes())[..., :3].astype(int) - (31, 119, 180)  # the points' colour, C0
+    assert (np.abs(blue).sum(-1) < 60).sum() > 100
+    shown = CliRunner().invoke(cli, ["data", "show", "digits", "--model", "vae", "--image", "8x8x1", "--n", "4",
+                                     "--out", sheet])  # fmt: skip
+    assert shown.exit_code == 0, shown.output
 
 
 def test_a_classifier_decodes_nothing(colours, tmp_path):

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 OUTPUT, KL = "reconstruction", "aux_kl"
 PNG = f"{OUTPUT}_bytes"  # to encoded images
 LOSSES = ("mse", "bce")
+BINARIZATIONS = ("stochastic",)  # a pixel is white with the probability that its grey value is
 NEAR = 0.1  # of a pixel in [0, 1]: an image that differs nowhere by more is the same
 
 
@@ -45,6 +46,7 @@ class Reconstruction:
     input: Input
     labels: tuple[str, ...] = ()  # there are none
     loss: str | None = None  # one of LOSSES; None: mse, and of a variational autoencoder the negative ELBO
+    binarization: str = BINARIZATIONS[0]  # what cross-entropies take grey values for; in every card and file
 
     name: ClassVar = "reconstruction"
     monitor: ClassVar = ("-mse", "-loss")
@@ -65,6 +67,8 @@ class Reconstruction:
     def __post_init__(self):
         if self.loss is not None and self.loss not in LOSSES:
             raise unknown("loss of reconstruction", str(self.loss), LOSSES, RecipeError)
+        if self.binarization not in BINARIZATIONS:
+            raise unknown("binarization", str(self.binarization), BINARIZATIONS, RecipeError)
 
     @classmethod
     def of_specs(cls, taken: Input, outputs: dict[str, Spec]) -> None:
