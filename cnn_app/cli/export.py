@@ -12,7 +12,7 @@ from cnn_app.export.targets import TARGETS
 )
 @data_options(required=False)
 @click.option("--max-drop", type=click.FloatRange(0, 100), default=1.0, show_default=True,
-              help="Points of the main metric that a file may lose on held-out records; of an error, percent.")  # fmt: skip
+              help="Points of the main metric, of an error percent, that a file may lose.")  # fmt: skip
 @click.option("--calibration", type=click.IntRange(1), default=200, show_default=True,
               help="Training records that set the int8 ranges.")  # fmt: skip
 @click.option("--qat-epochs", type=click.IntRange(0), default=0, show_default=True,
