@@ -41,7 +41,7 @@ def create_model(
 
     It takes pixels in [0, 255], float32 (n, height, width, channels), or ids of words, int32 (n, length). It gives
     logits, float32 (n, classes) for classification and (n, h, w, classes) for segmentation. With auxiliary classifiers
-    it gives a dictionary.
+    it gives a dictionary; for reconstruction one with "logits" of pixels (n, h, w, channels) and "code" (n, code).
 
     name: one of `list_models()`.
     classes, image: default to the paper's; image is (height, width, channels).

@@ -12,3 +12,10 @@ TEXT = "text"  # likewise
 
 TOP = 5  # classes that are named for each record
 LOOPBACK = ("127.0.0.1", "::1", "localhost")  # this machine
+SHOWN = 8  # numbers of a code in a line
+
+
+def code_text(code) -> str:
+    """The first numbers of a code."""
+    more = f" and {len(code) - SHOWN} more" if len(code) > SHOWN else ""
+    return f"code {' '.join(f'{value:.2f}' for value in code[:SHOWN])}{more}"

@@ -95,7 +95,7 @@ class Export:
     """What is shipped, and how much accuracy it may cost."""
 
     targets: tuple[str, ...]
-    max_drop: float = 1.0  # points of the task's main metric on held-out records
+    max_drop: float = 1.0  # points of the task's main metric on held-out records; of an error percent
     confidence: float | None = None  # with which a file keeps within max_drop; none: its drop on these records does
     calibration: int = 200  # training records that set the int8 ranges
     qat_epochs: int = 0  # of training with rounding, where calibration does not keep an int8 file within max_drop

@@ -22,12 +22,13 @@ def draw_map(
     vectors: np.ndarray, targets: np.ndarray, labels: Sequence[str], method: str, title: str,
     path: str | os.PathLike[str], seed: int = 0,
 ) -> None:  # fmt: skip
-    """(n, width) as points in the plane, coloured by class, into a PNG."""
+    """(n, width) as points in the plane, coloured by class, of which there may be none, into a PNG."""
     from matplotlib.figure import Figure
 
     points, axes_names = _plane(vectors, method, seed)
     figure = Figure((9, 6.5), layout="constrained")
     axes = figure.add_subplot()
+    labels = labels or ("all",)
     for place, label in enumerate(labels):
         chosen = points[targets == place]
         colour = f"C{place}" if len(labels) <= 10 else _colour(place, len(labels))

@@ -74,4 +74,6 @@ REFERENCE = {
     "text_cnn_static": Reference(5_990_702, 21_900_600),
     "text_cnn_nonstatic": Reference(5_990_702, 21_900_600),
     "text_cnn_multichannel": Reference(11_620_502, 21_900_600),
+    "autoencoder": Reference(237_249, 1_906_688),
+    "vae": Reference(337_633, 2_007_040),
 }

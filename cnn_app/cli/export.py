@@ -12,7 +12,7 @@ from cnn_app.export.targets import TARGETS
 )
 @data_options(required=False)
 @click.option("--max-drop", type=click.FloatRange(0, 100), default=1.0, show_default=True,
-              help="Points of the main metric on held-out records that a file may lose.")  # fmt: skip
+              help="Points of the main metric, of an error percent, that a file may lose.")  # fmt: skip
 @click.option("--confidence", type=click.FloatRange(0.5, 0.9999), metavar="FLOAT",
               help="Ask that the upper end of such an interval keeps within --max-drop, such as 0.95.")  # fmt: skip
 @click.option("--calibration", type=click.IntRange(1), default=200, show_default=True,

@@ -18,6 +18,7 @@ COMMANDS = (
     "evaluate",
     "predict",
     "features",
+    "reconstruct",
     "average",
     "export",
     "verify",

@@ -37,25 +37,27 @@ class Records:
     source: str = "arrays"
 
 
-def arrays(splits: Mapping[str, tuple[np.ndarray, np.ndarray]], labels: Sequence[str], input: str = "image",
-           target: str = "class") -> Records:  # fmt: skip
+def arrays(splits: Mapping[str, tuple[np.ndarray, np.ndarray] | np.ndarray], labels: Sequence[str] = (),
+           input: str = "image", target: str = "class") -> Records:  # fmt: skip
     """Records that are in memory, for wherever data are asked for.
 
     splits: {"train": (inputs, targets), ...}; val and test are divided off train where they are missing. Inputs are
         pixels in [0, 255], uint8 (n, h, w, 1 or 3), or sentences, an array of UTF-8 bytes (n,). Targets are places in
         `labels`, (n,) integers; masks of them, uint8 (n, h, w), in which 255 does not count; or for several labels a
-        0 or 1 for each, uint8 or bool (n, classes).
+        0 or 1 for each, uint8 or bool (n, classes). Images that are to be reconstructed have none: {"train": images}.
     labels: names of the classes.
     input: "image", or "tokens" for sentences.
     target: "class", "mask" for segmentation, or "labels" for multilabel.
     """
     from cnn_app.data.dataset import Split, in_memory
 
-    def split(name: str, inputs, targets) -> Split:
+    def split(name: str, inputs, targets=None) -> Split:
         names = [f"{name}-{i:07d}" for i in range(len(inputs))]
-        return Split(names, {input: in_memory(inputs)}, {target: in_memory(targets)})
+        known = {} if targets is None else {target: in_memory(targets)}
+        return Split(names, {input: in_memory(inputs)}, known)
 
-    return Records({name: split(name, *pair) for name, pair in splits.items()}, tuple(labels))
+    pairs = {name: given if isinstance(given, tuple) else (given,) for name, given in splits.items()}
+    return Records({name: split(name, *pair) for name, pair in pairs.items()}, tuple(labels))
 
 
 def told(data: Data | Records) -> Data:

@@ -10,6 +10,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from cnn_app import tasks
 from cnn_app.artifacts import ModelDir, sha256
 from cnn_app.atomic import replacing
 from cnn_app.data import pipeline
@@ -197,19 +198,20 @@ def _refusal(name: str, tried: list[Comparison], bench: _Bench) -> str:
     task = bench.reference.task
     where = " of val" if best.figures and bench.choice is not bench.reference else ""
     return (
-        f"{name} loses {best.drop:.2f} points of {task.titles[best.metric]} ({best.keras_value:.4f} to "
-        f"{best.value:.4f} on {best.n} {task.input.plural}{where}){ways}, more than --max-drop {options.max_drop:g}; "
-        f"it was not written: {way_out}ship tflite-float16"
+        f"{name} {tasks.told_drop(task, best.drop)} ({best.keras_value:.4f} to {best.value:.4f} on {best.n} "
+        f"{task.input.plural}{where}){ways}, more than --max-drop {options.max_drop:g}; it was not written: {way_out}"
+        "ship tflite-float16"
     )
 
 
 def _unproven(result: Comparison, bench: _Bench) -> str:
     """Why a file that was chosen is refused all the same."""
-    options, plural = bench.options, bench.reference.task.input.plural
+    options, task = bench.options, bench.reference.task
+    plural = task.input.plural
     assert result.interval is not None
     told = (
-        f"{result.target}{f' ({result.strategy})' * bool(result.strategy)} loses {result.drop:.2f} points of "
-        f"{result.title} ({result.keras_value:.4f} to {result.value:.4f} on {result.n} {plural}"
+        f"{result.target}{f' ({result.strategy})' * bool(result.strategy)} "
+        f"{tasks.told_drop(task, result.drop)} ({result.keras_value:.4f} to {result.value:.4f} on {result.n} {plural}"
     )
     if result.drop > options.max_drop + ROUNDING:
         where = f", {result.chosen.drop:.2f} on those of val that chose it" if result.chosen else ""
@@ -227,9 +229,10 @@ def _unproven(result: Comparison, bench: _Bench) -> str:
 
 def _about(directory: ModelDir, options: Export) -> About:
     card = directory.read_card()
+    classes = f"{len(card.labels)} classes" if card.labels else card.task
     return About(
         task=card.task, input=card.input, labels=card.labels, options=card.options, name=directory.name,
-        description=f"{card.architecture} for {len(card.labels)} classes", author=options.author,
+        description=f"{card.architecture} for {classes}", author=options.author,
         license=options.license, version=options.version, data_sha256=card.data.get("fingerprint", ""),
         model_sha256=sha256(directory.model), split=card.data.get("split") or {},
     )  # fmt: skip

@@ -2,8 +2,9 @@
 
 An input tells the signatures that take records, such as `serving_default` of bytes, `float_pixels` and `image_bytes` of
 images; each gives what the task deploys and what it says beside that, such as labels and scores of the best classes.
-`features` takes what `serving_default` does and gives features (n, d), what the head sees. Where it is known what the
-training data look like, `familiarity` takes the same and tells what is unlike them, and `image_bytes_familiarity` what
+`features` takes what `serving_default` does and gives features (n, d), what the head sees. Parts of a network that the
+task names, such as `encode` and `decode`, have signatures of their names. Where it is known what the training data look
+like, `familiarity` takes what `serving_default` does and tells what is unlike them, and `image_bytes_familiarity` what
 `image_bytes` takes: see `runtimes.familiarity`.
 
 Labels are what assets/labels.txt says, a line each; until somebody writes it, they are numbers.
@@ -17,16 +18,20 @@ from pathlib import Path
 import keras
 
 from cnn_app import heads, names
+from cnn_app.artifacts import UNLABELLED
 from cnn_app.export import graph
 from cnn_app.export.targets import Target
 from cnn_app.runtimes.about import LABELS
 from cnn_app.runtimes.keras_model import fed
 from cnn_app.tasks import Task
-from cnn_app.tensors import Arrays
+from cnn_app.tensors import Arrays, Spec
 from cnn_app.transfer.features import tapped
 
 
 def write(task: Task, model: keras.Model, path: Path, target: Target, calibration: Arrays | None) -> None:
+    if task.name in UNLABELLED:
+        graph.write(path, model, signatures(task, model, None), task.input.resources)
+        return
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / LABELS
         scores = task.deployed(model).output[heads.named(task.name).OUTPUTS[0]]
@@ -82,7 +87,17 @@ def signatures(task: Task, model: keras.Model, labels) -> dict:
             found[places[name] + names.FAMILIARITY] = function(
                 lambda *tensors, convert=convert: familiarity(run(convert(*tensors))[0]), specs
             )
-    return found
+    return found | {name: _alone(part, task) for name, part in task.parts(model).items()}
+
+
+def _alone(part: keras.Model, task: Task):
+    """A part of the network by itself: tensors that the task takes come as it takes them, others in float."""
+    import tensorflow as tf
+
+    (taken,) = part.inputs
+    spec = task.input.specs().get(taken.name, Spec("float32", tuple(taken.shape)))
+    return tf.function(lambda tensor: part(tf.cast(tensor, taken.dtype), training=False),
+                       input_signature=[tf.TensorSpec(spec.shape, spec.dtype, name=taken.name)])  # fmt: skip
 
 
 def _table(file: Path):

@@ -43,7 +43,7 @@ class Comparison:
     title: str  # its name for people
     value: float
     keras_value: float
-    drop: float  # points lost
+    drop: float  # points lost; of an error percent that it grew by
     agreement: float  # share of equal decisions
     max_difference: float  # of any number
     bytes: int

@@ -11,7 +11,7 @@ import keras
 import numpy as np
 
 from cnn_app import heads, tasks
-from cnn_app.artifacts import ModelDir
+from cnn_app.artifacts import UNLABELLED, ModelDir
 from cnn_app.data import Records, pipeline
 from cnn_app.data.dataset import Dataset, Split
 from cnn_app.errors import DataError, ModelError
@@ -100,7 +100,7 @@ def evaluate(
         key = str(task.input.facts())
         if key not in read:
             read[key] = prepared(replace(task, labels=first.labels), raw, data, tta, progress)
-        found = answers(runtime, task, read[key].splits[split], tta, places)
+        found = answers(task.measured(runtime), task, read[key].splits[split], tta, places)
         if len(opened) > 1:  # the mean needs them again
             kept.append(found := list(found))
         reports[unused(str(runtime.path), reports)] = replace(task, labels=first.labels).measure(found)
@@ -142,6 +142,8 @@ def opened_with(artifact: Artifact, labels: Sequence[str] | None = None, trust: 
         task = replace(task, labels=tuple(labels))
         if twice := [label for place, label in enumerate(labels) if label in labels[:place]]:
             raise ModelError(f"{twice[0]!r} stands twice among the labels; give each class a name of its own")
+    if task.name in UNLABELLED:
+        return runtime, task
     if not task.labels:
         raise ModelError(f"{runtime.path} has no labels inside, so its outputs are numbers alone; --labels FILE names "
                          "them, a line each, in their order")  # fmt: skip

@@ -154,7 +154,8 @@ def run(job: Job, directory: ModelDir, *, resume: bool = False, watch: engine.Wa
     runtime = open_model(directory.path)
     known = familiarity.fitted(runtime.model, job.task, job.dataset)
     write_familiarity(directory, known, state.card.digests["model.keras"])
-    report = engine.measure(tasks.of_card(state.card), runtime, job.dataset.splits["test"])
+    task = tasks.of_card(state.card)
+    report = engine.measure(task, task.measured(runtime), job.dataset.splits["test"])
     card = replace(state.card, metrics=state.card.metrics | {"test": job.dataset.figures("test", report.metrics)})
     directory.write_card(card)
     title = f"{job.architecture} on {job.dataset.source}: {summary(job.task, card.metrics['test'])}"
@@ -235,7 +236,8 @@ def memorise(job: Job, watch: engine.Watch | None = None) -> dict:
     """Learn one batch only, or say that it could not be done."""
     logs = engine.memorise(job.model, job.task, job.dataset, job.schedule, job.freeze, watch)
     metric = job.task.batch_metrics[0]
-    if logs[metric] < job.task.memorised:
+    less = f"-{metric}" in job.task.monitor
+    if logs[metric] > job.task.memorised if less else logs[metric] < job.task.memorised:
         raise TrainingError(
             f"{job.architecture} did not memorise {logs['n']} {job.task.input.plural} in {logs['steps']} steps: "
             f"{job.task.titles[metric]} {logs[metric]:.3f}, loss {logs['loss']:.3g}; try another --lr, or look at the "

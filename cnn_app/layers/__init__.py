@@ -8,6 +8,7 @@ from cnn_app.layers.places import AroundPlaces
 from cnn_app.layers.pooling import MaxPoolingWithArgmax, MaxUnpooling
 from cnn_app.layers.quantization import FakeQuant, FakeQuantKernel
 from cnn_app.layers.resizing import BilinearResizing, FixedConv2DTranspose, NearestUpSampling2D
+from cnn_app.layers.sampling import GaussianDivergence, GaussianSampling
 from cnn_app.layers.words import PaddingIsZero, WordTable
 
 __all__ = [
@@ -21,6 +22,8 @@ __all__ = [
     "FakeQuantKernel",
     "FixedConv2DTranspose",
     "FusedBatchNormalization",
+    "GaussianDivergence",
+    "GaussianSampling",
     "GroupedConv2D",
     "JoinChannels",
     "LocalResponseNormalization",

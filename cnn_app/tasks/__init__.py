@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from cnn_app.tasks.mistakes import Mistake
     from cnn_app.tensors import Arrays, Spec
 
-TASKS = ("classification", "multilabel", "segmentation", "localization")
+TASKS = ("classification", "multilabel", "segmentation", "localization", "reconstruction")
+SMALLEST = 1e-9  # error that others are compared with
 NAME = "name"  # in [task]: what a network is for, where that is not what its row says
 
 
@@ -83,6 +84,7 @@ class Task(Protocol):
     def columns(self) -> dict: ...  # of the network's row, which follow from input and labels
     def objective(self, schedule: Schedule, split: Split) -> Callable: ...  # (outputs, targets) -> losses (b,)
     def step_metrics(self, outputs, targets) -> dict: ...  # name -> (b,), beside the loss
+    def measured(self, runtime: Runtime) -> Runtime: ...  # with outputs that `measure` alone reads, where it gives such
     def measure(self, batches: Iterable[tuple[Arrays, Arrays]]) -> Any: ...  # (outputs, targets) -> Report
     def right(self, outputs: Arrays, targets: Arrays) -> np.ndarray | None: ...  # (n,) bool, where what is monitored
     # first is their share
@@ -90,6 +92,7 @@ class Task(Protocol):
 
     # --- answers
     def deployed(self, model: keras.Model) -> keras.Model: ...  # named outputs, without auxiliary ones
+    def parts(self, model: keras.Model) -> dict[str, keras.Model]: ...  # that have signatures of their own
     def served(self, outputs: dict, table, encoded) -> dict: ...  # by a SavedModel; labels by a lookup table; to
     # encoded records (n,), None where there are tensors alone
     def placed(self, outputs: Arrays, encoded: Iterable[bytes]) -> Arrays: ...  # with what follows from these records
@@ -214,5 +217,12 @@ def main_metric(task: Task) -> str:
 
 
 def drop(task: Task, reference: Mapping[str, float], found: Mapping[str, float]) -> float:
-    """Points of the first monitored metric that `found` lost."""
-    return 100 * (score(task, reference)[0] - score(task, found)[0])
+    """Points of the first monitored metric that `found` lost; where less is better, percent that it grew by."""
+    lost = 100 * (score(task, reference)[0] - score(task, found)[0])
+    return lost / max(reference[main_metric(task)], SMALLEST) if task.monitor[0].startswith("-") else lost
+
+
+def told_drop(task: Task, points: float) -> str:
+    """For people: loses 0.12 points of top-1, or has 0.12 % more of an error."""
+    how = f"has {points:.2f} % more" if task.monitor[0].startswith("-") else f"loses {points:.2f} points"
+    return f"{how} of {task.titles[main_metric(task)]}"

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from cnn_app.data.pipeline import Samplers
     from cnn_app.recipe import Data
+    from cnn_app.runtimes import Runtime
     from cnn_app.tensors import Arrays
 
 OUTPUT = "probabilities"
@@ -68,6 +69,12 @@ class Probabilities:
 
     def deployed(self, model: keras.Model) -> keras.Model:
         return heads.named(self.name).deployed(model)
+
+    def measured(self, runtime: Runtime) -> Runtime:
+        return runtime
+
+    def parts(self, model: keras.Model) -> dict[str, keras.Model]:
+        return {}
 
     def agreement(self, found: Arrays, wanted: Arrays) -> float:
         """The share of equal decisions: of records, or of their places."""

@@ -83,7 +83,7 @@ def train(
     """
     watch = watch or Watch()
     split, steps = dataset.splits["train"], pipeline.steps_per_epoch(dataset.splits["train"], schedule.batch)
-    runtime = KerasRuntime(task.deployed(model))
+    runtime = task.measured(KerasRuntime(task.deployed(model)))
     position, saved = checkpoint.read(directory, settings) if resume else (Position(), None)
     phase = freeze.phase(max(0, position.step - 1) // steps)  # in which it was saved
     run = stepper(model, task, split, schedule, freeze, phase.epoch)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cnn_app.errors import ServingError
-from cnn_app.names import TOP
+from cnn_app.names import TOP, code_text
 
 if TYPE_CHECKING:
     from cnn_app.tensors import Arrays
@@ -52,6 +52,11 @@ class Answer:
         return dict(zip(("x1", "y1", "x2", "y2"), map(float, self.outputs["box_pixels"]), strict=True))
 
     @property
+    def code(self) -> np.ndarray | None:
+        """The numbers that an image is told by, of an autoencoder."""
+        return self.outputs.get("code")
+
+    @property
     def present(self) -> tuple[str, ...] | None:
         """Those of `labels` that are above their thresholds, of a model for several labels."""
         if "present" not in self.outputs:
@@ -78,12 +83,16 @@ class Answer:
 
     def told(self, k: int = TOP) -> dict:
         """As `cnn_app.predict` tells it."""
+        if self.code is not None:
+            return {"code": list(map(float, self.code))}
         there = {} if self.present is None else {"labels": list(self.present)}
         found = {"top": self.top(k)} | ({} if self.box is None else {"box": self.box})
         return there | found | ({} if self.mask is None else {"mask": self.mask.tolist()})
 
     def text(self, k: int = TOP) -> str:
         """`told` in a line."""
+        if self.code is not None:
+            return code_text(self.code)
         shown = ".3f" if self.mask is None else ".1%"
         line = "  ".join(f"{label} {format(score, shown)}" for label, score in (row.values() for row in self.top(k)))
         if self.box is not None:

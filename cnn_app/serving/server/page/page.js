@@ -57,15 +57,16 @@ function offer() {
 }
 
 function show(row) {
-  const [rows, masked] = [best(row), Boolean(row.overlay_bytes) && chosen.value instanceof Blob];
+  const over = row.overlay_bytes ?? row.reconstruction_bytes;
+  const [rows, masked] = [best(row), Boolean(over) && chosen.value instanceof Blob];
   const colours = new Map(masked ? (row.legend ?? []).map(colour) : []);
   $("top").replaceChildren(...rows.map((one) => item(one, colours)));
   $("unlike").hidden = !row.unlike;
   if (masked) {
     const told = new Set(rows.map(([label]) => label));
     $("legend").replaceChildren(...[...colours].filter(([label]) => !told.has(label)).map(named));
-    $("mask").alt = `Where the model sees ${[...colours.keys()].join(", ") || "something"}`;
-    $("mask").src = `data:image/png;base64,${row.overlay_bytes.b64}`;
+    $("mask").alt = row.reconstruction_bytes ? "What the model makes of its code" : `Where the model sees ${[...colours.keys()].join(", ") || "something"}`;
+    $("mask").src = `data:image/png;base64,${over.b64}`;
     $("mask").hidden = $("fading").hidden = false;
   } else if (row.box_pixels && chosen.value instanceof Blob) {
     const now = chosen;
