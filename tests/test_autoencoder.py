@@ -158,7 +158,7 @@ def test_a_report_by_hand():
 
 def test_drops_are_percent_of_the_error_and_agreement_is_of_pixels():
     assert tasks.drop(TASK, {"mse": 0.02, "loss": 1.0}, {"mse": 0.0205, "loss": 1.0}) == pytest.approx(2.5)
-    assert tasks.told_drop(TASK, 2.5) == "2.50 % more of squared error"
+    assert tasks.told_drop(TASK, 2.5) == "has 2.50 % more of squared error"
     wanted = {"reconstruction": np.zeros((4, 2, 2, 1))}
     found = {"reconstruction": np.zeros((4, 2, 2, 1))}
     found["reconstruction"][:, 1, 1, 0] = 0, 0.09, 0.11, 0.9
