@@ -36,6 +36,7 @@ FAMILIES = (
     "dilated",
     "deconvnet",
     "text_cnn",
+    "tdnn",
 )
 
 

@@ -74,4 +74,7 @@ REFERENCE = {
     "text_cnn_static": Reference(5_990_702, 21_900_600),
     "text_cnn_nonstatic": Reference(5_990_702, 21_900_600),
     "text_cnn_multichannel": Reference(11_620_502, 21_900_600),
+    "tdnn": Reference(142_858, 11_910_400),
+    "tdnn_1989": Reference(527, 6_081),
+    "tdnn_xvector": Reference(4_984_736, 764_346_368),
 }
