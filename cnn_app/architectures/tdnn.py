@@ -2,11 +2,11 @@
 
 A time-delay layer is a convolution over frames, dilated where its delays are further apart; to have the kernels of all
 runtimes it is one over images of frames x 1. A wave becomes frames of log power in bands of the mel scale, or with
-`cepstra` MFCC, inside of the graph.
+`cepstra` MFCC, each without its mean over the record, as in all three papers; that is inside of the graph.
 
 - `tdnn_1989`: Waibel et al., "Phoneme recognition using time-delay neural networks", IEEE Trans. ASSP 37(3), Figure 2:
   16 bands, 15 frames of 10 ms at 12 kHz; 8 units that see 3 frames, then one for each of B, D and G that sees 5. The
-  paper has means of two frames of 5 ms, scales by each token's mean, and sums a unit's evidence over time with equal
+  paper has means of two frames of 5 ms, each scaled to lie between -1 and 1, and sums a unit's evidence over time with equal
   weights that are fixed; here an output unit's weights learn, from the means of all.
 - `tdnn`: Peddinti, Povey, Khudanpur, "A time delay neural network architecture for efficient modeling of long temporal
   contexts", Interspeech 2015, Table 1: the delays {-2..2}, {-1, 2}, {-3, 3}, {-7, 2}, {0}. It is narrower, has ReLU and
@@ -15,13 +15,14 @@ runtimes it is one over images of frames x 1. A wave becomes frames of log power
   mean and standard deviation over time, on records of 3 seconds. Normalization is in front of ReLU, where it is folded.
 """
 
+import math
 from dataclasses import dataclass
 
 import keras
 from keras import layers
 
 from cnn_app.architectures.blocks import BN_MOMENTUM, logits
-from cnn_app.layers import Cepstrum, LogMel, StatisticsPooling
+from cnn_app.layers import Cepstrum, LogMel, MinusMean, StatisticsPooling
 from cnn_app.layers.spectra import mel_matrix, points_of
 from cnn_app.registry import Variant
 
@@ -76,6 +77,8 @@ class TDNN(Variant):
         least = self.frame + (reach - 1) * self.hop
         if self.samples < least:
             return f"sees {reach} frames, which are {least} samples; received samples {self.samples}"
+        if self.samples % (step := math.gcd(self.frame, self.hop)):
+            return f"takes samples in multiples of {step}, which divides frame and hop; received {self.samples}"
         return super().problem()
 
 
@@ -99,8 +102,9 @@ def build(spec: TDNN) -> keras.Model:
 def features(spec: TDNN, wave) -> dict:
     """`bands` (N, frames, 1, bands or cepstra), a `delay{n}` (N, frames, 1, maps) for each, `pool` and a `segment{n}`."""
     x = LogMel(spec.rate, spec.frame, spec.hop, spec.bands, LOW, name="log_mel", dtype="float32")(wave)
-    taps = {"bands": Cepstrum(spec.cepstra, name="cepstrum", dtype="float32")(x) if spec.cepstra else x}
-    x = taps["bands"]
+    x = Cepstrum(spec.cepstra, name="cepstrum", dtype="float32")(x) if spec.cepstra else x
+    x = MinusMean(name="minus_mean", dtype="float32")(x)
+    taps = {"bands": x}
     rows = zip(spec.maps, spec.taps, spec.dilations, strict=True)
     for place, (maps, seen, dilation) in enumerate(rows, start=1):
         x = layers.Conv2D(maps, (seen, 1), dilation_rate=(dilation, 1), use_bias=not spec.batch_norm,

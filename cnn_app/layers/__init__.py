@@ -8,7 +8,7 @@ from cnn_app.layers.places import AroundPlaces
 from cnn_app.layers.pooling import MaxPoolingWithArgmax, MaxUnpooling
 from cnn_app.layers.quantization import FakeQuant, FakeQuantKernel
 from cnn_app.layers.resizing import BilinearResizing, FixedConv2DTranspose, NearestUpSampling2D
-from cnn_app.layers.spectra import Cepstrum, LogMel, StatisticsPooling
+from cnn_app.layers.spectra import Cepstrum, LogMel, MinusMean, StatisticsPooling
 from cnn_app.layers.words import PaddingIsZero, WordTable
 
 __all__ = [
@@ -29,6 +29,7 @@ __all__ = [
     "LogMel",
     "MaxPoolingWithArgmax",
     "MaxUnpooling",
+    "MinusMean",
     "NearestUpSampling2D",
     "NestedIdentity",
     "PadShortcut",

@@ -63,7 +63,8 @@ def pointwise(x, matrix: np.ndarray):
 class LogMel(keras.layers.Layer):
     """Waves (N, samples) in [-1, 1] at `rate` -> log power in bands of the mel scale, (N, frames, 1, bands).
 
-    frame, hop: samples that a frame has, and from one to the next; there are 1 + (samples - frame) // hop.
+    frame, hop: samples that a frame has, and from one to the next; there are 1 + (samples - frame) // hop. `samples` is
+        a multiple of their greatest common divisor.
     Power is told from -1 at FLOOR, which silence has, to 1 at that of a sine at full scale.
     """
 
@@ -74,9 +75,7 @@ class LogMel(keras.layers.Layer):
 
     def call(self, x):
         points, step = points_of(self.frame), math.gcd(self.frame, self.hop)
-        frames = 1 + (x.shape[1] - self.frame) // self.hop
-        length = (frames - 1) * self.hop + self.frame
-        pieces = ops.reshape(x[:, :length], (-1, length // step, 1, step))  # channels are what kernels are fast at
+        pieces = ops.reshape(x, (-1, x.shape[1] // step, 1, step))  # channels are what kernels are fast at
         kernel = spectral_kernel(self.frame, points).reshape(self.frame // step, 1, step, -1) / math.sqrt(FLOOR)
         triangles = mel_matrix(self.rate, points, self.bands, self.low, self.high)
         found = ops.conv(pieces, ops.convert_to_tensor(kernel, x.dtype), strides=(self.hop // step, 1), padding="valid",
@@ -111,6 +110,17 @@ class Cepstrum(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable("cnn_app")
+class MinusMean(keras.layers.Layer):
+    """Features (N, frames, 1, C) without their mean over time, which tells of the microphone and of loudness."""
+
+    def call(self, x):
+        return x - ops.mean(x, 1, keepdims=True)
+
+    def compute_output_shape(self, shape):
+        return shape
+
+
+@keras.saving.register_keras_serializable("cnn_app")
 class StatisticsPooling(keras.layers.Layer):
     """Mean and standard deviation over time: (N, frames, 1, C) -> (N, 2 C)."""
 
@@ -123,4 +133,4 @@ class StatisticsPooling(keras.layers.Layer):
         return (shape[0], 2 * shape[-1])
 
 
-IN_FLOAT = (LogMel, Cepstrum, StatisticsPooling)  # whose values span too many magnitudes for 8 bits
+IN_FLOAT = (LogMel, Cepstrum, MinusMean, StatisticsPooling)  # whose values span too many magnitudes for 8 bits
