@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import scipy.fft
 import scipy.io.wavfile
+import scipy.signal
 import tensorflow as tf
 
 import cnn_app
@@ -20,6 +21,7 @@ from cnn_app.architectures.reference import REFERENCE
 from cnn_app.artifacts import ModelDir
 from cnn_app.cli.main import cli
 from cnn_app.errors import DataError, ModelError, TrainingError
+from cnn_app.export import run as exporting
 from cnn_app.export import tflite
 from cnn_app.inputs import wave_files, waves
 from cnn_app.inputs.audio import Audio
@@ -27,11 +29,12 @@ from cnn_app.layers import Cepstrum, LogMel, MinusMean, StatisticsPooling
 from cnn_app.layers.spectra import FLOOR, mel_matrix
 from cnn_app.recipe import Schedule
 from cnn_app.runtimes import open_model
+from cnn_app.runtimes.latency import Speed
 from cnn_app.serving.server import engines, warmup
 
 RATE = 4000
 SMALL = {"rate": RATE, "samples": 2000, "bands": 12, "maps": (8, 8), "taps": (5, 3), "dilations": (1, 2)}
-TONES = {"high": 1200, "low": 300, "middle": 600}  # Hz
+TONES = {"falling": (1200, 300), "flat": (600, 600), "rising": (300, 1200)}  # Hz, from and to
 
 
 def noise(n, seed=0, scale=0.3):
@@ -121,7 +124,7 @@ def test_memory_is_told_by_the_header():
 # --- lengths and rates
 
 
-@pytest.mark.parametrize("rate", [3000, 4000, 8000, 11025, 44101])
+@pytest.mark.parametrize("rate", [3000, 4000, 44101])
 def test_the_graph_decodes_and_resamples_as_files_are(rate):
     """scipy's polyphase filter is the oracle; 44101 has no common divisor with 4000."""
     stereo = (noise(2 * rate).reshape(-1, 2) * 2**15).astype("<i2")
@@ -159,7 +162,7 @@ def test_log_mel_is_that_of_a_fast_fourier_transform(frame, hop):
     found = np.asarray(layer(given))
     frames = 1 + (4000 - frame) // hop
     assert found.shape == (2, frames, 1, 20) == layer.compute_output_shape((2, 4000))
-    window = tf.signal.hann_window(frame).numpy()
+    window = scipy.signal.get_window("hann", frame)
     pieces = np.stack([given[:, i * hop : i * hop + frame] for i in range(frames)], 1)
     points = 128 if frame == 101 else 256
     power = np.abs(np.fft.rfft(pieces * window / (window.sum() / 2), points)) ** 2
@@ -227,7 +230,8 @@ def test_forward_pass_by_hand_save_and_reload(tmp_path):
     for name, taps, dilation in (("delay1", 5, 1), ("delay2", 3, 2)):
         kernel, bias = model.get_layer(f"{name}_conv").get_weights()
         last = seen.shape[1] - (taps - 1) * dilation
-        seen = np.maximum(0, sum(seen[:, t * dilation : t * dilation + last] @ kernel[t, 0] for t in range(taps)) + bias)
+        delayed = (seen[:, t * dilation : t * dilation + last] @ kernel[t, 0] for t in range(taps))
+        seen = np.maximum(0, sum(delayed) + bias)
     x = np.concatenate([seen.mean(1), np.sqrt(seen.var(1) + 1e-5)], 1)
     kernel, bias = model.get_layer("segment1_dense").get_weights()
     x = np.maximum(0, x @ kernel + bias)
@@ -236,6 +240,7 @@ def test_forward_pass_by_hand_save_and_reload(tmp_path):
     np.testing.assert_allclose(logits, x @ kernel + bias, atol=1e-4)
     model.save(tmp_path / "model.keras")
     np.testing.assert_array_equal(cnn_app.load_model(tmp_path / "model.keras").predict_on_batch(given), logits)
+    assert "minus_mean" not in [layer.name for layer in cnn_app.create_model("tdnn", minus_mean=False).layers]
     taps = tdnn.features(registry.spec("tdnn", **columns), keras.Input((2000,)))
     assert [*taps] == ["bands", "delay1", "delay2", "pool", "segment1"] and taps["pool"].shape == (None, 16)
 
@@ -246,7 +251,7 @@ def test_forward_pass_by_hand_save_and_reload(tmp_path):
     ({"dilations": (0, 1, 1, 1, 1)}, "one or more for each layer"),
     ({"pooling": "max"}, "pooling average or statistics, received 'relu' and 'max'"),
     ({"rate": 0}, "a rate from 1000 to 192000"),
-    ({"bands": 120}, "a band without a frequency in it at frames of 25 ms, received bands 120"),
+    ({"bands": 120}, "a band without a frequency at frames of 25 ms, received 120 bands"),
     ({"cepstra": 41}, "at most as many cepstra as bands, 40, received 41"),
     ({"samples": 1000}, "sees 23 frames, which are 1960 samples; received samples 1000"),
     ({"samples": 8001}, "samples in multiples of 40"),
@@ -283,11 +288,11 @@ def test_noise_and_shift_are_drawn_for_each_wave():
 
 
 def tone(label, seed):
-    """A second or less of a tone with noise."""
+    """Half a second or less of a tone with noise."""
     random = np.random.default_rng([seed, *label.encode()])
     time = np.arange(random.integers(1200, 2000)) / RATE
-    hz = TONES[label] * random.uniform(0.9, 1.1)
-    values = random.uniform(0.2, 0.9) * np.sin(2 * np.pi * hz * time) + random.normal(0, 0.02, len(time))
+    hz = np.linspace(*TONES[label], len(time)) * random.uniform(0.9, 1.1)
+    values = random.uniform(0.2, 0.9) * np.sin(2 * np.pi * np.cumsum(hz) / RATE) + random.normal(0, 0.02, len(time))
     return np.clip(values, -1, 1).astype(np.float32)
 
 
@@ -310,22 +315,25 @@ def tones(tmp_path_factory):
 @pytest.fixture(scope="module")
 def trained(tones, tmp_path_factory):
     directory = tmp_path_factory.mktemp("store") / "tones"
-    schedule = Schedule(epochs=8, batch=16, lr=0.02, augment=("shift", "noise"))
+    schedule = Schedule(epochs=15, batch=16, lr=0.02, augment=("shift", "noise"))
     cnn_app.train("tdnn", str(tones), directory, columns=SMALL, schedule=schedule)
     return directory
 
 
 @pytest.fixture(scope="module")
 def exported(trained, tones):
-    found = cnn_app.export(trained, ("saved_model", "tflite-float32", "tflite-float16", "tflite-int8", "onnx"), str(tones))
+    targets = ("saved_model", "tflite-float32", "tflite-float16", "tflite-int8", "onnx")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(exporting, "timed", lambda path: Speed(str(path), 1, 0.0, 0.0, 0.0))  # processes of their own
+        found = cnn_app.export(trained, targets, str(tones))
     return {one.target: one for one in found}, trained
 
 
 def test_it_learns_and_its_card_tells_of_waves(trained, tones):
     card = ModelDir(trained).read_card()
     assert card.metrics["test"]["top1"] == 1.0 and card.metrics["test"]["n"] == 15
-    assert card.input == {"kind": "audio", "rate": RATE, "samples": 2000} and card.labels == ("high", "low", "middle")
-    assert card.recipe["augment"] == ["shift", "noise"] and card.data["split"] == {"rule": "file"}
+    assert card.input == {"kind": "audio", "rate": RATE, "samples": 2000} and card.labels == tuple(TONES)
+    assert list(card.recipe["augment"]) == ["shift", "noise"] and card.data["split"] == {"rule": "file"}
     assert cnn_app.evaluate(trained, str(tones)).report.top1 == 1.0
 
 
@@ -349,17 +357,18 @@ def test_an_int8_file_takes_floats_and_keeps_its_front_in_float(exported):
     front = [kind for name, kind in types.items() if "log_mel" in name and name.split("/")[1].startswith("log_mel")]
     assert len(front) > 4 and set(front) <= {kinds.FLOAT32, kinds.INT32}
     assert any(kind == kinds.INT8 for name, kind in types.items() if "delay2_conv" in name)
+    assert open_model(file).coverage() == (1, {})
 
 
 def test_the_saved_model_takes_wav(exported, tones):
     """Of another rate, and of two channels; what its operators are is looked at before it is loaded."""
     _, directory = exported
     task = tasks.of(open_model(directory))
-    stereo = np.stack([tone("low", 99), tone("low", 99)], 1)
+    stereo = np.stack([tone("rising", 99), tone("rising", 99)], 1)
     several = [
-        wave_files.encoded(tone("high", 98), RATE),
+        wave_files.encoded(tone("falling", 98), RATE),
         written((stereo * 32767).astype("<i2")),
-        written((wave_files.at_rate(tone("middle", 97), RATE, 11025) * 32767).astype("<i2"), 11025),
+        written((wave_files.at_rate(tone("flat", 97), RATE, 11025) * 32767).astype("<i2"), 11025),
     ]
     place = directory / "serving" / "1"
     signatures = tf.saved_model.load(str(place)).signatures
@@ -368,7 +377,7 @@ def test_the_saved_model_takes_wav(exported, tones):
     taken = np.stack([task.input.load(one, "it")["audio"] for one in several])
     wanted = open_model(directory).run({"audio": taken})["probabilities"]
     np.testing.assert_allclose(found["probabilities"], wanted, atol=1e-4)
-    assert [row[0].decode() for row in found["classes"].numpy()] == ["high", "low", "middle"]
+    assert [row[0].decode() for row in found["classes"].numpy()] == ["falling", "rising", "flat"]
     for file in (place, directory / "mobile" / f"{directory.name}-float32.tflite"):
         engine = engines.open_engine(file)
         warmup.warm(engine, file)
@@ -380,7 +389,8 @@ def test_the_saved_model_takes_wav(exported, tones):
 def test_answers_to_files(exported, tmp_path):
     """Of a long wave the mean of its windows; bad ones are named, the rest is answered."""
     _, directory = exported
-    long = np.concatenate([np.pad(tone("low", seed), (0, 2000 - len(tone("low", seed)))) for seed in (50, 51, 52)])
+    several = [tone("rising", seed) for seed in (50, 51, 52)]
+    long = np.concatenate([np.pad(one, (0, 2000 - len(one))) for one in several])
     (tmp_path / "long.wav").write_bytes(wave_files.encoded(long, RATE))
     (tmp_path / "bad.wav").write_bytes(b"no")
     found = cnn_app.predict(directory, tmp_path)
@@ -388,16 +398,16 @@ def test_answers_to_files(exported, tmp_path):
     windows = np.round(long * 2**15).reshape(3, 2000).astype(np.float32) / 2**15
     each = open_model(directory).run({"audio": windows})["probabilities"]
     np.testing.assert_allclose(found[1].outputs["probabilities"], each.mean(0), atol=1e-5)
-    assert found[1].answer["top"][0]["label"] == "low"
+    assert found[1].answer["top"][0]["label"] == "rising"
     runner = click.testing.CliRunner()
     file = str(directory / "mobile" / f"{directory.name}-int8.tflite")
-    result = runner.invoke(cli, ["predict", file, "-", str(tmp_path / "bad.wav"), "--json", "--draw", str(tmp_path / "drawn")],
-                           input=(tmp_path / "long.wav").read_bytes())  # fmt: skip
+    asked = ["predict", file, "-", str(tmp_path / "bad.wav"), "--json", "--draw", str(tmp_path / "drawn")]
+    result = runner.invoke(cli, asked, input=(tmp_path / "long.wav").read_bytes())
     assert result.exit_code == 1 and "it is no WAV" in result.stderr
-    assert json.loads(result.stdout)[0]["top"][0]["label"] == "low"
+    assert json.loads(result.stdout)[0]["top"][0]["label"] == "rising"
     assert len(list((tmp_path / "drawn").iterdir())) == 1
     arrays = cnn_app.predict(directory, windows)
-    assert [one.answer["top"][0]["label"] for one in arrays] == ["low"] * 3
+    assert [one.answer["top"][0]["label"] for one in arrays] == ["rising"] * 3
     assert "record 0 has the shape (100,)" in str(cnn_app.predict(directory, windows[:, :100])[0].error)
 
 
@@ -405,16 +415,17 @@ def test_records_from_arrays_and_bad_files(tones, tmp_path):
     waves_of = np.stack([np.resize(tone(label, seed), 2000) for label in TONES for seed in range(10)])
     records = data.arrays({"train": (waves_of, np.repeat(np.arange(3), 10))}, tuple(TONES), input="audio")
     card = cnn_app.train("tdnn", records, tmp_path / "m", columns=SMALL, schedule=Schedule(epochs=1, batch=8))
-    assert card.data["counts"]["train"] > 0 and card.recipe["augment"] == []
+    assert card.data["counts"]["train"] > 0 and list(card.recipe["augment"]) == []
     folder = tmp_path / "data"
     for label in TONES:
         (folder / label).mkdir(parents=True)
         for seed in range(7):
             (folder / label / f"{seed}.wav").write_bytes(wave_files.encoded(tone(label, seed), 2 * RATE))
-    (folder / "low" / "3.wav").write_bytes(written(np.array([0, np.inf], "<f4")))
-    with pytest.raises(DataError, match="cannot read low/3.wav: it has samples that are no finite numbers"):
+    (folder / "rising" / "3.wav").write_bytes(written(np.array([0, np.inf], "<f4")))
+    with pytest.raises(DataError, match="cannot read rising/3.wav: it has samples that are no finite numbers"):
         cnn_app.train("tdnn", str(folder), tmp_path / "n", columns=SMALL, schedule=Schedule(epochs=1, batch=8))
-    with pytest.raises(TrainingError, match="waves for classification cannot be changed by 'flip'; known: shift, noise"):
+    told = "waves for classification cannot be changed by 'flip'; known: shift, noise"
+    with pytest.raises(TrainingError, match=told):
         cnn_app.train("tdnn", records, tmp_path / "n", columns=SMALL, schedule=Schedule(augment=("flip",)))
     (folder / "none").mkdir()
     with pytest.raises(DataError, match="the class folder 'none' has no waves"):

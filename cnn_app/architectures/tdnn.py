@@ -2,15 +2,16 @@
 
 A time-delay layer is a convolution over frames, dilated where its delays are further apart; to have the kernels of all
 runtimes it is one over images of frames x 1. A wave becomes frames of log power in bands of the mel scale, or with
-`cepstra` MFCC, each without its mean over the record, as in all three papers; that is inside of the graph.
+`cepstra` MFCC, each without its mean over the record; that is inside of the graph.
 
 - `tdnn_1989`: Waibel et al., "Phoneme recognition using time-delay neural networks", IEEE Trans. ASSP 37(3), Figure 2:
-  16 bands, 15 frames of 10 ms at 12 kHz; 8 units that see 3 frames, then one for each of B, D and G that sees 5. The
-  paper has means of two frames of 5 ms, each scaled to lie between -1 and 1, and sums a unit's evidence over time with equal
-  weights that are fixed; here an output unit's weights learn, from the means of all.
+  16 bands, 15 frames of 10 ms at 12 kHz; 8 units that see 3 frames, then one for each of B, D and G that sees 5. In the
+  paper a frame is the mean of two of 5 ms, bands are scaled to lie between -1 and 1, and an output unit sums one unit's
+  evidence over time with equal weights that are fixed; here its weights learn, from the means of all.
 - `tdnn`: Peddinti, Povey, Khudanpur, "A time delay neural network architecture for efficient modeling of long temporal
   contexts", Interspeech 2015, Table 1: the delays {-2..2}, {-1, 2}, {-3, 3}, {-7, 2}, {0}. It is narrower, has ReLU and
-  batch normalization in the place of p-norm, sees no i-vector, and tells one class of all frames by their mean.
+  batch normalization in the place of p-norm, no mean in the place of an i-vector that tells it, and gives one class for
+  all frames, by their mean.
 - `tdnn_xvector`: Snyder et al., "X-vectors: robust DNN embeddings for speaker recognition", ICASSP 2018, Table 1, with
   mean and standard deviation over time, on records of 3 seconds. Normalization is in front of ReLU, where it is folded.
 """
@@ -41,6 +42,7 @@ class TDNN(Variant):
     hop_ms: float = 10.0  # from one to the next
     bands: int = 40  # of the mel scale, from 20 Hz to half the rate
     cepstra: int = 0  # coefficients of MFCC; 0: the bands themselves
+    minus_mean: bool = True  # of the record, which tells its speaker and microphone; false where sounds are steady
     maps: tuple[int, ...]  # of each time-delay layer
     taps: tuple[int, ...]  # frames that each sees
     dilations: tuple[int, ...]  # from one of them to the next
@@ -69,8 +71,9 @@ class TDNN(Variant):
         if not 1000 <= self.rate <= 192_000 or self.hop < 1 or not 8 <= self.frame <= 2**14:
             return (f"needs a rate from 1000 to 192000 and frames of 8 to {2**14} samples, received {self.rate} and "
                     f"{self.frame_ms:g} ms each {self.hop_ms:g} ms")  # fmt: skip
-        if self.bands < 1 or not mel_matrix(self.rate, points_of(self.frame), self.bands, LOW, self.rate / 2).any(0).all():
-            return f"has a band without a frequency in it at frames of {self.frame_ms:g} ms, received bands {self.bands}"
+        points = points_of(self.frame)
+        if self.bands < 1 or not mel_matrix(self.rate, points, self.bands, LOW, self.rate / 2).any(0).all():
+            return f"has a band without a frequency at frames of {self.frame_ms:g} ms, received {self.bands} bands"
         if not 0 <= self.cepstra <= self.bands:
             return f"has at most as many cepstra as bands, {self.bands}, received {self.cepstra}"
         reach = 1 + sum((taps - 1) * dilation for taps, dilation in zip(self.taps, self.dilations, strict=True))
@@ -100,10 +103,10 @@ def build(spec: TDNN) -> keras.Model:
 
 
 def features(spec: TDNN, wave) -> dict:
-    """`bands` (N, frames, 1, bands or cepstra), a `delay{n}` (N, frames, 1, maps) for each, `pool` and a `segment{n}`."""
+    """`bands` (N, frames, 1, bands or cepstra), `delay1` (N, frames, 1, maps) and more, `pool` (N, C), `segment1`..."""
     x = LogMel(spec.rate, spec.frame, spec.hop, spec.bands, LOW, name="log_mel", dtype="float32")(wave)
     x = Cepstrum(spec.cepstra, name="cepstrum", dtype="float32")(x) if spec.cepstra else x
-    x = MinusMean(name="minus_mean", dtype="float32")(x)
+    x = MinusMean(name="minus_mean", dtype="float32")(x) if spec.minus_mean else x
     taps = {"bands": x}
     rows = zip(spec.maps, spec.taps, spec.dilations, strict=True)
     for place, (maps, seen, dilation) in enumerate(rows, start=1):

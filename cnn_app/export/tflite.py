@@ -59,8 +59,9 @@ class Calibrated:
         """The int8 file; what gives the tensors `in_float`, or belongs to a layer of IN_FLOAT, stays in float32."""
         from tensorflow.lite.python.convert import mlir_quantize
 
+        kept = sorted(self.in_float | {*in_float})
         with silence():
-            return mlir_quantize(self.data, input_data_type=self.given, denylisted_nodes=sorted(self.in_float | {*in_float}))
+            return mlir_quantize(self.data, input_data_type=self.given, denylisted_nodes=kept)
 
     def consumers(self, tensors: set[str]) -> set[str]:
         """What is computed from these tensors; else they would be rounded all the same."""

@@ -71,8 +71,8 @@ def _checked(layout: bytes, start: int, size: int, there: int) -> Header:
     if kind == EXTENSIBLE and len(layout) >= 26:
         kind = struct.unpack_from("<H", layout, 24)[0]
     if (kind, bits) not in TYPES:
-        raise DataError(f"it has the format {kind:#06x} of {bits} bits; PCM of 8, 16, 24 or 32 bits and floats of 32 or "
-                        "64 are read")  # fmt: skip
+        raise DataError(f"it has the format {kind:#06x} of {bits} bits; PCM of 8, 16, 24 or 32 bits and floats of 32 "
+                        "or 64 are read")  # fmt: skip
     if not 1 <= channels <= MAX_CHANNELS or block != channels * bits // 8:
         raise DataError(f"it has {channels} channels in blocks of {block} bytes; 1 to {MAX_CHANNELS} channels are read")
     if not RATES[0] <= rate <= RATES[1]:

@@ -70,15 +70,14 @@ class Sensitivity:
         floats = {name: array.astype(np.float32) if array.dtype == np.uint8 else array
                   for name, array in self.records.items()}  # fmt: skip
         options = tf.lite.experimental.QuantizationDebugOptions(layer_direct_compare_metrics={"snr": _snr})
+        known = self.calibrated
         with tflite.silence():
             debugger = tf.lite.experimental.QuantizationDebugger(
-                quant_debug_model_content=mlir_quantize(
-                    self.calibrated.data, fully_quantize=True, enable_numeric_verify=True,
-                    denylisted_nodes=sorted(self.calibrated.in_float),
-                ),
+                quant_debug_model_content=mlir_quantize(known.data, fully_quantize=True, enable_numeric_verify=True,
+                                                        denylisted_nodes=sorted(known.in_float)),
                 debug_dataset=lambda: (list(record.values()) for record in tflite.records(floats)),
                 debug_options=options,
-            )
+            )  # fmt: skip
             debugger.run()
         table = io.StringIO()
         debugger.layer_statistics_dump(table)
