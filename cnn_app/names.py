@@ -9,6 +9,7 @@ FAMILIARITY = (
 )
 IMAGE_BYTES = "image_bytes"  # encoded images (n,); its tensor has the same name
 TEXT = "text"  # likewise
+AUDIO_BYTES = "audio_bytes"  # likewise
 
 TOP = 5  # classes that are named for each record
 LOOPBACK = ("127.0.0.1", "::1", "localhost")  # this machine

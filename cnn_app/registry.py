@@ -37,6 +37,7 @@ FAMILIES = (
     "deconvnet",
     "text_cnn",
     "autoencoder",
+    "tdnn",
 )
 
 

@@ -166,7 +166,7 @@ def test_googlenet_has_auxiliary_classifiers_for_training(columns):
 
 
 def test_every_variant_has_a_golden_number():
-    counted_by_hand = {"perceptron", "neocognitron", *registry.names("text_cnn*")}
+    counted_by_hand = {"perceptron", "neocognitron", *registry.names("text_cnn*"), *registry.names("tdnn*")}
     assert {name for name, _ in GOLDEN.values()} | counted_by_hand == set(NAMES)
 
 

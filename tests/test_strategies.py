@@ -95,7 +95,7 @@ def test_harm_and_noise_are_measured_operator_by_operator(uneven):
     images = images_of(dataset, "train")[:60]
     for _ in range(20):
         model(images, training=True)
-    calibrated = sensitivity.Calibrated(task, graph.deployable(model), {"image": images})
+    calibrated = sensitivity.Sensitivity(task, graph.deployable(model), {"image": images})
     errors = calibrated.errors()
     assert [error.sensitivity for error in errors] == sorted((error.sensitivity for error in errors), reverse=True)
     assert errors[0].sensitivity < 0.1 and min(error.snr_db for error in errors) > 10

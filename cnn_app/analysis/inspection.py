@@ -13,7 +13,7 @@ from cnn_app.analysis.receptive_field import views
 from cnn_app.heads import plain
 
 FLOAT_BYTES = 4
-GROUP = re.compile(r"(stage\d+|inception\d\w|down\d+|bottom|up\d+|words|window\d+)_")
+GROUP = re.compile(r"(stage\d+|inception\d\w|down\d+|bottom|up\d+|words|window\d+|delay\d+|segment\d+)_")
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Row:
     parameters: int  # with moving statistics
     macs: int
     activation_bytes: int  # of the outputs in float32, for one image
-    receptive_field: int | None  # pixels along a side, or words; None: all of them
+    receptive_field: int | None  # pixels along a side, words, or samples; None: all of them
     stride: float | None  # pixels between neighbours of the output
 
 

@@ -1,4 +1,4 @@
-"""Which input pixels each feature map sees, from the graph alone; of sentences, which words.
+"""Which input pixels each feature map sees, from the graph alone; of sentences which words, of waves which samples.
 
 Position i of a map sees the pixels from stride * i + first to stride * i + last along one side (Araujo, Norris, Sim:
 Computing Receptive Fields of Convolutional Neural Networks, Distill 2019). Branches that meet are united. The
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import keras
 from keras import layers
 
-from cnn_app.layers import GroupedConv2D, MaxPoolingWithArgmax, MaxUnpooling, PadShortcut, TableConv2D
+from cnn_app.layers import GroupedConv2D, LogMel, MaxPoolingWithArgmax, MaxUnpooling, PadShortcut, TableConv2D
 
 
 @dataclass(frozen=True)
@@ -123,9 +123,11 @@ def _transposed_window(layer: keras.Layer) -> tuple[int, int, int]:
 
 
 def _window(layer: keras.Layer) -> tuple[int, int, int, int]:
-    """(kernel, stride, dilation, zeros in front) along the height, or along a sentence."""
+    """(kernel, stride, dilation, zeros in front) along the height, a sentence or a wave."""
     if isinstance(layer, PadShortcut):
         return 1, layer.stride, 1, 0
+    if isinstance(layer, LogMel):
+        return layer.frame, layer.hop, 1, 0
     if isinstance(layer, layers.ZeroPadding2D):
         return 1, 1, 1, layer.padding[0][0]
     if isinstance(layer, layers.Cropping2D):

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import MISSING, fields
 from importlib import import_module
 
-from cnn_app import registry
+from cnn_app import inputs, registry
 from cnn_app.architectures.reference import REFERENCE
 from cnn_app.errors import UnknownName, unknown
 
@@ -63,6 +63,7 @@ by a key of `[model]` in a recipe, and by an argument of `create_model` in Pytho
 the rows of a family differ. All families have `classes` and `dropout`, those that see images also the others of this
 table:"""
 HEADER = ("name", "year", "paper", "task", "input", ">parameters", ">multiply-adds", "top-1 (source)")
+UNITS = {"text": " ids", "audio": " samples"}  # of a shape
 COLUMN_HEADER = ("column", "default", "what it is")
 FIELD = re.compile(r"^    (\w+): [^#\n]*# (.*)$", re.MULTILINE)  # a column with its comment
 MEANINGS = {  # of columns that have no comment, for they are the same in several families
@@ -127,5 +128,6 @@ def _row(name: str) -> dict:
 
 
 def _shape(spec: registry.Variant) -> str:
-    """224x224x3, or 64 ids."""
-    return "x".join(map(str, spec.image)) if spec.input == "image" else f"{spec.length} ids"
+    """224x224x3, 64 ids, or 8000 samples."""
+    (shape,) = (known.shape[1:] for known in inputs.of_row(spec, {}).specs().values())
+    return "x".join(map(str, shape)) + UNITS.get(spec.input, "")

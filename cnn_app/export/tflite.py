@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -13,6 +13,7 @@ import keras
 from cnn_app.export import graph
 from cnn_app.export.targets import Target
 from cnn_app.layers import LocalResponseNormalization, WordTable
+from cnn_app.layers.spectra import IN_FLOAT
 from cnn_app.quiet import native_silence
 from cnn_app.tasks import Task
 from cnn_app.tensors import Arrays
@@ -27,15 +28,66 @@ def obstacle(model: keras.Model, target: Target) -> str:
     """A layer that TFLite has no kernel for in the target's types, if there is one."""
     if target.activations != "int16":
         return ""
-    strange = (layer for layer in model.layers if isinstance(layer, (LocalResponseNormalization, WordTable)))
+    strange = (layer for layer in model.layers if isinstance(layer, (LocalResponseNormalization, WordTable, *IN_FLOAT)))
     return next((f"{layer.name} ({type(layer).__name__})" for layer in strange), "")
 
 
 def write(task: Task, model: keras.Model, path: Path, target: Target, calibration: Arrays | None) -> None:
     """calibration: real records as the deployed network takes them, which set the ranges of integer activations."""
-    with tempfile.TemporaryDirectory() as saved, silence():
-        data = converter(task, model, saved, target, calibration).convert()
+    if target.calibrated and any(isinstance(layer, IN_FLOAT) for layer in model.layers):
+        data = Calibrated(task, model, target, calibration).quantized()
+    else:
+        with tempfile.TemporaryDirectory() as saved, silence():
+            data = converter(task, model, saved, target, calibration).convert()
     path.write_bytes(float_probabilities(data) if target.calibrated else data)
+
+
+class Calibrated:
+    """A network with the ranges of its activations, from which int8 files are made quickly."""
+
+    def __init__(self, task: Task, model: keras.Model, target: Target, calibration: Arrays | None):
+        self.layers = {layer.name for layer in model.layers}
+        self.given = given_type(task)
+        with tempfile.TemporaryDirectory() as saved, silence():
+            made = converter(task, model, saved, target, calibration)
+            made._experimental_calibrate_only = True  # what the public debugger sets, too
+            self.data = made.convert()
+        kept = {layer.name for layer in model.layers if isinstance(layer, IN_FLOAT)}
+        self.in_float = {tensor for tensor in self._outputs() if self.layer(tensor) in kept}
+
+    def quantized(self, in_float: Iterable[str] = ()) -> bytes:
+        """The int8 file; what gives the tensors `in_float`, or belongs to a layer of IN_FLOAT, stays in float32."""
+        from tensorflow.lite.python.convert import mlir_quantize
+
+        kept = sorted(self.in_float | {*in_float})
+        with silence():
+            return mlir_quantize(self.data, input_data_type=self.given, denylisted_nodes=kept)
+
+    def consumers(self, tensors: set[str]) -> set[str]:
+        """What is computed from these tensors; else they would be rounded all the same."""
+        return {name for name, taken in self._outputs().items() if tensors & taken}
+
+    def layer(self, tensor: str) -> str:
+        """The layer whose scope a tensor's name starts with; TensorFlow may have put a number behind it."""
+        parts = tensor.split(";")[0].split("/")
+        names = [name for part in parts for name in (part, part.rpartition("_")[0]) if name in self.layers]
+        return names[0] if names else tensor
+
+    def _outputs(self) -> dict[str, set[str]]:
+        """Each tensor that is computed, and those that it is computed from."""
+        from ai_edge_litert.tools import flatbuffer_utils as utils
+
+        graph = utils.read_model_from_bytearray(bytearray(self.data)).subgraphs[0]
+        names = [tensor.name.decode() for tensor in graph.tensors]
+        return {names[made]: {names[taken] for taken in operator.inputs if taken >= 0}
+                for operator in graph.operators for made in operator.outputs}  # fmt: skip
+
+
+def given_type(task: Task):
+    """What an int8 file takes: pixels as bytes, all else as it is."""
+    import tensorflow as tf
+
+    return tf.uint8 if any(spec.dtype == "uint8" for spec in task.input.specs().values()) else tf.float32
 
 
 def write_trained(task: Task, model: keras.Model, path: Path) -> None:
@@ -69,7 +121,7 @@ def converter(task: Task, model: keras.Model, saved: str, target: Target, calibr
         made.representative_dataset = lambda: records(task.input.calibration(calibration))
         made.target_spec.supported_ops = [getattr(tf.lite.OpsSet, OPERATORS[target.activations])]
         if any(tensor.dtype == "float32" for tensor in model.inputs):
-            made.inference_input_type = tf.uint8 if target.activations == "int8" else tf.float32
+            made.inference_input_type = given_type(task) if target.activations == "int8" else tf.float32
     return made
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from cnn_app.data.pipeline import Samplers
     from cnn_app.tensors import Arrays
 
-INPUTS = ("image", "text")
+INPUTS = ("image", "text", "audio")
 
 
 class Input(Protocol):
@@ -56,6 +56,7 @@ class Input(Protocol):
     def decoder(self) -> Callable[[bytes], Arrays]: ...  # an encoded record, without a batch axis; DataError
     def encode(self, record: Arrays) -> bytes: ...  # what `decoder` makes `record` of
     def load(self, data: bytes, name: str) -> Arrays: ...  # as `decoder`, for a record from outside: checked first
+    def parts(self, data: bytes, name: str) -> Arrays: ...  # likewise, all of one that is too long, with a batch axis
 
     @staticmethod
     def decoded_bytes(data: bytes, most: int) -> int: ...  # memory to decode a record; DataError where it should not be

@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, ClassVar
 
+import numpy as np
+
 from cnn_app import names
 from cnn_app.augmentations import CHANGES, MOVES, RESIZED_CROP
 from cnn_app.data.folder import split_folders
@@ -132,6 +134,9 @@ class Image(Frame):
         from cnn_app.inputs import pixels
 
         return {"image": pixels.load(conversion.as_png(data), name, self)}
+
+    def parts(self, data: bytes, name: str) -> Arrays:
+        return {key: np.asarray(array)[None] for key, array in self.load(data, name).items()}
 
     @staticmethod
     def decoded_bytes(data: bytes, most: int) -> int:

@@ -156,6 +156,9 @@ class Text:
             raise DataError(f"cannot read {name}: the model knows none of its words")
         return found
 
+    def parts(self, data: bytes, name: str) -> Arrays:
+        return {key: array[None] for key, array in self.load(data, name).items()}
+
     @cached_property
     def _decode(self) -> Callable[[bytes], Arrays]:
         return self.decoder()

@@ -27,7 +27,7 @@ class Prediction:
     name: str
     answer: dict | None = None  # as the task gives it; with `unlike` where the artifact knows its training data
     outputs: Arrays | None = None  # without a batch axis
-    record: Arrays | None = None  # what the network took
+    record: Arrays | None = None  # what the network took, or the first part of it
     error: DataError | None = None
 
 
@@ -39,11 +39,12 @@ def predict(
 
     artifact: a model directory, a .keras, .tflite or .onnx file, a SavedModel directory, or a Keras model.
     records: files, folders and what else the input reads, such as sentences; or an array of what the network takes:
-        pixels in [0, 255], (n, h, w, channels) of its size, or ids of words, (n, length).
+        pixels in [0, 255], (n, h, w, channels) of its size, ids of words, (n, length), or waves, (n, samples).
     top: how many classes an answer names.
     stdin: what "-" among the records reads.
     trust: run the artifact without the limits of files from elsewhere; docs/security.md names them.
 
+    Of a wave that is longer than the network's, the answer is the mean of all of its windows.
     A record that cannot be read has an `error`; nothing is raised for it. Raises ArtifactError for what is no model.
     """
     runtime, task = opened_as(artifact, trust)
@@ -55,17 +56,20 @@ def predictions(
     stdin: BinaryIO | None = None,
 ) -> Iterator[Prediction]:  # fmt: skip
     """`predict`, one after the other."""
-    for name, record, data in read(task, records, stdin):
-        if isinstance(record, DataError):
-            yield Prediction(name, error=record)
+    for name, taken, data in read(task, records, stdin):
+        if isinstance(taken, DataError):
+            yield Prediction(name, error=taken)
             continue
-        taken = {key: np.asarray(array)[None] for key, array in record.items()}
         found = runtime.run(taken)
+        if (parts := len(next(iter(taken.values())))) > 1:
+            found = task.averaged([{key: array[i : i + 1] for key, array in found.items()} for i in range(parts)])
         found = found if data is None else task.placed(found, [data])
         outputs = {key: array[0] for key, array in found.items()}
         seen = familiarity_of(runtime, taken)
         told = {key: seen[key][0].item() for key in TOLD if key in seen}
-        yield Prediction(name, task.answer(outputs, top) | told, outputs, record)
+        yield Prediction(
+            name, task.answer(outputs, top) | told, outputs, {key: array[0] for key, array in taken.items()}
+        )
 
 
 def labelled(runtime: Runtime, task: Task, file: Path) -> Task:
@@ -87,18 +91,18 @@ def labelled(runtime: Runtime, task: Task, file: Path) -> Task:
 def read(
     task: Task, records, stdin: BinaryIO | None
 ) -> Iterator[tuple[str, Arrays | DataError, bytes | None]]:  # fmt: skip
-    """Names, what the network takes, and what that was made of."""
+    """Names, what the network takes of each, and what that was made of."""
     if isinstance(records, np.ndarray):
         (name, spec), *_ = task.input.specs().items()
         for i, record in enumerate(records):
             wrong = DataError(f"record {i} has the shape {record.shape}; the network takes {name} {spec}")
-            yield str(i), {name: record} if spec.fits((1, *record.shape)) else wrong, None
+            yield str(i), {name: record[None]} if spec.fits((1, *record.shape)) else wrong, None
         return
     places = [os.fspath(records)] if isinstance(records, str | os.PathLike) else list(map(os.fspath, records))
     for name, data in task.input.records(places, stdin or sys.stdin.buffer):
         try:
             if isinstance(data, DataError):
                 raise data
-            yield name, task.input.load(data, name), data
+            yield name, task.input.parts(data, name), data
         except DataError as error:
             yield name, error, None

@@ -9,12 +9,14 @@ from cnn_app.layers.pooling import MaxPoolingWithArgmax, MaxUnpooling
 from cnn_app.layers.quantization import FakeQuant, FakeQuantKernel
 from cnn_app.layers.resizing import BilinearResizing, FixedConv2DTranspose, NearestUpSampling2D
 from cnn_app.layers.sampling import GaussianDivergence, GaussianSampling
+from cnn_app.layers.spectra import Cepstrum, LogMel, MinusMean, StatisticsPooling
 from cnn_app.layers.words import PaddingIsZero, WordTable
 
 __all__ = [
     "AroundPlaces",
     "Bilinear",
     "BilinearResizing",
+    "Cepstrum",
     "ChannelScale",
     "ChannelShuffle",
     "ChannelSplit",
@@ -27,12 +29,15 @@ __all__ = [
     "GroupedConv2D",
     "JoinChannels",
     "LocalResponseNormalization",
+    "LogMel",
     "MaxPoolingWithArgmax",
     "MaxUnpooling",
+    "MinusMean",
     "NearestUpSampling2D",
     "NestedIdentity",
     "PadShortcut",
     "PaddingIsZero",
+    "StatisticsPooling",
     "TableConv2D",
     "WordTable",
     "block_diagonal",

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import csv
 import io
-import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,23 +35,19 @@ class LayerError:
     )
 
 
-class Calibrated:
-    """A network with the ranges of its activations, from which int8 files are made quickly."""
+class Sensitivity:
+    """Of a network's operators, and int8 files with the worst of them in float."""
 
     def __init__(self, task: Task, model: keras.Model, records: Arrays):
-        self.task, self.records = task, {name: array[:DEBUGGED] for name, array in records.items()}
-        self.layers = {layer.name for layer in model.layers}
-        with tempfile.TemporaryDirectory() as saved, tflite.silence():
-            converter = tflite.converter(task, model, saved, target("tflite-int8"), records)
-            converter._experimental_calibrate_only = True  # what the public debugger sets, too
-            self.data = converter.convert()
+        self.records = {name: array[:DEBUGGED] for name, array in records.items()}
+        self.calibrated = tflite.Calibrated(task, model, target("tflite-int8"), records)
 
     def errors(self) -> list[LayerError]:
         """Every operator, the most sensitive first."""
         noise = self._noise()
         whole = self._answers(set(noise))
         found = [
-            LayerError(self._layer(tensor), tensor, snr, _moved(self._answers(set(noise) - {tensor}), whole))
+            LayerError(self.calibrated.layer(tensor), tensor, snr, _moved(self._answers(set(noise) - {tensor}), whole))
             for tensor, snr in noise.items()
         ]
         return sorted(found, key=lambda error: -error.sensitivity)
@@ -60,19 +55,11 @@ class Calibrated:
     def file(self, kept: Iterable[LayerError]) -> bytes:
         """The int8 file in which what gives and what takes the tensors of `kept` computes in float32."""
         tensors = {error.tensor for error in kept}
-        return tflite.float_probabilities(self._quantized(tensors | self._consumers(tensors)))
-
-    def _quantized(self, in_float: set[str]) -> bytes:
-        import tensorflow as tf
-        from tensorflow.lite.python.convert import mlir_quantize
-
-        with tflite.silence():
-            return mlir_quantize(self.data, input_data_type=tf.uint8, output_data_type=tf.float32,
-                                 denylisted_nodes=sorted(in_float))  # fmt: skip
+        return tflite.float_probabilities(self.calibrated.quantized(tensors | self.calibrated.consumers(tensors)))
 
     def _answers(self, in_float: set[str]) -> Arrays:
         with tflite.silence():
-            runtime = TFLiteRuntime(interpreter_class()(model_content=self._quantized(in_float)))
+            runtime = TFLiteRuntime(interpreter_class()(model_content=self.calibrated.quantized(in_float)))
             return runtime.run(self.records)
 
     def _noise(self) -> dict[str, float]:
@@ -83,31 +70,18 @@ class Calibrated:
         floats = {name: array.astype(np.float32) if array.dtype == np.uint8 else array
                   for name, array in self.records.items()}  # fmt: skip
         options = tf.lite.experimental.QuantizationDebugOptions(layer_direct_compare_metrics={"snr": _snr})
+        known = self.calibrated
         with tflite.silence():
             debugger = tf.lite.experimental.QuantizationDebugger(
-                quant_debug_model_content=mlir_quantize(self.data, fully_quantize=True, enable_numeric_verify=True),
+                quant_debug_model_content=mlir_quantize(known.data, fully_quantize=True, enable_numeric_verify=True,
+                                                        denylisted_nodes=sorted(known.in_float)),
                 debug_dataset=lambda: (list(record.values()) for record in tflite.records(floats)),
                 debug_options=options,
-            )
+            )  # fmt: skip
             debugger.run()
         table = io.StringIO()
         debugger.layer_statistics_dump(table)
         return {row["tensor_name"]: float(row["snr"]) for row in csv.DictReader(io.StringIO(table.getvalue()))}
-
-    def _consumers(self, tensors: set[str]) -> set[str]:
-        """What is computed from these tensors; else they would be rounded all the same."""
-        from ai_edge_litert.tools import flatbuffer_utils as utils
-
-        graph = utils.read_model_from_bytearray(bytearray(self.data)).subgraphs[0]
-        names = [tensor.name.decode() for tensor in graph.tensors]
-        return {names[made] for operator in graph.operators for made in operator.outputs
-                if tensors & {names[taken] for taken in operator.inputs if taken >= 0}}  # fmt: skip
-
-    def _layer(self, tensor: str) -> str:
-        """The layer whose scope a tensor's name starts with; TensorFlow may have put a number behind it."""
-        parts = tensor.split(";")[0].split("/")
-        names = [name for part in parts for name in (part, part.rpartition("_")[0]) if name in self.layers]
-        return names[0] if names else tensor
 
 
 def write_report(path: Path, errors: Iterable[LayerError]) -> None:

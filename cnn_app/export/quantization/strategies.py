@@ -18,7 +18,7 @@ import keras
 
 from cnn_app.export import targets, tflite
 from cnn_app.export.quantization import correction, qat, simulation
-from cnn_app.export.quantization.sensitivity import Calibrated, LayerError
+from cnn_app.export.quantization.sensitivity import LayerError, Sensitivity
 from cnn_app.tasks import Task
 from cnn_app.tensors import Arrays
 
@@ -63,13 +63,13 @@ def attempts(
         rounding = simulation.simulated(plain, many)
         correction.correct(plain, rounding, many)
         yield _simulated(task, "biases corrected", plain, rounding)
-    calibrated = Calibrated(task, model, many)
-    worst = calibrated.errors()
+    sensitivity = Sensitivity(task, model, many)
+    worst = sensitivity.errors()
     for count in KEPT:
         if count < len(worst):
             kept = worst[:count]
             layers = tuple(error.layer for error in kept)
-            yield Attempt(name, f"{count} in float", partial(_write_mixed, calibrated, kept), layers, worst)
+            yield Attempt(name, f"{count} in float", partial(_write_mixed, sensitivity, kept), layers, worst)
     if tuning is not None and simulated:
         qat.train(task, rounding, tuning)
         yield _simulated(task, f"{tuning.schedule.epochs} epochs of QAT", plain, rounding)
@@ -91,5 +91,5 @@ def _count(records: Arrays) -> int:
     return len(next(iter(records.values())))
 
 
-def _write_mixed(calibrated: Calibrated, kept: Sequence[LayerError], path: Path) -> None:
-    path.write_bytes(calibrated.file(kept))
+def _write_mixed(sensitivity: Sensitivity, kept: Sequence[LayerError], path: Path) -> None:
+    path.write_bytes(sensitivity.file(kept))
