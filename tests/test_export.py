@@ -29,6 +29,7 @@ from cnn_app.jobs import sources, train
 from cnn_app.jobs.export import export
 from cnn_app.recipe import Export, Schedule
 from cnn_app.runtimes import open_model
+from cnn_app.runtimes.tflite import TFLiteRuntime, interpreter_class
 from cnn_app.tasks.classification import Classification
 from cnn_app.tensors import Spec
 
@@ -412,3 +413,16 @@ def test_registry_knows_its_names():
     assert registry.names("mobilenet*") == ["mobilenet_v1", "mobilenet_v2"]
     with pytest.raises(UnknownName):
         registry.spec("mobilenet")
+
+
+def test_every_delegate_is_counted():
+    """Local response normalization runs outside XNNPACK, and parts what it takes into two."""
+    layers = keras.layers
+    image = keras.Input((8, 8, 4), batch_size=1)
+    x = layers.Conv2D(4, 3, activation="relu")(image)
+    x = layers.Lambda(lambda x: tf.nn.local_response_normalization(x), name="norm")(x)
+    model = keras.Model(image, layers.Conv2D(4, 3, activation="relu")(x))
+    with tflite.silence():
+        data = tf.lite.TFLiteConverter.from_keras_model(model).convert()
+    runtime = TFLiteRuntime(interpreter_class()(model_content=data))
+    assert runtime.coverage() == (2, {"LOCAL_RESPONSE_NORMALIZATION": 1})

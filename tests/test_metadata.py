@@ -156,3 +156,16 @@ def test_mediapipe_gives_the_same_masks(tmp_path, kind):
             shares = np.stack([mask.numpy_view().squeeze() for mask in found.confidence_masks], -1)
             np.testing.assert_allclose(shares, expected, atol=1e-6)
             np.testing.assert_array_equal(found.category_mask.numpy_view().squeeze(), expected.argmax(-1))
+
+
+def test_bytes_need_no_scaling():
+    """A client that scaled them by another mean and standard deviation would get other answers."""
+    schema = metadata._schema()
+    if schema is None:
+        pytest.skip("needs the extra mobile")
+    image = Image((32, 32, 3)).tensor_metadata(schema)
+    (unit,) = image.processUnits
+    assert (unit.options.mean, unit.options.std) == ([0.0], [1.0]) and (image.stats.min, image.stats.max) == (
+        [0],
+        [255],
+    )
