@@ -22,6 +22,7 @@ from cnn_app.cli.main import cli
 from cnn_app.data import pipeline
 from cnn_app.errors import ArtifactError, ExportError, UnknownName
 from cnn_app.export import golden, graph, tflite, verification
+from cnn_app.export import onnx as onnx_export
 from cnn_app.export import run as exporting
 from cnn_app.export.targets import TARGETS, place, target
 from cnn_app.inputs.image import Image
@@ -426,3 +427,20 @@ def test_every_delegate_is_counted():
         data = tf.lite.TFLiteConverter.from_keras_model(model).convert()
     runtime = TFLiteRuntime(interpreter_class()(model_content=data))
     assert runtime.coverage() == (2, {"LOCAL_RESPONSE_NORMALIZATION": 1})
+
+
+def test_products_of_8_bits_never_overflow(tmp_path):
+    """The largest pixels times the largest weights, pairs of which are beyond 16 bits where weights take all 8."""
+    image = keras.Input((8, 8, 4), name="image")
+    x = keras.layers.Conv2D(16, 3, kernel_initializer="ones")(keras.layers.Rescaling(1 / 255)(image))
+    kernel = keras.initializers.Constant(np.tile([[0.01, 0.0]], (16, 1)))  # 576 products of 1, 16 times
+    x = keras.layers.GlobalAveragePooling2D()(x)
+    model = keras.Model(image, keras.layers.Dense(2, kernel_initializer=kernel, name="logits")(x))
+    pixels, file = np.full((2, 8, 8, 4), 255, np.uint8), tmp_path / "x.onnx"
+    pixels[0] = 0
+    task = Classification(input=Image((8, 8, 4)), labels=("a", "b"))
+    onnx_export.write(task, model, file, target("onnx-int8"), {"image": pixels})
+    held = [onnx.numpy_helper.to_array(one) for one in onnx.load(file).graph.initializer]
+    weights = [one for one in held if one.dtype == np.int8 and one.ndim == 4]
+    assert len(weights) == 1 and np.abs(weights[0].astype(int)).max() == 64
+    np.testing.assert_allclose(scores(open_model(file), pixels)[:, 0], [0.5, 1 / (1 + np.exp(-5.76))], atol=0.005)
