@@ -98,3 +98,16 @@ def test_a_file_without_the_wide_layers_is_told(vgg, tmp_path):
     np.savez(tmp_path / "vgg.npz", **state)
     with pytest.raises(ModelError, match="4 missing .*classifier.0.weight"):
         load_weights(cnn_app.create_model("fcn8s", classes=2, padding="same", **COLUMNS), tmp_path / "vgg.npz")
+
+
+def test_a_decoder_leaves_out_what_classifies(vgg, tmp_path):
+    """fc6 and fc7 have no place in it; the first convolution of keras.applications' VGG sees blue first."""
+    np.savez(tmp_path / "vgg.npz", **keras_state(vgg))
+    columns = {"width": 0.02, "image": (64, 64, 3)}
+    model = cnn_app.create_model("vgg11", head="segmentation", classes=3, **columns)
+    assert load_weights(model, tmp_path / "vgg.npz").new_head
+    first, deepest = "stage1_unit1_conv", "stage5_unit2_conv"
+    np.testing.assert_array_equal(
+        model.get_layer(first).get_weights()[0], vgg.get_layer(first).get_weights()[0][:, :, ::-1]
+    )
+    np.testing.assert_array_equal(model.get_layer(deepest).get_weights()[0], vgg.get_layer(deepest).get_weights()[0])
