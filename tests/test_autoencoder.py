@@ -23,6 +23,8 @@ from cnn_app.artifacts import ModelDir
 from cnn_app.cli.main import cli
 from cnn_app.data import arrays
 from cnn_app.errors import DataError, ModelError, RecipeError, TrainingError
+from cnn_app.export import graph
+from cnn_app.export.quantization import simulation
 from cnn_app.heads import reconstruction as head
 from cnn_app.inputs.image import Image
 from cnn_app.jobs.predict import predict
@@ -303,6 +305,15 @@ def test_files_give_the_same_images_and_draw_nothing(vae, files):
         assert set(found) == {"mse", "loss", "n"} and found["mse"] == pytest.approx(wanted["mse"], rel=1e-4)
     both = cnn_app.evaluate([vae.path, files["onnx"]], "digits")
     assert both.ensemble.metrics["mse"] == pytest.approx(wanted["mse"], rel=1e-4)
+
+
+@pytest.mark.parametrize(("name", "layer"), [("autoencoder", "decoder_up2"), ("unet", "up4_up")])
+def test_what_rounds_like_no_simulation_is_told(name, layer):
+    """A transposed convolution is no activation, though it may have one, and too much to be left in float."""
+    small = {"width": 2, "padding": "same", "image": (64, 64, 3)} if name == "unet" else {}
+    model = graph.deployable(cnn_app.create_model(name, **small))
+    plain = simulation.folded(model)
+    assert simulation.obstacle(plain).startswith(layer) and plain.count_params() == model.count_params()
 
 
 @pytest.mark.slow

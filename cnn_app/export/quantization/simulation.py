@@ -113,7 +113,9 @@ def _behind_all(plain: keras.Model) -> set[str]:
     """Layers without a simulation that nothing with one is computed from, and what is made of them."""
     behind, found, last = readers(plain), set(), set()
     for layer in reversed(plain.layers):
-        if not isinstance(layer, COMPUTED) and all(after.name in last for after in behind[layer.name]):
+        if not (isinstance(layer, COMPUTED) or layer.weights) and all(
+            after.name in last for after in behind[layer.name]
+        ):
             last.add(layer.name)
     for layer in plain.layers:
         if layer.name in last and (_is_strange(layer) or any(before.name in found for before in producers(layer))):
@@ -208,6 +210,8 @@ def _activation(layer: keras.Layer) -> str:
     """What `layer` does to each value at last; nothing for those that have no word for it."""
     if isinstance(layer, layers.ReLU):
         return "relu"
+    if layer.weights and not isinstance(layer, KERNELS):  # such as a transposed convolution, which does more
+        return ""
     function = getattr(layer, "activation", None)
     return function.__name__ if function else ""
 
