@@ -222,7 +222,9 @@ def test_evaluation_reads_one_split_once(trained, read, split):
     assert read == [split]
 
 
-@pytest.mark.parametrize(("target", "splits"), [("tflite-float32", {"test"}), ("tflite-int8", {"train", "val", "test"})])
+@pytest.mark.parametrize(
+    ("target", "splits"), [("tflite-float32", {"test"}), ("tflite-int8", {"train", "val", "test"})]
+)
 def test_export_reads_each_split_once_for_what_it_is_for(trained, tmp_path, monkeypatch, read, target, splits):
     monkeypatch.setattr(exporting, "timed", lambda path: None)
     copy = shutil.copytree(trained, tmp_path / "copy")
