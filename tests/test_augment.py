@@ -96,7 +96,7 @@ def test_an_epoch_with_nearly_all_of_them_goes_on_where_it_stood():
     split = Split([str(i) for i in range(24)], {"image": in_memory(images)}, {"class": in_memory(places)})
     task = Classification(input=Image((16, 16, 3)), labels=("a", "b", "c"))
     names = tuple(name for name in task.augmentations if name != "randaugment")
-    assert {*names, "randaugment"} == set(AUGMENTATIONS)
+    assert {*names, "randaugment"} == set(AUGMENTATIONS) - set(Audio.augmentations)
 
     def epoch(skip):
         batches = pipeline.training_batches(
