@@ -18,6 +18,7 @@ from cnn_app.data import pipeline
 from cnn_app.data.dataset import Split, in_memory
 from cnn_app.errors import RecipeError, TrainingError
 from cnn_app.inputs import augment, draws, recolour, trivialaugment, warps
+from cnn_app.inputs.audio import Audio
 from cnn_app.inputs.image import Image
 from cnn_app.inputs.text import Text
 from cnn_app.jobs import train

@@ -471,7 +471,7 @@ def test_image_and_mask_are_moved_together(names):
 def test_it_learns_and_its_card_says_what_it_is_for(trained, squares):
     card = ModelDir(trained).read_card()
     assert card.task == "segmentation"
-    assert card.options == {"loss": "cross-entropy", "ignore": 255, "decoder": None}
+    assert card.options == {"loss": "cross-entropy", "ignore": 255, "decoder": None, "auxiliary": False}
     assert card.input == {"kind": "image", "image": [SIDE, SIDE, 3]} and card.labels == ("0", "1")
     assert card.metrics["test"]["mean_iou"] > 0.9 and set(card.metrics["val"]) == {"mean_iou", "loss"}
     report = cnn_app.evaluate(trained, str(squares)).report
