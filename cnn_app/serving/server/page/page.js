@@ -57,12 +57,11 @@ function offer() {
 }
 
 function show(row) {
-  const over = row.overlay_bytes ?? row.reconstruction_bytes;
-  const [rows, masked] = [best(row), Boolean(over) && chosen.value instanceof Blob];
-  const colours = new Map(masked ? (row.legend ?? []).map(colour) : []);
+  const [rows, over] = [best(row), chosen.value instanceof Blob && (row.overlay_bytes ?? row.reconstruction_bytes)];
+  const colours = new Map(over ? (row.legend ?? []).map(colour) : []);
   $("top").replaceChildren(...rows.map((one) => item(one, colours)));
   $("unlike").hidden = !row.unlike;
-  if (masked) {
+  if (over) {
     const told = new Set(rows.map(([label]) => label));
     $("legend").replaceChildren(...[...colours].filter(([label]) => !told.has(label)).map(named));
     $("mask").alt = row.reconstruction_bytes ? "What the model makes of its code" : `Where the model sees ${[...colours.keys()].join(", ") || "something"}`;
