@@ -81,10 +81,9 @@ def _from_own(stored: keras.Model, model: keras.Model, path: Path) -> Loaded:
 def _naming(model: keras.Model, tensors: dict[str, np.ndarray], path: Path) -> Naming:
     """The spelling that explains the most tensors."""
     try:
-        module = registry.family(model.name)
+        family, _ = _trunk(model)
     except CnnAppError as error:
         raise ModelError(f"{model.name!r} is no network of create_model, whose names for weights are known") from error
-    family, _ = getattr(module, "TRUNK", (module.__name__.rpartition(".")[2], ()))
     network = Network(
         family,
         tuple(layer.name for layer in _layers(model)),
@@ -161,8 +160,14 @@ def _dense(tensors: dict[str, np.ndarray], names: set[str]) -> set[str]:
 
 def _layers(model: keras.Model) -> list[keras.Layer]:
     """Those whose weights a file of others may have."""
-    _, trunk = getattr(registry.family(model.name), "TRUNK", ("", ("",)))
-    return [x for x in model.layers if x.weights and x.name.startswith(trunk) and not x.name.startswith(OF_HEADS)]
+    _, starts = _trunk(model)
+    return [x for x in model.layers if x.weights and x.name.startswith(starts) and not x.name.startswith(OF_HEADS)]
+
+
+def _trunk(model: keras.Model) -> tuple[str, tuple[str, ...]]:
+    """The family whose published weights fit, and how the names of its layers begin."""
+    module = registry.family(model.name)
+    return getattr(module, "TRUNK", (module.__name__.rpartition(".")[2], ("",)))
 
 
 def _is_norm(layer: keras.Layer) -> bool:

@@ -1,7 +1,7 @@
 """Our own names, and plain PyTorch definitions.
 
-A sequence for LeNet-5; `stem`, `stage{k}` and `c1`, `b1`, ... for residual networks. Those
-say nothing of their images' scaling: the model keeps its own.
+A sequence for LeNet-5; `stem`, `stage{k}` and `c1`, `b1`, ... for residual networks. Those say
+nothing of their images' scaling: the model keeps its own.
 """
 
 from cnn_app.transfer.pretrained.naming import Conventions, Naming, Network, spelled
