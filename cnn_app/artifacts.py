@@ -26,8 +26,6 @@ from cnn_app.atomic import check_place, one_writer, write_json
 from cnn_app.errors import ArtifactError, TrainingError
 
 JSON_LIMIT_BYTES = 64 * 2**20
-UNLABELLED = ("reconstruction",)  # tasks whose networks tell no classes
-
 
 FORMAT = 2  # of cards; 0.1.0's had no number, knew images alone, and had `image` in the place of `input`
 
@@ -91,9 +89,8 @@ class ModelDir:
         other = {name: value for name, value in values.items() if name not in known}
         given = {name: value for name, value in values.items() if name in known} | {"format": FORMAT}
         labels = tuple(map(str, values["labels"]))
-        if "" in labels or (not labels and values.get("task") not in UNLABELLED):
-            raise ArtifactError(f"{self.card} names {len(labels)} classes, {labels.count('')} of them by nothing; each "
-                                "needs a name")  # fmt: skip
+        if "" in labels:
+            raise ArtifactError(f"{self.card} names {labels.count('')} of its classes by nothing; each needs a name")
         return Card(**given | {"columns": columns, "labels": labels, "other": other})
 
     def write_card(self, card: Card) -> None:

@@ -63,7 +63,6 @@ by a key of `[model]` in a recipe, and by an argument of `create_model` in Pytho
 the rows of a family differ. All families have `classes` and `dropout`, those that see images also the others of this
 table:"""
 HEADER = ("name", "year", "paper", "task", "input", ">parameters", ">multiply-adds", "top-1 (source)")
-UNITS = {"text": " ids", "audio": " samples"}  # of a shape
 COLUMN_HEADER = ("column", "default", "what it is")
 FIELD = re.compile(r"^    (\w+): [^#\n]*# (.*)$", re.MULTILINE)  # a column with its comment
 MEANINGS = {  # of columns that have no comment, for they are the same in several families
@@ -129,5 +128,6 @@ def _row(name: str) -> dict:
 
 def _shape(spec: registry.Variant) -> str:
     """224x224x3, 64 ids, or 8000 samples."""
-    (shape,) = (known.shape[1:] for known in inputs.of_row(spec, {}).specs().values())
-    return "x".join(map(str, shape)) + UNITS.get(spec.input, "")
+    taken = inputs.of_row(spec, {})
+    (shape,) = (known.shape[1:] for known in taken.specs().values())
+    return f"{'x'.join(map(str, shape))} {taken.unit}".rstrip()

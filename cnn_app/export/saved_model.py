@@ -18,7 +18,6 @@ from pathlib import Path
 import keras
 
 from cnn_app import heads, names
-from cnn_app.artifacts import UNLABELLED
 from cnn_app.export import graph
 from cnn_app.export.targets import Target
 from cnn_app.runtimes.about import LABELS
@@ -29,7 +28,7 @@ from cnn_app.transfer.features import tapped
 
 
 def write(task: Task, model: keras.Model, path: Path, target: Target, calibration: Arrays | None) -> None:
-    if task.name in UNLABELLED:
+    if not task.labelled:
         graph.write(path, model, signatures(task, model, None), task.input.resources)
         return
     with tempfile.TemporaryDirectory() as folder:

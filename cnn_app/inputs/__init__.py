@@ -28,6 +28,7 @@ INPUTS = ("image", "text", "audio")
 class Input(Protocol):
     kind: ClassVar[str]  # its module
     plural: ClassVar[str]  # of its records, in messages
+    unit: ClassVar[str]  # of the sides of a record, where they need one
     encoded: ClassVar[str]  # the signature, and its one tensor, that takes records as clients have them
     formats: ClassVar[str]  # that an encoded record may have, for people
     suffixes: ClassVar[tuple[str, ...]]  # of files that are such records

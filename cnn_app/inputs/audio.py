@@ -32,6 +32,7 @@ class Audio:
 
     kind: ClassVar = "audio"
     plural: ClassVar = "waves"
+    unit: ClassVar = "samples"
     encoded: ClassVar = names.AUDIO_BYTES
     formats: ClassVar = "WAV"
     suffixes: ClassVar = wave_files.SUFFIXES

@@ -32,6 +32,7 @@ class Image(Frame):
 
     kind: ClassVar = "image"
     plural: ClassVar = "images"
+    unit: ClassVar = ""
     encoded: ClassVar = names.IMAGE_BYTES
     formats: ClassVar = files.KINDS
     suffixes: ClassVar = files.SENT

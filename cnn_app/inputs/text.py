@@ -50,6 +50,7 @@ class Text:
 
     kind: ClassVar = "text"
     plural: ClassVar = "sentences"
+    unit: ClassVar = "ids"
     encoded: ClassVar = names.TEXT
     formats: ClassVar = "UTF-8"
     suffixes: ClassVar = ()  # sentences lie in files of many

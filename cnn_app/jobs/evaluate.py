@@ -11,7 +11,7 @@ import keras
 import numpy as np
 
 from cnn_app import heads, tasks
-from cnn_app.artifacts import UNLABELLED, ModelDir
+from cnn_app.artifacts import ModelDir
 from cnn_app.data import Records, pipeline
 from cnn_app.data.dataset import Dataset, Split
 from cnn_app.errors import DataError, ModelError
@@ -142,7 +142,7 @@ def opened_with(artifact: Artifact, labels: Sequence[str] | None = None, trust: 
         task = replace(task, labels=tuple(labels))
         if twice := [label for place, label in enumerate(labels) if label in labels[:place]]:
             raise ModelError(f"{twice[0]!r} stands twice among the labels; give each class a name of its own")
-    if task.name in UNLABELLED:
+    if not task.labelled:
         return runtime, task
     if not task.labels:
         raise ModelError(f"{runtime.path} has no labels inside, so its outputs are numbers alone; --labels FILE names "

@@ -54,6 +54,7 @@ class Task(Protocol):
     monitor: ClassVar[tuple[str, ...]]  # metrics that rank epochs, "-" where less is better; max_drop is of the first
     batch_metrics: ClassVar[tuple[str, ...]]  # of `step_metrics`
     titles: ClassVar[dict[str, str]]  # of metrics, for people
+    labelled: ClassVar[bool]  # whether its networks tell classes, which `labels` names
     probed: ClassVar[bool]  # whether a new head starts as a linear classifier on its features
     familiar: bool  # whether features tell that a record is unlike the training data
     memorised: ClassVar[float]  # what the first of `batch_metrics` reaches when a batch is known
@@ -153,7 +154,10 @@ def of_facts(facts: Mapping) -> Task:
 
 
 def of_card(card: Card) -> Task:
-    return of_facts(asdict(card))
+    task = of_facts(asdict(card))
+    if task.labelled and not task.labels:
+        raise ArtifactError(f"what a model says of itself makes no sense: a card for {task.name} names no classes")
+    return task
 
 
 def facts(task: Task) -> dict:

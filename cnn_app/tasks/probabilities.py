@@ -36,6 +36,7 @@ class Probabilities:
     labels: tuple[str, ...] = ()
 
     name: ClassVar[str]  # the task's, and its head's
+    labelled: ClassVar = True
     learned: ClassVar[tuple[str, ...]] = ()
     is_map: ClassVar[bool] = False
     tuning: ClassVar[Mapping[str, Any]] = {}

@@ -53,6 +53,7 @@ class Reconstruction:
     batch_metrics: ClassVar = ("mse",)
     titles: ClassVar = {"mse": "squared error", "elbo": "ELBO (nats)", "reconstruction": "reconstruction (nats)",
                         "kl": "KL (nats)", "loss": "loss"}  # fmt: skip
+    labelled: ClassVar = False
     probed: ClassVar = False
     familiar: ClassVar = False  # it was not tried on codes
     memorised: ClassVar = 0.02

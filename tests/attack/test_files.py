@@ -18,6 +18,7 @@ from click.testing import CliRunner
 from onnx import TensorProto, helper
 
 import cnn_app
+from cnn_app import tasks
 from cnn_app.artifacts import ModelDir
 from cnn_app.cli.main import cli
 from cnn_app.errors import ArtifactError, ModelError, printable
@@ -339,14 +340,14 @@ def test_published_weights_that_unpack_to_too_much_are_refused(tmp_path, ending)
 SIZES = [{"input": {"kind": "image", "image": [side, SIDE, 3]}} for side in (-1, 0)]
 
 
-@pytest.mark.parametrize("change, told", [({"labels": []}, "names 0 classes"), ({"labels": ["a", ""]}, "by nothing"),
+@pytest.mark.parametrize("change, told", [({"labels": []}, "names no classes"), ({"labels": ["a", ""]}, "by nothing"),
                                           (SIZES[0], "is no card"), (SIZES[1], "is no card")])  # fmt: skip
 def test_cards_without_sense_are_refused(tmp_path, change, told):
     served.model_dir(tmp_path / "m")
     card = tmp_path / "m" / "card.json"
     card.write_text(json.dumps(json.loads(card.read_text()) | change))
     with pytest.raises(ArtifactError, match=told):
-        ModelDir(tmp_path / "m").read_card()
+        tasks.of_card(ModelDir(tmp_path / "m").read_card())
 
 
 def test_a_terminal_obeys_neither_labels_nor_names(tmp_path, image):

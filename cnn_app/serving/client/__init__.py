@@ -16,7 +16,7 @@ from functools import cached_property
 import numpy as np
 
 from cnn_app.errors import ServingError
-from cnn_app.names import AUDIO_BYTES, DEFAULT, FLOAT_PIXELS, IMAGE_BYTES, TEXT
+from cnn_app.names import DEFAULT, ENCODED, FLOAT_PIXELS, IMAGE_BYTES, TEXT
 from cnn_app.serving.client.answer import Answer, RecordError
 from cnn_app.serving.client.endpoint import Endpoint, parse
 from cnn_app.serving.client.transport import Record, Transport
@@ -63,7 +63,7 @@ class Client:
     def encoded(self) -> str:
         """The signature of the model that takes encoded records."""
         there = self.transport.signatures()
-        found = [name for name in (IMAGE_BYTES, TEXT, AUDIO_BYTES) if name in there]
+        found = [name for name in ENCODED if name in there]
         if not found:
             raise ServingError(f"{self.endpoint} takes no encoded records; it has {', '.join(sorted(there))}")
         return found[0]
