@@ -14,6 +14,7 @@ import measure
 import numpy as np
 
 from cnn_app.cli.view import table
+from cnn_app.tasks.passes import Passes
 
 CLASSES = 4
 WIDTH, HEIGHT = 500, 375
@@ -55,11 +56,11 @@ def competitors(folder: Path, name: str, side: int, batch: int) -> tuple[dict, d
     assert prepared.inputs["image"].array is not None and streamed.inputs["image"].array is None
 
     def epoch(split):
-        for _ in engine.batches(job.task, split, schedule, epoch=0):
+        for _ in Passes(job.task, split, schedule).batches(epoch=0):
             pass
 
     step = engine.stepper(job.model, job.task, prepared, schedule)
-    inputs, targets = next(engine.batches(job.task, prepared, schedule, epoch=0))
+    inputs, targets = next(Passes(job.task, prepared, schedule).batches(epoch=0))
     calls = {
         "first pass: check, decode, resize": read,
         "epoch from memory": lambda: epoch(prepared),

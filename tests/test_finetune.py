@@ -97,7 +97,7 @@ def test_a_run_in_phases_resumes_to_the_same_result(source, tmp_path, stop_at):
         schedule = Schedule(epochs=3, batch=64, class_weights="balanced", augment=("flip", "mixup", "cutmix"))
         return prepared(source, schedule, freeze="backbone", unfreeze_at=("2",), layer_decay=0.5)
 
-    assert job().steps_per_epoch == 11
+    assert job().stream.steps == 11
     whole, parts = (ModelDir(tmp_path / name) for name in ("whole", "parts"))
     run(job(), whole)
 

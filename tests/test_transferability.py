@@ -12,7 +12,6 @@ from click.testing import CliRunner
 from PIL import Image
 
 import cnn_app
-from cnn_app import tasks
 from cnn_app.cli.main import cli
 from cnn_app.data import pipeline
 from cnn_app.errors import CnnAppError, RecipeError
@@ -87,7 +86,7 @@ def test_transplanted_stages_are_copied_and_kept():
 def digits():
     task = Classification(input=Pixels((8, 8, 1)))
     dataset = task.load(Data(source="digits"))
-    return tasks.fitted(task, dataset), pipeline.prepare(dataset, task.converters())
+    return task.fitted(dataset), pipeline.prepare(dataset, task.converters())
 
 
 def halves(first=STUDY.first):

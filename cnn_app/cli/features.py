@@ -38,7 +38,6 @@ def features(
     from cnn_app.errors import DataError
     from cnn_app.jobs import sources
     from cnn_app.jobs.evaluate import task_of
-    from cnn_app.tasks import fitted
     from cnn_app.transfer import features, linear
 
     columns = with_image(columns, image)
@@ -51,7 +50,7 @@ def features(
     if classifier and not task.probed:
         raise DataError(f"{task.input.plural} for {task.name} have no one class each; --linear learns nothing of them")
     raw = task.load(sources.divided_as(data, getattr(model, "about", None)))
-    task = fitted(task, raw)
+    task = task.fitted(raw)
     with view.reading() as progress:
         dataset = sources.prepared(task, raw, data, progress)
         found = features.extract(tap, task, dataset, out, progress)

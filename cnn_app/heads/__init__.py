@@ -1,8 +1,8 @@
 """What is put on a backbone's features: "a block of compute, then the thing", one file a head.
 
 A head is a module here with `build(family, row) -> keras.Model`, the network that is trained, and `deployed(model)`,
-the same with named outputs as every exported file has them. A task has a head of its own name. Where a head comes in
-several forms, `build` takes one's name as well.
+the same with named outputs as every exported file has them. A task has a head of its own name. To add one: write the
+module, add its name to HEADS. Where a head comes in several forms, `build` takes one's name as well.
 """
 
 from __future__ import annotations
@@ -12,12 +12,11 @@ from typing import TYPE_CHECKING
 
 from cnn_app import registry
 from cnn_app.errors import ModelError, unknown
-from cnn_app.tasks import TASKS
 
 if TYPE_CHECKING:
     import keras
 
-HEADS = TASKS
+HEADS = ("classification", "multilabel", "segmentation", "localization", "reconstruction")  # of a task each
 MAIN = "logits"  # of classes, where a network has several outputs
 CODE = "code"  # the output that is all a network knows of a record, where it has one
 AUXILIARY = "aux"  # what the names of outputs begin with that only help while training

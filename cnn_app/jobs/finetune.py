@@ -86,7 +86,7 @@ def _built(
     job = train.build(name, columns, data, replace(SCHEDULE, **{**kind.tuning, **said}), options, known)
     if "epochs" in said:
         return job
-    epochs = max(job.schedule.epochs, math.ceil(kind.tuning_steps / job.steps_per_epoch))
+    epochs = max(job.schedule.epochs, math.ceil(kind.tuning_steps / job.stream.steps))
     return replace(job, schedule=replace(job.schedule, epochs=epochs))
 
 

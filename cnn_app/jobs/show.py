@@ -35,7 +35,7 @@ def show(
         raise DataError(f"{name} takes {task.input.plural}, which are not drawn; give a network for images")
     schedule, data = with_known_augmentations(task, schedule or Schedule()), sources.data_of(data)
     dataset = task.load(data)
-    task = tasks.fitted(task, dataset)
+    task = task.fitted(dataset)
     train = dataset.splits["train"]
     few = train.take(pipeline.stratified(task.strata(train), -(-n // VERSIONS), schedule.seed))
     split = sources.prepared(task, replace(dataset, splits={"train": few}), data, progress).splits["train"]

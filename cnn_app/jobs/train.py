@@ -44,8 +44,8 @@ class Job:
     learned: bool = False  # whether the model knows its task before the first step
 
     @property
-    def steps_per_epoch(self) -> int:
-        return pipeline.steps_per_epoch(self.dataset.splits["train"], self.schedule.batch)
+    def stream(self) -> tasks.Stream:
+        return self.task.stream(self.model, self.dataset.splits["train"], self.schedule)
 
     @property
     def recipe(self) -> dict:
@@ -112,7 +112,7 @@ def build(
     task, data = tasks.of_row(row, options or {}, known or {}), sources.data_of(data)
     schedule = with_known_augmentations(task, schedule)
     dataset = task.load(data)
-    task = tasks.fitted(task, dataset)
+    task = task.fitted(dataset)
     check_columns(columns, task)
     columns |= task.columns()
     keras.utils.set_random_seed(schedule.seed)
@@ -215,7 +215,8 @@ def dry_run(job: Job) -> dict:
     """One training step and one validation batch, nothing written: what a run would be."""
     train_split = job.dataset.splits["train"]
     stepper = engine.stepper(job.model, job.task, train_split, job.schedule, job.freeze)
-    inputs, targets = next(engine.batches(job.task, train_split, job.schedule, epoch=0))
+    stream = job.stream
+    inputs, targets = next(stream.batches(epoch=0))
     logs = stepper.train(inputs, targets, job.schedule.lr)
     inputs, _ = next(pipeline.arrays(job.dataset.splits["val"], job.schedule.batch))
     KerasRuntime(job.task.deployed(job.model)).run(inputs)
@@ -226,8 +227,8 @@ def dry_run(job: Job) -> dict:
         "classes": len(job.task.labels),
         "records": job.dataset.counts(),
         "skipped": list(job.dataset.skipped),
-        "steps_per_epoch": job.steps_per_epoch,
-        "steps": job.steps_per_epoch * job.schedule.epochs,
+        "steps_per_epoch": stream.steps,
+        "steps": stream.steps * job.schedule.epochs,
         "first_loss": logs["loss"],
     }
 

@@ -1,14 +1,14 @@
 """What a network is for, one file each: layout of data, loss, metrics, deployed outputs, answers and their drawing.
 
 A task is a module here with a frozen dataclass of the module's name in capitals, such as `Classification`; see `Task`
-for what the chain asks of it. To add one: write the module and a head of its name, add its name to TASKS. A value of it
-holds an input, the names of classes, the options of a recipe's [task], and what it learned, such as thresholds.
+for what the chain asks of it. To add one: write the module and a head of its name, which `heads.HEADS` lists. A value
+of it holds an input, the names of classes, the options of a recipe's [task], and what it learned, such as thresholds.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, fields, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import asdict, fields
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 from cnn_app import inputs
 from cnn_app.artifacts import tuples
 from cnn_app.errors import ArtifactError, RecipeError, first_line, unknown
+from cnn_app.heads import HEADS
 from cnn_app.inputs import Input
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from cnn_app.tasks.mistakes import Mistake
     from cnn_app.tensors import Arrays, Spec
 
-TASKS = ("classification", "multilabel", "segmentation", "localization", "reconstruction")
+TASKS = HEADS
 SMALLEST = 1e-9  # error that others are compared with
 NAME = "name"  # in [task]: what a network is for, where that is not what its row says
 
@@ -49,11 +50,23 @@ class Report(Protocol):
     ) -> list[Mistake]: ...  # the most confident wrong answers; ModelError where none is one
 
 
+class Stream(Protocol):
+    """What a network learns from, batch by batch."""
+
+    steps: int  # of an epoch
+
+    def batches(self, epoch: int, skip: int = 0) -> Iterator[tuple[Arrays, Arrays]]: ...  # but for the first `skip`
+    def first(self) -> tuple[Arrays, Arrays]: ...  # a batch that nothing was changed in
+    def state(self) -> Arrays: ...  # what it takes, beside the weights, to go on where a run was stopped
+    def restore(self, state: Arrays) -> None: ...
+
+
 class Task(Protocol):
     name: ClassVar[str]  # its module
     monitor: ClassVar[tuple[str, ...]]  # metrics that rank epochs, "-" where less is better; max_drop is of the first
     batch_metrics: ClassVar[tuple[str, ...]]  # of `step_metrics`
     titles: ClassVar[dict[str, str]]  # of metrics, for people
+    relative: ClassVar[bool]  # whether a drop is told as percent of the metric, which is no share
     labelled: ClassVar[bool]  # whether its networks tell classes, which `labels` names
     probed: ClassVar[bool]  # whether a new head starts as a linear classifier on its features
     familiar: bool  # whether features tell that a record is unlike the training data
@@ -71,6 +84,7 @@ class Task(Protocol):
 
     # --- data
     def load(self, data: Data) -> Dataset: ...  # raw, with its own checks
+    def fitted(self, dataset: Dataset) -> Task: ...  # with its classes, and what is learned from its training split
     def in_order(
         self, dataset: Dataset, labels: tuple[str, ...]
     ) -> Dataset: ...  # the same for other places of classes
@@ -83,6 +97,7 @@ class Task(Protocol):
 
     # --- training
     def columns(self) -> dict: ...  # of the network's row, which follow from input and labels
+    def stream(self, model: keras.Model, split: Split, schedule: Schedule) -> Stream: ...
     def objective(self, schedule: Schedule, split: Split) -> Callable: ...  # (outputs, targets) -> losses (b,)
     def step_metrics(self, outputs, targets) -> dict: ...  # name -> (b,), beside the loss
     def measured(self, runtime: Runtime) -> Runtime: ...  # with outputs that `measure` alone reads, where it gives such
@@ -205,11 +220,6 @@ def opened(runtime: Runtime) -> tuple[Runtime, Task]:
     return runtime, task
 
 
-def fitted(task: Task, dataset: Dataset) -> Task:
-    """`task` with the classes of a data set, and what its input learns from the training split."""
-    return replace(task, labels=dataset.labels, input=task.input.fitted(dataset.splits["train"]))
-
-
 def score(task: Task, metrics: Mapping[str, float]) -> tuple[float, ...]:
     """What ranks epochs: the higher the better."""
     return tuple(-metrics[name[1:]] if name.startswith("-") else metrics[name] for name in task.monitor)
@@ -221,12 +231,13 @@ def main_metric(task: Task) -> str:
 
 
 def drop(task: Task, reference: Mapping[str, float], found: Mapping[str, float]) -> float:
-    """Points of the first monitored metric that `found` lost; where less is better, percent that it grew by."""
+    """Points of the first monitored metric that `found` lost; of one that is no share percent that it got worse by."""
     lost = 100 * (score(task, reference)[0] - score(task, found)[0])
-    return lost / max(reference[main_metric(task)], SMALLEST) if task.monitor[0].startswith("-") else lost
+    return lost / max(abs(reference[main_metric(task)]), SMALLEST) if task.relative else lost
 
 
 def told_drop(task: Task, points: float) -> str:
-    """For people: loses 0.12 points of top-1, or has 0.12 % more of an error."""
-    how = f"has {points:.2f} % more" if task.monitor[0].startswith("-") else f"loses {points:.2f} points"
+    """For people: loses 0.12 points of top-1, or has 0.12 % more of an error, or loses 0.12 % of what is no share."""
+    more = task.monitor[0].startswith("-")
+    how = f"{'has' if more else 'loses'} {points:.2f} {'%' if task.relative else 'points'}{' more' * more}"
     return f"{how} of {task.titles[main_metric(task)]}"

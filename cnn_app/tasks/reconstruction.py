@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
@@ -19,13 +19,13 @@ from cnn_app.errors import DataError, ModelError, RecipeError, TrainingError, un
 from cnn_app.heads import CODE
 from cnn_app.inputs import Input
 from cnn_app.names import TOP, code_text
+from cnn_app.tasks.base import Base
 from cnn_app.tasks.reconstruction_report import Report, report
 from cnn_app.tensors import Spec
 
 if TYPE_CHECKING:
     import keras
 
-    from cnn_app.data.pipeline import Samplers
     from cnn_app.recipe import Data, Schedule
     from cnn_app.runtimes import Runtime
     from cnn_app.tensors import Arrays
@@ -38,13 +38,11 @@ NEAR = 0.1  # of a pixel in [0, 1]: an image that differs nowhere by more is the
 
 
 @dataclass(frozen=True, kw_only=True)
-class Reconstruction:
+class Reconstruction(Base):
     """Grey values are taken as probabilities of a pixel being white: a cross-entropy is that of stochastically
     binarized images, in expectation, so that no draw of them is needed; the network sees the grey values.
     """
 
-    input: Input
-    labels: tuple[str, ...] = ()  # there are none
     loss: str | None = None  # one of LOSSES; None: mse, and of a variational autoencoder the negative ELBO
     binarization: str = BINARIZATIONS[0]  # what cross-entropies take grey values for; in every card and file
 
@@ -54,16 +52,8 @@ class Reconstruction:
     titles: ClassVar = {"mse": "squared error", "elbo": "ELBO (nats)", "reconstruction": "reconstruction (nats)",
                         "kl": "KL (nats)", "loss": "loss"}  # fmt: skip
     labelled: ClassVar = False
-    probed: ClassVar = False
-    familiar: ClassVar = False  # it was not tried on codes
+    relative: ClassVar = True
     memorised: ClassVar = 0.02
-    tuning: ClassVar[Mapping[str, Any]] = {}
-    tuning_steps: ClassVar = 0
-    is_map: ClassVar = False
-    learned: ClassVar[tuple[str, ...]] = ()
-    views: ClassVar[tuple[str, ...]] = ()
-    head: ClassVar = "reconstruction"
-    key: ClassVar[dict[str, str]] = {}
 
     def __post_init__(self):
         if self.loss is not None and self.loss not in LOSSES:
@@ -116,12 +106,6 @@ class Reconstruction:
     def converters(self) -> dict[str, tuple[Spec, Callable]]:
         return self.input.converters()
 
-    def samplers(self, names: tuple[str, ...]) -> Samplers:
-        return self.input.samplers(names)
-
-    def strata(self, split: Split) -> np.ndarray:
-        return np.zeros(len(split), int)
-
     def augmented(self, inputs: dict, targets: dict, seed: tuple, names: tuple[str, ...]) -> tuple[dict, dict]:
         inputs = self.input.augmented(inputs, seed, names)
         return inputs, dict(inputs)
@@ -130,9 +114,6 @@ class Reconstruction:
         return targets["image"], ""
 
     # --- training
-
-    def columns(self) -> dict:
-        return self.input.columns()
 
     def objective(self, schedule: Schedule, split: Split) -> Callable:
         """The mean squared error of a pixel, or the cross-entropy of an image in nats; of a variational autoencoder
@@ -166,16 +147,7 @@ class Reconstruction:
     def measure(self, batches: Iterable[tuple[Arrays, Arrays]]) -> Report:
         return report(((outputs, targets["image"]) for outputs, targets in batches), in_nats=self.loss == "bce")
 
-    def right(self, outputs: Arrays, targets: Arrays) -> None:
-        """No image is right or wrong."""
-
-    def settled(self, report: Any) -> Reconstruction:
-        return self
-
     # --- answers
-
-    def deployed(self, model: keras.Model) -> keras.Model:
-        return heads.named(self.name).deployed(model)
 
     def parts(self, model: keras.Model) -> dict[str, keras.Model]:
         return heads.named(self.name).parts(self.deployed(model))
@@ -189,9 +161,6 @@ class Reconstruction:
         pixels = tf.cast(tf.round(255 * outputs[OUTPUT]), tf.uint8)
         png = tf.map_fn(tf.io.encode_png, pixels, fn_output_signature=tf.TensorSpec((), tf.string))
         return {PNG: png, CODE: outputs[CODE]}
-
-    def placed(self, outputs: Arrays, encoded: Iterable[bytes]) -> Arrays:
-        return outputs
 
     def named(self, outputs: Arrays) -> Arrays:
         from cnn_app.tasks.mask_pictures import png
@@ -211,21 +180,12 @@ class Reconstruction:
         """The images; codes of different networks have no mean."""
         return {OUTPUT: np.mean([outputs[OUTPUT] for outputs in several], 0)}
 
-    def reordered(self, outputs: Arrays, places: list[int]) -> Arrays:
-        return outputs
-
     def answer(self, outputs: Arrays, top: int = TOP) -> dict:
         """{"code": [numbers]}."""
         return {CODE: list(map(float, outputs[CODE]))}
 
     def text(self, answer: dict) -> str:
         return code_text(answer[CODE])
-
-    def places(self, outputs: Arrays) -> np.ndarray:
-        raise NotImplementedError  # it is no map of classes
-
-    def of_places(self, places: np.ndarray, top: int) -> dict:
-        raise NotImplementedError
 
     def draw(self, outputs: Arrays, record: Arrays, name: str, path: Path) -> None:
         from cnn_app.tasks.reconstruction_pictures import draw

@@ -11,6 +11,9 @@ import numpy as np
 from cnn_app.artifacts import ModelDir
 from cnn_app.atomic import replacing
 from cnn_app.errors import ArtifactError, TrainingError
+from cnn_app.tensors import Arrays
+
+STREAM = "stream/"  # in front of the names of what belongs to it
 
 
 @dataclass
@@ -27,17 +30,18 @@ class Position:
     history: list[dict] = field(default_factory=list)
 
 
-def save(directory: ModelDir, variables: list, position: Position, settings: dict) -> None:
-    """Write all variables and the position, as one file: either all of it is there or none."""
+def save(directory: ModelDir, variables: list, position: Position, settings: dict, state: Arrays) -> None:
+    """Write all variables, the position and the state of the stream, as one file: either all is there or none."""
     arrays = {f"variable{i:05d}": np.asarray(variable) for i, variable in enumerate(variables)}
+    arrays |= {f"{STREAM}{name}": array for name, array in state.items()}
     header = json.dumps({"position": asdict(position), "settings": settings})
     with replacing(directory.training / "state.npz") as scratch:
         with scratch.open("wb") as stream:
             np.savez(stream, header=np.frombuffer(header.encode(), np.uint8), **arrays)
 
 
-def read(directory: ModelDir, settings: dict) -> tuple[Position, list[np.ndarray]]:
-    """The saved position, and the variables for `fill`; refuse those that were made with other settings."""
+def read(directory: ModelDir, settings: dict) -> tuple[Position, list[np.ndarray], Arrays]:
+    """The saved position, the variables for `fill`, and the stream's state; refuse those made with other settings."""
     path = directory.training / "state.npz"
     if not path.is_file():
         raise TrainingError(
@@ -46,7 +50,7 @@ def read(directory: ModelDir, settings: dict) -> tuple[Position, list[np.ndarray
     try:
         with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as saved:
             header = json.loads(saved["header"].tobytes())
-            arrays = [saved[name] for name in sorted(saved.files) if name != "header"]
+            arrays = {name: saved[name] for name in sorted(saved.files) if name != "header"}
     except (OSError, ValueError, KeyError, EOFError) as error:
         raise ArtifactError(f"{path} is damaged; remove {directory.training} and start again") from error
     changed = [name for name in settings if settings[name] != header["settings"].get(name)]
@@ -57,7 +61,9 @@ def read(directory: ModelDir, settings: dict) -> tuple[Position, list[np.ndarray
             "use the same options, or leave --resume out to start again"
         )
     values = header["position"]
-    return Position(**values | {"best": values["best"] and tuple(values["best"])}), arrays
+    variables = [array for name, array in arrays.items() if not name.startswith(STREAM)]
+    state = {name.removeprefix(STREAM): array for name, array in arrays.items() if name.startswith(STREAM)}
+    return Position(**values | {"best": values["best"] and tuple(values["best"])}), variables, state
 
 
 def fill(directory: ModelDir, variables: list, arrays: list[np.ndarray]) -> None:

@@ -19,7 +19,7 @@ from cnn_app.errors import TrainingError
 from cnn_app.recipe import Schedule
 from cnn_app.runtimes import Runtime
 from cnn_app.runtimes.keras_model import KerasRuntime
-from cnn_app.tasks import Report, Task
+from cnn_app.tasks import Report, Stream, Task
 from cnn_app.training import checkpoint, records
 from cnn_app.training.checkpoint import Position
 from cnn_app.training.freeze_schedule import PLAIN, FreezeSchedule, enter
@@ -55,16 +55,6 @@ def stepper(
     return Stepper(model, optimizer(schedule, freeze.factors), objective, task.step_metrics)
 
 
-def batches(task: Task, split: Split, schedule: Schedule, epoch: int, skip: int = 0, augment: bool = True):
-    """One shuffled and augmented epoch as arrays (inputs, targets)."""
-    sampled = {name for column in split.columns.values() for name in column.sampled}
-    names = tuple(name for name in schedule.augment if name not in sampled) if augment else ()
-    return pipeline.training_batches(
-        split, schedule.batch, lambda inputs, targets, seed: task.augmented(inputs, targets, seed, names),
-        seed=schedule.seed, epoch=epoch, skip=skip, sample=augment,
-    ).as_numpy_iterator()  # fmt: skip
-
-
 def measure(task: Task, runtime: Runtime, split: Split) -> Report:
     """What a runtime answers to a prepared split, against its targets."""
     return task.measure((runtime.run(inputs), targets) for inputs, targets in pipeline.arrays(split, 64))
@@ -82,15 +72,18 @@ def train(
     Raises TrainingError when the loss is no number any more, or when a signal stopped the run.
     """
     watch = watch or Watch()
-    split, steps = dataset.splits["train"], pipeline.steps_per_epoch(dataset.splits["train"], schedule.batch)
+    split = dataset.splits["train"]
+    stream = task.stream(model, split, schedule)
+    steps = stream.steps
     runtime = task.measured(KerasRuntime(task.deployed(model)))
-    position, saved = checkpoint.read(directory, settings) if resume else (Position(), None)
+    position, saved, state = checkpoint.read(directory, settings) if resume else (Position(), None, {})
     phase = freeze.phase(max(0, position.step - 1) // steps)  # in which it was saved
     run = stepper(model, task, split, schedule, freeze, phase.epoch)
     if saved is not None:
         checkpoint.fill(directory, run.variables, saved)
+        stream.restore(state)
     else:  # from here on --resume repairs what a kill may leave: a card of half a run, or a model and a card of two
-        checkpoint.save(directory, run.variables, position, settings)
+        checkpoint.save(directory, run.variables, position, settings, stream.state())
     if learned and not position.history:
         before = measure(task, runtime, split).metrics
         start = {name: before[name] for name in ("loss", *task.batch_metrics)}
@@ -105,7 +98,7 @@ def train(
             if freeze.phase(epoch) != phase:
                 phase = freeze.phase(epoch)
                 run = stepper(model, task, split, schedule, freeze, epoch)
-            for inputs, targets in batches(task, split, schedule, epoch, position.step - epoch * steps):
+            for inputs, targets in stream.batches(epoch, position.step - epoch * steps):
                 rate = learning_rate(schedule, position.step, steps, position.plateaus)
                 logs = run.train(inputs, targets, rate)
                 position.step += 1
@@ -114,19 +107,19 @@ def train(
                 done = position.step - epoch * steps
                 watch.step(epoch, done, steps, {name: total / done for name, total in position.sums.items()})
                 if stopped and done < steps:
-                    raise _stop(directory, run, position, settings, stopped)
+                    raise _stop(directory, run, position, settings, stream, stopped)
                 if done % SAVE_EVERY_STEPS == 0 and done < steps:
-                    checkpoint.save(directory, run.variables, position, settings)
+                    checkpoint.save(directory, run.variables, position, settings, stream.state())
             means = {name: total / steps for name, total in position.sums.items()}
             report = measure(task, runtime, dataset.splits["val"])
             row = _ranked(task, report, position, epoch + 1, rate, means)
             if position.best_epoch == row["epoch"]:
                 keep(model, row, report)
             records.write_history(directory, position.history)
-            checkpoint.save(directory, run.variables, position, settings)
+            checkpoint.save(directory, run.variables, position, settings, stream.state())
             watch.epoch(row)
             if stopped and epoch + 1 < schedule.epochs:
-                raise _stop(directory, run, position, settings, stopped)
+                raise _stop(directory, run, position, settings, stream, stopped)
     return position
 
 
@@ -137,7 +130,7 @@ def memorise(
     """Learn one batch only: a network, data and learning rate that cannot do that will not learn more."""
     watch, split = watch or Watch(), dataset.splits["train"]
     run = stepper(model, task, split, schedule, freeze)
-    inputs, targets = next(batches(task, split, schedule, 0, augment=False))
+    inputs, targets = task.stream(model, split, schedule).first()
     logs: dict = {}
     for step in range(OVERFIT_STEPS):
         logs = run.train(inputs, targets, schedule.lr)
@@ -202,7 +195,9 @@ def _check_finite(logs: dict, rate: float, position: Position) -> None:
         )
 
 
-def _stop(directory: ModelDir, run: Stepper, position: Position, settings: dict, stopped: list[int]) -> Stopped:
-    checkpoint.save(directory, run.variables, position, settings)
+def _stop(
+    directory: ModelDir, run: Stepper, position: Position, settings: dict, stream: Stream, stopped: list[int]
+) -> Stopped:
+    checkpoint.save(directory, run.variables, position, settings, stream.state())
     told = f"stopped after step {position.step}; the run is saved, go on with the same command and --resume"
     return Stopped(told, stopped[0])

@@ -71,7 +71,7 @@ def run(
     data = replace(recipe.data, directory=recipe.data.directory or data_dir)
     whole = tasks.of_row(row, recipe.task, {})
     dataset = whole.load(data)
-    whole = tasks.fitted(whole, dataset)
+    whole = whole.fitted(dataset)
     columns |= whole.input.columns()
     skip = data.on_bad_image == "skip"
     dataset = pipeline.prepare(dataset, whole.converters(), skip_bad=skip, progress=progress)
@@ -137,11 +137,10 @@ def transplant(source: keras.Model, target: keras.Model, places: Sequence[str]) 
 def fit(model: keras.Model, half: Half, schedule: Schedule, frozen: frozenset[str]) -> None:
     """Train without validation, checkpoints or progress: one short run of many."""
     run = engine.stepper(model, half.task, half.train, schedule, FreezeSchedule((Phase(0, frozen),)))
-    steps = pipeline.steps_per_epoch(half.train, schedule.batch)
+    stream = half.task.stream(model, half.train, schedule)
     for epoch in range(schedule.epochs):
-        batches = engine.batches(half.task, half.train, schedule, epoch)
-        for step, (inputs, targets) in enumerate(batches, start=epoch * steps):
-            run.train(inputs, targets, learning_rate(schedule, step, steps))
+        for step, (inputs, targets) in enumerate(stream.batches(epoch), start=epoch * stream.steps):
+            run.train(inputs, targets, learning_rate(schedule, step, stream.steps))
 
 
 def top1(model: keras.Model, half: Half) -> float:
