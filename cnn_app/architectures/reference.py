@@ -79,4 +79,7 @@ REFERENCE = {
     "tdnn": Reference(142_858, 11_910_400),
     "tdnn_1989": Reference(527, 6_081),
     "tdnn_xvector": Reference(4_984_736, 764_346_368),
+    "dqn": Reference(1_693_362, 9_352_192),
+    "dqn_2013": Reference(680_770, 2_970_112),
+    "dqn_mlp": Reference(10_934, 10_728),
 }

@@ -19,6 +19,7 @@ COMMANDS = (
     "predict",
     "features",
     "reconstruct",
+    "play",
     "average",
     "export",
     "verify",

@@ -25,6 +25,8 @@ SOURCES = {  # a name, or what stands in front of one up to its colon -> module
     "shapes:boxes": "boxed_shapes",
     "shapes:masks": "masked_shapes",
     "tfds:": "tfds",
+    "catch": "environments",
+    "gym:": "environments",
 }
 
 

@@ -40,7 +40,7 @@ def interval(task: Task, targets: Arrays, wanted: Arrays, found: Arrays, confide
     """Of the drop from outputs `wanted`, Keras's, to those `found` in a file."""
     before, after = task.right(wanted, targets), task.right(found, targets)
     if before is None or after is None:
-        return jackknife(len(next(iter(targets.values()))), _drop_of(task, targets, wanted, found), confidence)
+        return jackknife(len(next(iter(wanted.values()))), _drop_of(task, targets, wanted, found), confidence)
     lost, won = int((before & ~after).sum()), int((after & ~before).sum())
     low, high = tango(lost, won, len(before), confidence)
     return Interval(100 * low, 100 * high, confidence, "Tango 1998", (lost, won))

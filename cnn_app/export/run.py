@@ -100,10 +100,10 @@ def reference(task: Task, model: keras.Model, dataset: Dataset, split: str = "te
     row = sum(int(np.prod(spec.shape[1:])) * np.dtype(spec.dtype).itemsize for spec in runtime.outputs.values())
     most = len(dataset.splits[split]) if most is None else most
     inputs, targets = sample(task, dataset.splits[split], max(8, min(most, VERIFIED_BYTES // row)))
-    outputs = runtime.run(inputs)
-    metrics = task.measure([(outputs, targets)]).metrics
+    measured = task.measured(runtime).run(inputs)
+    outputs, metrics = {name: measured[name] for name in runtime.outputs}, task.measure([(measured, targets)]).metrics
     figures = {"split": "val"} if split == "val" else dataset.figures(split, {})
-    return Reference(task, inputs, targets, outputs, metrics, figures)
+    return Reference(task, inputs, targets, measured, outputs, metrics, figures)
 
 
 def _refuse_too_few(proof: Reference, options: Export) -> None:

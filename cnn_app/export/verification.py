@@ -24,6 +24,7 @@ class Reference:
     task: Task
     inputs: Arrays
     targets: Arrays
+    measured: Arrays  # outputs, and what the task measures beside them
     outputs: Arrays
     metrics: dict
     figures: dict = field(default_factory=dict)  # as in Comparison
@@ -70,10 +71,11 @@ def compare(target: str, path: Path, reference: Reference, strategy: str = "", c
     """Without the time it takes, which `timed` adds; with the drop's interval of a `confidence`."""
     task = reference.task
     try:
-        found = open_model(path).run(reference.inputs)
+        measured = task.measured(open_model(path)).run(reference.inputs)
     except ArtifactError as error:
         raise ExportError(f"{target} was written, but its runtime refuses it: {error}") from error
-    metrics, main = task.measure([(found, reference.targets)]).metrics, tasks.main_metric(task)
+    metrics, main = task.measure([(measured, reference.targets)]).metrics, tasks.main_metric(task)
+    found = {name: measured[name] for name in reference.outputs}
     return Comparison(
         target=target,
         n=reference.n,
@@ -87,7 +89,9 @@ def compare(target: str, path: Path, reference: Reference, strategy: str = "", c
         bytes=size_bytes(path),
         strategy=strategy,
         figures=reference.figures,
-        interval=confidence and budget.interval(task, reference.targets, reference.outputs, found, confidence) or None,
+        interval=budget.interval(task, reference.targets, reference.measured, measured, confidence)
+        if confidence
+        else None,
     )
 
 

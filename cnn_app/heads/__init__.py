@@ -16,7 +16,7 @@ from cnn_app.errors import ModelError, unknown
 if TYPE_CHECKING:
     import keras
 
-HEADS = ("classification", "multilabel", "segmentation", "localization", "reconstruction")  # of a task each
+HEADS = ("classification", "multilabel", "segmentation", "localization", "reconstruction", "control")
 MAIN = "logits"  # of classes, where a network has several outputs
 CODE = "code"  # the output that is all a network knows of a record, where it has one
 AUXILIARY = "aux"  # what the names of outputs begin with that only help while training

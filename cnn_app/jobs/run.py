@@ -93,7 +93,8 @@ def check(recipe: Recipe, name: str) -> None:
     for metric, wanted in recipe.acceptance.items():
         if metric not in kind.titles:
             raise unknown("metric of [acceptance]", metric, kind.titles, RecipeError)
-        if f"-{metric}" not in kind.monitor and not 0 <= wanted <= 1:  # a share
+        is_share = not kind.relative and f"-{metric}" not in kind.monitor
+        if is_share and not 0 <= wanted <= 1:
             raise RecipeError(f"[acceptance] {metric} lies between 0 and 1, received {wanted}")
 
 
