@@ -3,7 +3,7 @@ from pathlib import Path
 import click
 
 from cnn_app.augmentations import TTA
-from cnn_app.cli.options import Place, Words, json_option, trust_option
+from cnn_app.cli.options import Place, Words, json_option, lines, trust_option
 from cnn_app.cli.sources import data_options
 from cnn_app.registry import RESIZES
 
@@ -38,7 +38,7 @@ def evaluate(artifacts, data, split, tta, resize, labels, confusion, mistakes, t
 
     for place in filter(None, (confusion, mistakes)):
         check_place(Path(place))
-    known = _lines(Path(labels)) if labels else None
+    known = lines(labels) if labels else None
     with view.reading() as progress:
         found = measure(artifacts, data, split, tta=tta, resize=resize, labels=known, progress=progress, trust=trust)
     report = found.report
@@ -54,12 +54,3 @@ def evaluate(artifacts, data, split, tta, resize, labels, confusion, mistakes, t
         report.draw(Path(confusion))
     if mistakes:
         found.draw_mistakes(mistakes)
-
-
-def _lines(path):
-    from cnn_app.errors import DataError
-
-    try:
-        return path.read_text(encoding="utf-8").splitlines()
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path} is not UTF-8; save it as that") from error

@@ -15,6 +15,7 @@ COMMANDS = (
     "data",
     "train",
     "finetune",
+    "adopt",
     "evaluate",
     "predict",
     "features",

@@ -222,3 +222,15 @@ def training_options(command):
 def with_image(columns, image):
     """Columns of a row, --image among them."""
     return dict(columns) | ({"image": image} if image else {})
+
+
+def lines(path):
+    """Of a text file, such as the names of classes."""
+    from pathlib import Path
+
+    from cnn_app.errors import DataError
+
+    try:
+        return Path(path).read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is not UTF-8; save it as that") from error

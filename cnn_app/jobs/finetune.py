@@ -12,6 +12,7 @@ from cnn_app import registry, tasks
 from cnn_app.artifacts import Card, ModelDir, is_model
 from cnn_app.augmentations import FINETUNE_AUGMENT
 from cnn_app.data import Records, pipeline
+from cnn_app.errors import ModelError
 from cnn_app.jobs import sources, train
 from cnn_app.jobs.train import Job
 from cnn_app.recipe import Data, Schedule, Transfer
@@ -19,6 +20,7 @@ from cnn_app.runtimes.about import About
 from cnn_app.runtimes.keras_model import about_of, load
 from cnn_app.training.engine import Watch
 from cnn_app.transfer import HEAD, copy_weights, features, freezing, linear, load_weights
+from cnn_app.transfer.adoption import ARCHITECTURE, Adopted
 from cnn_app.transfer.pretrained import published
 
 SCHEDULE = Schedule(epochs=15, lr=2e-4, warmup=2.0, label_smoothing=0.1, augment=FINETUNE_AUGMENT)
@@ -51,9 +53,10 @@ def prepare(
     options: Mapping | None = None, progress: pipeline.Progress | None = None,
 ) -> Job:  # fmt: skip
     """A Job that goes on from learned weights; records are read once everything else is known to fit."""
-    known = None
+    known, adopted = None, None
     if is_model(source):
         card = ModelDir(source).read_card()
+        adopted = Adopted(load(source), card.labels) if card.architecture == ARCHITECTURE else None
         name, known, before = card.architecture, card.input, tasks.of_card(card)
         row = {column: value for column, value in card.columns.items() if column not in before.columns()}
         row |= before.input.columns()
@@ -62,9 +65,9 @@ def prepare(
         name = source
     weights = transfer.weights or ("imagenet" if known is None else source)
     data = sources.divided_as(sources.data_of(data), *map(_about, (weights, source)))
-    job = _built(name, columns, data, schedule, options or {}, known)
+    job = _built(name, columns, data, schedule, options or {}, known, adopted)
     freeze = freezing.schedule(job.model, transfer, job.schedule.epochs)
-    fresh = set_weights(job, weights)
+    fresh = job.task.labels != adopted.labels if adopted else set_weights(job, weights)
     if "resize" not in columns and (resizing := getattr(job.model, "resizing", {})):
         job = resized(job, resizing)
     job = train.read(job, progress)
@@ -77,13 +80,16 @@ def prepare(
 
 def _built(
     name: str, columns: Mapping, data: str | Data | Records, schedule: Schedule | Mapping | None, options: Mapping,
-    known: Mapping | None,
+    known: Mapping | None, adopted: Adopted | None,
 ) -> Job:  # fmt: skip
     """The job by a whole schedule, or by what the task prefers: as many epochs as its steps take, unless said."""
     if isinstance(schedule, Schedule):
-        return train.build(name, columns, data, schedule, options, known)
-    kind, said = tasks.kind_of(registry.spec(name, **columns), options), dict(schedule or {})
-    job = train.build(name, columns, data, replace(SCHEDULE, **{**kind.tuning, **said}), options, known)
+        return train.build(name, columns, data, schedule, options, known, adopted)
+    row = adopted.row(columns) if adopted else registry.spec(name, **columns)
+    kind, said = tasks.kind_of(row, options), dict(schedule or {})
+    if adopted and kind.name != row.task:
+        raise ModelError(f"an adopted network is for {row.task} and has no head for {kind.name}")
+    job = train.build(name, columns, data, replace(SCHEDULE, **{**kind.tuning, **said}), options, known, adopted)
     if "epochs" in said:
         return job
     epochs = max(job.schedule.epochs, math.ceil(kind.tuning_steps / job.stream.steps))

@@ -25,6 +25,7 @@ from cnn_app.tasks import Task
 from cnn_app.training import engine, records
 from cnn_app.training.freeze_schedule import FreezeSchedule, constant
 from cnn_app.transfer import familiarity
+from cnn_app.transfer.adoption import Adopted
 
 
 @dataclass(frozen=True)
@@ -101,14 +102,15 @@ def plan(
 
 def build(
     name: str, columns: Mapping, data: str | Data | Records, schedule: Schedule, options: Mapping | None = None,
-    known: Mapping | None = None,
+    known: Mapping | None = None, adopted: Adopted | None = None,
 ) -> Job:  # fmt: skip
     """A job whose records are not read yet: what is wrong with names, columns and folders is told at once.
 
     known: facts of the input of a model that is trained further, such as its vocabulary.
+    adopted: the network, where it is none of ours.
     """
     columns = dict(columns)
-    row = registry.spec(name, **columns)
+    row = adopted.row(columns) if adopted else registry.spec(name, **columns)
     task, data = tasks.of_row(row, options or {}, known or {}), sources.data_of(data)
     schedule = with_known_augmentations(task, schedule)
     dataset = task.load(data)
@@ -116,7 +118,7 @@ def build(
     check_columns(columns, task)
     columns |= task.columns()
     keras.utils.set_random_seed(schedule.seed)
-    model = heads.build(name, columns, task.head)
+    model = adopted.build(row, task.labels) if adopted else heads.build(name, columns, task.head)
     return Job(name, columns, model, task, dataset, dataset, told(data), schedule, freeze=constant(model))
 
 

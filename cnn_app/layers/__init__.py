@@ -6,6 +6,7 @@ from cnn_app.layers.initializers import Bilinear, NestedIdentity
 from cnn_app.layers.normalization import FusedBatchNormalization, LocalResponseNormalization, plain_lrn
 from cnn_app.layers.places import AroundPlaces
 from cnn_app.layers.pooling import MaxPoolingWithArgmax, MaxUnpooling
+from cnn_app.layers.probabilities import LogProbabilities
 from cnn_app.layers.quantization import FakeQuant, FakeQuantKernel
 from cnn_app.layers.resizing import BilinearResizing, FixedConv2DTranspose, NearestUpSampling2D
 from cnn_app.layers.sampling import GaussianDivergence, GaussianSampling
@@ -30,6 +31,7 @@ __all__ = [
     "JoinChannels",
     "LocalResponseNormalization",
     "LogMel",
+    "LogProbabilities",
     "MaxPoolingWithArgmax",
     "MaxUnpooling",
     "MinusMean",
