@@ -80,7 +80,7 @@ def export(
     tuning = qat.Tuning(dataset, schedule, watch or Watch()) if schedule else None
 
     def records(count: int) -> Arrays:
-        return sample(task, dataset.splits["train"], count)[0]
+        return task.calibration(model, dataset.splits["train"], count)
 
     for name in options.targets:
         attempts = strategies.attempts(name, task, copy, records, options.calibration, tuning)

@@ -34,7 +34,7 @@ def obstacle(model: keras.Model, target: Target) -> str:
 
 def write(task: Task, model: keras.Model, path: Path, target: Target, calibration: Arrays | None) -> None:
     """calibration: real records as the deployed network takes them, which set the ranges of integer activations."""
-    if target.calibrated and any(isinstance(layer, IN_FLOAT) for layer in model.layers):
+    if target.calibrated and _in_float(task, model):
         data = Calibrated(task, model, target, calibration).quantized()
     else:
         with tempfile.TemporaryDirectory() as saved, silence():
@@ -52,8 +52,8 @@ class Calibrated:
             made = converter(task, model, saved, target, calibration)
             made._experimental_calibrate_only = True  # what the public debugger sets, too
             self.data = made.convert()
-        kept = {layer.name for layer in model.layers if isinstance(layer, IN_FLOAT)}
-        self.in_float = {tensor for tensor in self._outputs() if self.layer(tensor) in kept}
+        self.outputs, kept = self._outputs(), _in_float(task, model)
+        self.in_float = {tensor for tensor in self.outputs if self.layer(tensor) in kept}
 
     def quantized(self, in_float: Iterable[str] = ()) -> bytes:
         """The int8 file; what gives the tensors `in_float`, or belongs to a layer of IN_FLOAT, stays in float32."""
@@ -65,13 +65,19 @@ class Calibrated:
 
     def consumers(self, tensors: set[str]) -> set[str]:
         """What is computed from these tensors; else they would be rounded all the same."""
-        return {name for name, taken in self._outputs().items() if tensors & taken}
+        return {name for name, taken in self.outputs.items() if tensors & taken}
 
     def layer(self, tensor: str) -> str:
-        """The layer whose scope a tensor's name starts with; TensorFlow may have put a number behind it."""
-        parts = tensor.split(";")[0].split("/")
-        names = [name for part in parts for name in (part, part.rpartition("_")[0]) if name in self.layers]
-        return names[0] if names else tensor
+        """The layer whose scope a tensor's name starts with; TensorFlow may have put a number behind it.
+
+        What the file gives has no such name: its layer is that of the weights it is computed by.
+        """
+        weights = sorted(self.outputs.get(tensor, set()) - set(self.outputs))
+        for place in (tensor, *weights):
+            parts = place.split(";")[0].split("/")
+            if names := [name for part in parts for name in (part, part.rpartition("_")[0]) if name in self.layers]:
+                return names[0]
+        return tensor
 
     def _outputs(self) -> dict[str, set[str]]:
         """Each tensor that is computed, and those that it is computed from."""
@@ -81,6 +87,11 @@ class Calibrated:
         names = [tensor.name.decode() for tensor in graph.tensors]
         return {names[made]: {names[taken] for taken in operator.inputs if taken >= 0}
                 for operator in graph.operators for made in operator.outputs}  # fmt: skip
+
+
+def _in_float(task: Task, model: keras.Model) -> set[str]:
+    """Layers that compute in float in a file of integers."""
+    return {layer.name for layer in model.layers if isinstance(layer, IN_FLOAT) or layer.name in task.in_float}
 
 
 def given_type(task: Task):

@@ -74,6 +74,7 @@ class Task(Protocol):
     tuning: ClassVar[Mapping[str, Any]]  # fields of a Schedule that fine-tuning starts from, where nothing is said
     tuning_steps: ClassVar[int]  # that fine-tuning takes at least
     is_map: ClassVar[bool]  # whether an answer is one for each place of an image, `places`, and can be made by tiles
+    in_float: ClassVar[tuple[str, ...]]  # layers that a file of integers does not round
     learned: ClassVar[tuple[str, ...]]  # fields that `settled` sets, and nobody else
     input: Input
     labels: tuple[str, ...]
@@ -100,6 +101,7 @@ class Task(Protocol):
     def stream(self, model: keras.Model, split: Split, schedule: Schedule) -> Stream: ...
     def objective(self, schedule: Schedule, split: Split) -> Callable: ...  # (outputs, targets) -> losses (b,)
     def step_metrics(self, outputs, targets) -> dict: ...  # name -> (b,), beside the loss
+    def calibration(self, model: keras.Model, split: Split, count: int) -> Arrays: ...  # what sets ranges of integers
     def measured(self, runtime: Runtime) -> Runtime: ...  # with outputs that `measure` alone reads, where it gives such
     def measure(self, batches: Iterable[tuple[Arrays, Arrays]]) -> Any: ...  # (outputs, targets) -> Report
     def right(self, outputs: Arrays, targets: Arrays) -> np.ndarray | None: ...  # (n,) bool, where what is monitored

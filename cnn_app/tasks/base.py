@@ -33,6 +33,7 @@ class Base:
     probed: ClassVar = False
     familiar: ClassVar[Any] = False
     is_map: ClassVar = False
+    in_float: ClassVar[tuple[str, ...]] = ()
     learned: ClassVar[tuple[str, ...]] = ()
     tuning: ClassVar[Mapping[str, Any]] = {}
     tuning_steps: ClassVar = 0
@@ -66,6 +67,12 @@ class Base:
         from cnn_app.tasks.passes import Passes
 
         return Passes(self, split, schedule)
+
+    def calibration(self, model: keras.Model, split: Split, count: int) -> Arrays:
+        """Records of a prepared split, evenly by its strata."""
+        from cnn_app.data import pipeline
+
+        return pipeline.gathered(split.take(pipeline.stratified(self.strata(split), count)))[0]
 
     def measured(self, runtime: Runtime) -> Runtime:
         return runtime

@@ -56,6 +56,7 @@ class Control(Base):
     relative: ClassVar = True
     memorised: ClassVar = 0.9  # the same may be seen twice with another future
     learned: ClassVar = ("environment",)
+    in_float: ClassVar = ("logits",)  # values differ by little from action to action
     augmentations: ClassVar = ()
 
     def __post_init__(self):
@@ -137,6 +138,16 @@ class Control(Base):
         from keras import ops
 
         return {"known": ops.cast(ops.abs(_error(outputs, targets)) <= NEAR, "float32")}
+
+    def calibration(self, model: keras.Model, split: Split, count: int) -> Arrays:
+        """What the agent sees when it acts: a random one, which `split` is of, sees little of that."""
+        from cnn_app.runtimes.keras_model import KerasRuntime
+        from cnn_app.tasks.playing import act_by, visited
+
+        act = act_by(KerasRuntime(self.deployed(model)), VALUES)
+        random = super().calibration(model, split, count // 2)
+        seen = visited(act, self.environment, count - count // 2, len(self.labels))
+        return {name: np.concatenate([array, seen]) for name, array in random.items()}
 
     def measured(self, runtime: Runtime) -> Runtime:
         from cnn_app.tasks.playing import Playing

@@ -14,6 +14,7 @@ from cnn_app.tensors import Arrays
 
 MOST_STEPS = 27_000  # of an episode: half an hour of Atari's frames, by fours
 RETURN, LENGTH = "return", "length"
+STRAYING, APART = 0.1, 5  # of what ranges are set by: share of random actions, and steps from one to the next
 
 
 @dataclass
@@ -75,6 +76,22 @@ def filmed(act: Callable[[np.ndarray], np.ndarray], environment: str, seed: int)
             seen = _step(made, int(act(seen[None])[0]), episode)
         episode.pictures.append(np.asarray(made.render()))
         return episode
+    finally:
+        made.close()
+
+
+def visited(act: Callable[[np.ndarray], np.ndarray], environment: str, count: int, actions: int) -> np.ndarray:
+    """Observations (count, ...) of episodes in which a share of the actions is at random."""
+    made, random, found = make(environment), np.random.default_rng(0), []
+    try:
+        while len(found) < count * APART:
+            seen, over = observed(made.reset(seed=int(random.integers(2**31)))[0]), False
+            while not over and len(found) < count * APART:
+                found.append(seen.copy())
+                action = random.integers(actions) if random.random() < STRAYING else act(seen[None])[0]
+                after, _, terminated, truncated, _ = made.step(int(action))
+                seen, over = observed(after), terminated or truncated
+        return np.stack(found[::APART])
     finally:
         made.close()
 

@@ -67,21 +67,32 @@ class Sensitivity:
         import tensorflow as tf
         from tensorflow.lite.python.convert import mlir_quantize
 
-        floats = {name: array.astype(np.float32) if array.dtype == np.uint8 else array
-                  for name, array in self.records.items()}  # fmt: skip
         options = tf.lite.experimental.QuantizationDebugOptions(layer_direct_compare_metrics={"snr": _snr})
         known = self.calibrated
         with tflite.silence():
+            content = mlir_quantize(known.data, fully_quantize=True, enable_numeric_verify=True,
+                                    denylisted_nodes=sorted(known.in_float))  # fmt: skip
+            taken = _rounded(self.records, interpreter_class()(model_content=content).get_input_details())
             debugger = tf.lite.experimental.QuantizationDebugger(
-                quant_debug_model_content=mlir_quantize(known.data, fully_quantize=True, enable_numeric_verify=True,
-                                                        denylisted_nodes=sorted(known.in_float)),
-                debug_dataset=lambda: (list(record.values()) for record in tflite.records(floats)),
+                quant_debug_model_content=content,
+                debug_dataset=lambda: (list(record.values()) for record in tflite.records(taken)),
                 debug_options=options,
             )  # fmt: skip
             debugger.run()
         table = io.StringIO()
         debugger.layer_statistics_dump(table)
         return {row["tensor_name"]: float(row["snr"]) for row in csv.DictReader(io.StringIO(table.getvalue()))}
+
+
+def _rounded(records: Arrays, inputs: list[dict]) -> Arrays:
+    """As a file of integers takes them; the debugger itself forgets those whose zero is 0."""
+    scales = {one["name"].partition("serving_default_")[2].partition(":")[0]: one for one in inputs}
+    found = {}
+    for name, array in records.items():
+        scale, zero = scales[name]["quantization"]
+        floats = array.astype(np.float32) if array.dtype == np.uint8 else array
+        found[name] = np.clip(np.round(floats / scale) + zero, -128, 127).astype(np.int8) if scale else floats
+    return found
 
 
 def write_report(path: Path, errors: Iterable[LayerError]) -> None:
