@@ -26,6 +26,7 @@ from cnn_app.jobs.evaluate import evaluate
 from cnn_app.jobs.play import played
 from cnn_app.recipe import Data, Export, Schedule
 from cnn_app.runtimes import open_model
+from cnn_app.runtimes.tflite import interpreter_class
 from cnn_app.tasks.control import Control
 from cnn_app.tasks.interaction import Interaction
 from cnn_app.tasks.replay import NO_ACTION, Replay
@@ -224,13 +225,11 @@ def test_a_batch_is_memorised_and_a_dry_run_writes_nothing():
 
 
 def test_every_format_acts_alike(agent):
-    import tensorflow as tf
-
     task, dataset = sources.for_model(agent, None)
     targets = ("saved_model", "tflite-float32", "tflite-int8", "onnx")
     results = export(agent, Export(targets=targets, max_drop=0.0), task, dataset)
     assert [(one.metric, one.value, one.agreement) for one in results] == [("return", STEPS, 1.0)] * 4
-    file = tf.lite.Interpreter(model_path=str(next(agent.mobile.glob("*-int8.tflite"))))
+    file = interpreter_class()(model_path=str(next(agent.mobile.glob("*-int8.tflite"))))
     operators = [one["op_name"] for one in file._get_ops_details() if one["op_name"] != "DELEGATE"]
     assert operators == ["QUANTIZE", "FULLY_CONNECTED", "DEQUANTIZE", "FULLY_CONNECTED"]  # values are not rounded
     onnx = next(agent.onnx.glob("*.onnx"))
