@@ -79,4 +79,6 @@ REFERENCE = {
     "tdnn": Reference(142_858, 11_910_400),
     "tdnn_1989": Reference(527, 6_081),
     "tdnn_xvector": Reference(4_984_736, 764_346_368),
+    "window_tagger": Reference(5_085_634, 10_905_600),
+    "window_tagger_pos": Reference(5_106_255, 13_248_000),
 }

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from cnn_app.tasks.mistakes import Mistake
     from cnn_app.tensors import Arrays, Spec
 
-TASKS = ("classification", "multilabel", "segmentation", "localization", "reconstruction")
+TASKS = ("classification", "multilabel", "segmentation", "localization", "reconstruction", "tagging")
 SMALLEST = 1e-9  # error that others are compared with
 NAME = "name"  # in [task]: what a network is for, where that is not what its row says
 
