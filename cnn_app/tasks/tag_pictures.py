@@ -21,14 +21,15 @@ def draw(answer: dict, labels: Sequence[str], path: Path) -> None:
     labels: all tags, so that each kind has its colour in every picture.
     """
     from matplotlib.figure import Figure
+    from matplotlib.patches import Rectangle
 
     kinds = bio.scheme(tuple(labels)).kinds
     colours = dict(zip(kinds, legend(len(kinds)), strict=True))
     places = placed([printable(word) for word in answer["words"]])
-    high = 1 + min(MOST_LINES, 1 + max((line for line, _ in places), default=0))
-    figure = Figure((WIDE * LETTER + 0.4, high * LINE))
+    lines = min(MOST_LINES, 1 + max((line for line, _ in places), default=0))
+    figure = Figure((WIDE * LETTER + 0.4, lines * LINE + 0.2))
     axes = figure.add_axes((0, 0, 1, 1))
-    axes.set(xlim=(-2, WIDE + 2), ylim=(high - 0.3, -0.7))
+    axes.set(xlim=(-2, WIDE + 2), ylim=(lines - 0.2, -0.6))
     axes.axis("off")
     entities = bio.is_bio(labels)
     runs = bio.runs(answer["tags"]) if entities else ((i, i + 1, tag) for i, tag in enumerate(answer["tags"]))
@@ -39,9 +40,9 @@ def draw(answer: dict, labels: Sequence[str], path: Path) -> None:
             left = min(start for row, start, _ in parts if row == line)
             right = max(end for row, _, end in parts if row == line)
             if entities:
-                axes.axvspan(left - 0.3, right + 0.3, 1 - (line + 1.05) / high, 1 - (line + 0.5) / high,
-                             color=colours[kind], alpha=0.35)  # fmt: skip
-            axes.text((left + right) / 2, line + 0.42, kind, size=6, ha="center", color="0.3", **FONT)
+                ground = Rectangle((left - 0.4, line - 0.35), right - left + 0.8, 0.9, color=colours[kind], alpha=0.35)
+                axes.add_patch(ground)
+            axes.text((left + right) / 2, line + 0.38, kind, size=6, ha="center", va="center", color="0.3", **FONT)
     for word, (line, start) in zip(answer["words"], places, strict=True):
         axes.text(start, line, printable(word), size=10, va="center", **FONT)
     save(figure, path)
