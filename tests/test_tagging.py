@@ -22,7 +22,7 @@ from cnn_app.architectures.reference import REFERENCE
 from cnn_app.artifacts import ModelDir
 from cnn_app.cli.main import cli
 from cnn_app.data import arrays
-from cnn_app.errors import DataError, ModelError, TrainingError
+from cnn_app.errors import DataError, ModelError, RecipeError, TrainingError
 from cnn_app.export import golden
 from cnn_app.inputs.tokens import capitals_of, cut, endings_of, keys_of
 from cnn_app.inputs.words import Words
@@ -93,6 +93,7 @@ def test_forward_pass_by_hand_save_and_reload(tmp_path):
         ({"length": 0}, "received 0, 50, 5, 5 and 300"),
         ({"words": 2}, "3 rows or more, received words 2 and suffixes 0"),
         ({"suffixes": 1}, "received words 100002 and suffixes 1"),
+        ({"letters": 0}, "suffixes of 1 to 8 letters, received 0"),
         ({"classes": 0}, "at least one class"),
     ],
 )
@@ -147,16 +148,14 @@ def test_what_is_known_of_a_word():
     np.testing.assert_array_equal(capitals_of(words), [1, 2, 3, 4, 4, 1, 4, 3, 3])
     keys = keys_of(["PS1", "ps23", "\u00c4RGER", "1,000"])
     assert [key.decode() for key in keys.numpy()] == ["psNUMBER", "psNUMBER", "\u00e4rger", "NUMBER,NUMBER"]
-    assert [one.decode() for one in endings_of(["\u00e4", "l\u00e4\u00e4", "going"]).numpy()] == [
-        "\u00e4",
-        "\u00e4\u00e4",
-        "ng",
-    ]
+    short = ["\u00e4", "l\u00e4\u00e4", "going"]
+    assert [one.decode() for one in endings_of(short, 2).numpy()] == ["\u00e4", "\u00e4\u00e4", "ng"]
+    assert [one.decode() for one in endings_of(short, 3).numpy()] == [*short[:2], "ing"]
 
 
 def test_ids_of_text_and_of_words():
     """0 is padding, 1 what is unknown; those behind the last place are left out."""
-    known = Words(4, 4, ("psNUMBER", "is"), 3, ("is",))
+    known = Words(4, 4, ("psNUMBER", "is"), 3, 2, ("is",))
     wanted = [[2, 4, 1], [3, 1, 2], [1, 3, 2], [0, 0, 0]]
     np.testing.assert_array_equal(known.ids(["PS3 is This", "", "is is is is PS1"])[0], wanted)
     np.testing.assert_array_equal(known.ids(["PS3 is This", "", "is is is is PS1"])[1:, :, 0], [[0] * 4, [3] * 4])
@@ -173,7 +172,7 @@ def test_the_vocabulary_is_of_words_that_are_seen_twice():
     found = Words(9, 5, suffixes=9).fitted(split)
     assert found.vocabulary == ("a", "b", "NUMBER") and found.words == 5
     assert found.endings == ("a", "b", "ER") and found.suffixes == 5
-    assert found.columns() == {"length": 9, "words": 5, "suffixes": 5} and found.fitted(split) is found
+    assert found.columns() == {"length": 9, "words": 5, "suffixes": 5, "letters": 2} and found.fitted(split) is found
     assert inputs.of_facts(json.loads(json.dumps(found.facts()))) == found
     assert inputs.of_specs(found.specs()) is None and found.brief()["note"] == "Up to 9 words, of 3 that it knows."
     alone = Words(9, 100).fitted(Tagging(input=Words(9, 100)).load(given(["x y z", "u v w"])).splits["train"])
@@ -404,9 +403,13 @@ def test_losses_by_hand():
     found = task.objective(Schedule(), split)(logits, targets)
     np.testing.assert_allclose(found, [(parts[0] + parts[1]) / 1.5, parts[2] / 1.5], rtol=1e-6)
     assert float(tf.reduce_mean(found)) == pytest.approx(np.mean(parts))
-    weighted = task.objective(Schedule(class_weights="balanced"), split)(logits, targets)
-    weights = [3 / 4, 3 / 2, 3 / 4]
-    assert float(tf.reduce_mean(weighted)) == pytest.approx(np.dot(weights, parts) / 3)
+    for balance, rare in ((1.0, 2.0), (0.5, 2**0.5), (0, 1.0)):  # by how much "x" counts for more, of 2 and 1 words
+        weighing = Tagging(input=TASK.input, labels=("O", "x"), balance=balance)
+        weighted = weighing.objective(Schedule(class_weights="balanced"), split)(logits, targets)
+        weights = np.array([1, rare, 1]) * 3 / (2 + rare)
+        assert float(tf.reduce_mean(weighted)) == pytest.approx(np.dot(weights, parts) / 3)
+    with pytest.raises(RecipeError, match="an exponent from 0 to 1, received 2"):
+        Tagging(input=TASK.input, balance=2)
     smooth = task.objective(Schedule(label_smoothing=0.2), split)(logits, targets)
     parts[1] = -0.9 * np.log(0.25) - 0.1 * np.log(0.75)
     assert float(tf.reduce_mean(smooth)) == pytest.approx(np.mean(parts))

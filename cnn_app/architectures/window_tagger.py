@@ -32,7 +32,8 @@ class WindowTagger(Variant):
     width: int = 50  # of a word's vector
     capitals: int = 5  # numbers for what is a capital in it
     suffixes: int = 0  # rows of a table of last letters: the padding, RARE, those; 0: there is none
-    suffix_width: int = 5
+    suffix_width: int = 5  # numbers for each
+    letters: int = 2  # of a suffix
     window: int = 5  # words, of which that in the middle is tagged
     hidden: int = 300
 
@@ -47,6 +48,8 @@ class WindowTagger(Variant):
         if min(self.width, self.capitals, self.suffix_width, self.hidden, self.length) < 1:
             return (f"needs a length, widths and hidden units of at least 1, received {self.length}, {self.width}, "
                     f"{self.capitals}, {self.suffix_width} and {self.hidden}")  # fmt: skip
+        if not 1 <= self.letters <= 8:
+            return f"takes suffixes of 1 to 8 letters, received {self.letters}"
         if self.words < 3 or not (self.suffixes == 0 or self.suffixes >= 3):
             return f"needs tables of 3 rows or more, received words {self.words} and suffixes {self.suffixes}"
         return super().problem()

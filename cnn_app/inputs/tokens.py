@@ -52,11 +52,11 @@ def keys_of(words):
     return tf.strings.regex_replace(tf.strings.lower(words, encoding="utf-8"), r"\p{Nd}+", NUMBER)
 
 
-def endings_of(keys):
-    """The last two letters of each (n,), or all of a shorter one."""
+def endings_of(keys, letters: int):
+    """The last letters of each (n,), or all of a shorter one."""
     import tensorflow as tf
 
-    return tf.strings.regex_replace(keys, r"^.*(..)$", r"\1")
+    return tf.strings.regex_replace(keys, f"^.*({'.' * letters})$", r"\1")
 
 
 def capitals_of(words):

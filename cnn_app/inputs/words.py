@@ -1,7 +1,7 @@
 """Words in their sentence: ids (N, length, features), int32, or UTF-8 that is cut into words.
 
 A word is told by three ids: its own, of what it is in lower case with every run of digits as one, so that PS1 and PS2
-are one word; how it has capitals; and where the network wants them its last two letters. 0 is the padding behind a
+are one word; how it has capitals; and where the network wants them its last letters. 0 is the padding behind a
 sentence, 1 what is not known. Words of data are as they are given; a text is cut as `tokens` says, which leaves
 addresses, @names, #tags and numbers whole.
 """
@@ -32,9 +32,10 @@ LEAST = 2  # times that a word is seen in training; rarer ones are what teaches 
 
 @dataclass(frozen=True)
 class Words(Text):
-    """Up to `length` words; `suffixes` rows of a table of last letters, among them padding and the unknown, or none."""
+    """Up to `length` words; `suffixes` rows of a table of their last `letters`, among them padding and the unknown."""
 
-    suffixes: int = 0
+    suffixes: int = 0  # 0: there is no such table
+    letters: int = 2
     endings: tuple[str, ...] = ()
 
     kind: ClassVar = "words"
@@ -42,27 +43,30 @@ class Words(Text):
     @classmethod
     def of_row(cls, row, known: Mapping) -> Words:
         return cls(row.length, row.words, tuple(known.get("vocabulary", ())), row.suffixes,
-                   tuple(known.get("endings", ())))  # fmt: skip
+                   row.letters, tuple(known.get("endings", ())))  # fmt: skip
 
     @classmethod
     def of_facts(cls, facts: Mapping) -> Words:
-        sizes = [facts[name] for name in ("length", "words", "suffixes")]
+        sizes = [facts[name] for name in ("length", "words", "letters", "suffixes")]
         vocabulary, endings = tuple(facts["vocabulary"]), tuple(facts["endings"])
-        if any(type(size) is not int for size in sizes) or min(sizes[:2]) < 1 or sizes[2] < 0:
-            raise ValueError(f"sentences of {sizes[0]} words, {sizes[1]} known, with {sizes[2]} suffixes have no size")
+        if any(type(size) is not int for size in sizes) or min(sizes[:3]) < 1 or sizes[3] < 0:
+            raise ValueError(f"sentences of {sizes[0]} words, {sizes[1]} known, with {sizes[3]} suffixes of {sizes[2]} "
+                             "letters have no size")  # fmt: skip
         if not all(isinstance(word, str) for word in (*vocabulary, *endings)):
             raise ValueError("a vocabulary is of texts")
-        return cls(sizes[0], sizes[1], vocabulary, sizes[2], endings)
+        return cls(sizes[0], sizes[1], vocabulary, sizes[3], sizes[2], endings)
 
     def facts(self) -> dict:
-        return super().facts() | {"suffixes": self.suffixes, "endings": list(self.endings)}
+        return super().facts() | {
+            "suffixes": self.suffixes, "letters": self.letters, "endings": list(self.endings)
+        }  # fmt: skip
 
     def brief(self) -> dict:
         note = f"Up to {self.length} words, of {self.words - 2:,} that it knows."
         return {"kind": self.kind, "length": self.length, "words": self.words, "note": note}
 
     def columns(self) -> dict:
-        return super().columns() | {"suffixes": self.suffixes}
+        return super().columns() | {"suffixes": self.suffixes, "letters": self.letters}
 
     @property
     def features(self) -> int:
@@ -78,9 +82,12 @@ class Words(Text):
         if self.vocabulary:
             return self
         keys = keys_of(tf.strings.split(split.inputs["words"].array).flat_values)
-        words, endings = _ranked(keys, self.words - 2), _ranked(endings_of(keys), max(0, self.suffixes - 2))
+        words, endings = _ranked(keys, self.words - 2), self._ends(keys)
         suffixes = len(endings) + 2 if self.suffixes else 0
         return replace(self, vocabulary=words, words=len(words) + 2, endings=endings, suffixes=suffixes)
+
+    def _ends(self, keys) -> tuple[str, ...]:
+        return _ranked(endings_of(keys, self.letters), self.suffixes - 2) if self.suffixes else ()
 
     def raw(self, records: list) -> dict[str, Column]:
         """Of sentences whose words stand between spaces."""
@@ -162,7 +169,7 @@ class Words(Text):
         words = words[:, : self.length]
         keys = keys_of(words.flat_values)
         ids = [self._table.lookup(keys), capitals_of(words.flat_values)]
-        ids += [self._endings.lookup(endings_of(keys))] * bool(self.suffixes)
+        ids += [self._endings.lookup(endings_of(keys, self.letters))] * bool(self.suffixes)
         found = words.with_flat_values(tf.stack(ids, -1))
         return found.to_tensor(PADDING, shape=(None, self.length, self.features))
 

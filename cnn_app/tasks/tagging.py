@@ -13,7 +13,7 @@ from cnn_app import data as sources
 from cnn_app.data import Records
 from cnn_app.data.dataset import Dataset, Split, in_memory, mapped
 from cnn_app.data.division import divided
-from cnn_app.errors import DataError
+from cnn_app.errors import DataError, RecipeError
 from cnn_app.heads.tagging import THERE
 from cnn_app.inputs import Input
 from cnn_app.names import TOP
@@ -33,6 +33,8 @@ TEXT, STARTS, ENDS = "text", "starts", "ends"  # what is told of a text, beside 
 
 @dataclass(frozen=True, kw_only=True)
 class Tagging(Probabilities):
+    balance: float = 0.5  # exponent of the weights of tags that are balanced: O is so frequent that 1 is too much
+
     name: ClassVar = "tagging"
     monitor: ClassVar = ("f1", "-loss")
     batch_metrics: ClassVar = ("word_accuracy",)
@@ -43,6 +45,10 @@ class Tagging(Probabilities):
     views: ClassVar = ()
     familiar: ClassVar = False
     augmentations: ClassVar = ()
+
+    def __post_init__(self):
+        if type(self.balance) not in (int, float) or not 0 <= self.balance <= 1:
+            raise RecipeError(f"balance is an exponent from 0 to 1, received {self.balance!r}")
 
     @classmethod
     def of_specs(cls, taken: Input, outputs: dict[str, Spec]) -> None:
@@ -99,7 +105,10 @@ class Tagging(Probabilities):
     # --- training
 
     def objective(self, schedule: Schedule, split: Split) -> Callable:
-        """Cross-entropy of smoothed shares, times the weight of the tag; the mean over the words of a batch."""
+        """Cross-entropy of smoothed shares, times the weight of the tag; the mean over the words of a batch.
+
+        Balanced weights are inverse to what there is of a tag to the power of `balance`.
+        """
         from keras import ops
 
         classes, smooth, tags = len(self.labels), schedule.label_smoothing, split.targets[TARGET].array
@@ -107,6 +116,9 @@ class Tagging(Probabilities):
         if counts.min() == 0:
             raise DataError(f"not one word with the tag {self.labels[counts.argmin()]!r} in train can be read")
         weights = class_weights(counts, schedule.class_weights)
+        if weights is not None:
+            weights = weights**self.balance
+            weights *= counts.sum() / (weights * counts).sum()  # one for a word, in the mean
 
         def loss(outputs, targets):
             there = ops.cast(targets[TARGET] >= 0, "float32")
