@@ -512,6 +512,8 @@ def test_commands_show_draw_and_refuse(trained, folder, tmp_path):
     assert second == "it rains: no entity"
     (row, _) = map(json.loads, (tmp_path / "x.jsonl").read_text().splitlines())
     assert list(row) == ["text", "entities", "words", "tags"] and row["text"] == TEXT
+    result = CliRunner().invoke(cli, ["predict", str(trained.path), TEXT, "--out", str(tmp_path / "x.csv")])
+    assert (tmp_path / "x.csv").read_text().splitlines() == ["text,entities", f"{TEXT},Joan Ann: who|New York: place"]
     (file,) = tmp_path.glob("Joan-Ann*.png")
     with Image.open(file) as picture:
         pixels = np.asarray(picture.convert("RGB")).astype(int)

@@ -125,12 +125,14 @@ def write(path, answers):
 
 
 def _flat(answer):
-    """The best labels side by side, those that are there in one cell."""
+    """The best labels side by side, those that are there in one cell, entities in another."""
     row = {name: value for name, value in answer.items() if not isinstance(value, list | dict)}
     for value in answer.values():
         row |= value if isinstance(value, dict) else {}
     if "labels" in answer:
         row["labels"] = "|".join(answer["labels"])
+    if "entities" in answer:
+        row["entities"] = "|".join(f"{one['text']}: {one['label']}" for one in answer["entities"])
     for place, one in enumerate(answer.get("top", ()), start=1):
         row |= {f"{name}{place}": value for name, value in one.items()}
     return row

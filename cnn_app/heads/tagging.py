@@ -5,10 +5,9 @@ from __future__ import annotations
 import keras
 from keras import layers
 
-from cnn_app.heads import of_family, plain
+from cnn_app.heads import THERE, of_family, plain
 from cnn_app.layers import WordsThere
 
-THERE = "there"  # 1 for each word, 0 for the padding behind them
 OUTPUTS = ("probabilities", THERE)  # of every exported file
 
 

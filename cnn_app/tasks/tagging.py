@@ -14,7 +14,7 @@ from cnn_app.data import Records
 from cnn_app.data.dataset import Dataset, Split, in_memory, mapped
 from cnn_app.data.division import divided
 from cnn_app.errors import DataError, RecipeError
-from cnn_app.heads.tagging import THERE
+from cnn_app.heads import THERE
 from cnn_app.inputs import Input
 from cnn_app.names import TOP
 from cnn_app.tasks import bio, conll
