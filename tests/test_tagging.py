@@ -91,7 +91,7 @@ def test_forward_pass_by_hand_save_and_reload(tmp_path):
         ({"window": 4}, "an odd number of words, received 4"),
         ({"hidden": 0}, "received 128, 50, 5, 5 and 0"),
         ({"length": 0}, "received 0, 50, 5, 5 and 300"),
-        ({"words": 2}, "3 rows or more, received words 2 and suffixes 0"),
+        ({"words": 1}, "2 rows or more, received words 1 and suffixes 0"),
         ({"suffixes": 1}, "received words 100002 and suffixes 1"),
         ({"letters": 0}, "suffixes of 1 to 8 letters, received 0"),
         ({"classes": 0}, "at least one class"),
@@ -175,6 +175,9 @@ def test_the_vocabulary_is_of_words_that_are_seen_twice():
     assert found.columns() == {"length": 9, "words": 5, "suffixes": 5, "letters": 2} and found.fitted(split) is found
     assert inputs.of_facts(json.loads(json.dumps(found.facts()))) == found
     assert inputs.of_specs(found.specs()) is None and found.brief()["note"] == "Up to 9 words, of 3 that it knows."
+    for wrong in ({"letters": 10**9}, {"length": 0}, {"suffixes": "3"}, {"endings": [1]}):
+        with pytest.raises(ValueError, match="have no size|is of texts"):
+            Words.of_facts(found.facts() | wrong)
     alone = Words(9, 100).fitted(Tagging(input=Words(9, 100)).load(given(["x y z", "u v w"])).splits["train"])
     assert alone.vocabulary == () and alone.ids(["x"])[0, 0].numpy().tolist() == [1, 1]
 

@@ -50,8 +50,8 @@ class WindowTagger(Variant):
                     f"{self.capitals}, {self.suffix_width} and {self.hidden}")  # fmt: skip
         if not 1 <= self.letters <= 8:
             return f"takes suffixes of 1 to 8 letters, received {self.letters}"
-        if self.words < 3 or not (self.suffixes == 0 or self.suffixes >= 3):
-            return f"needs tables of 3 rows or more, received words {self.words} and suffixes {self.suffixes}"
+        if self.words < 2 or self.suffixes == 1 or self.suffixes < 0:
+            return f"needs tables of 2 rows or more, received words {self.words} and suffixes {self.suffixes}"
         return super().problem()
 
 

@@ -49,7 +49,7 @@ class Words(Text):
     def of_facts(cls, facts: Mapping) -> Words:
         sizes = [facts[name] for name in ("length", "words", "letters", "suffixes")]
         vocabulary, endings = tuple(facts["vocabulary"]), tuple(facts["endings"])
-        if any(type(size) is not int for size in sizes) or min(sizes[:3]) < 1 or sizes[3] < 0:
+        if any(type(size) is not int for size in sizes) or min(sizes[:3]) < 1 or sizes[3] < 0 or sizes[2] > 8:
             raise ValueError(f"sentences of {sizes[0]} words, {sizes[1]} known, with {sizes[3]} suffixes of {sizes[2]} "
                              "letters have no size")  # fmt: skip
         if not all(isinstance(word, str) for word in (*vocabulary, *endings)):
