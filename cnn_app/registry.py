@@ -39,6 +39,7 @@ FAMILIES = (
     "autoencoder",
     "tdnn",
     "dqn",
+    "window_tagger",
 )
 
 

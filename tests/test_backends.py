@@ -17,6 +17,7 @@ NETWORKS = {
     "mobilenet_v2": {"width": 0.35},
     "unet": {"width": 4, "padding": "same", "up": "upconv"},
     "text_cnn_multichannel": {"words": 99, "width": 20},
+    "window_tagger_pos": {"words": 99, "suffixes": 99},
 }
 SCRIPT = """
 import sys, keras, numpy as np, cnn_app
@@ -32,7 +33,7 @@ np.save(sys.argv[2], np.asarray(model.predict_on_batch(np.load(sys.argv[3]))))
 def test_jax_gives_the_same_logits(name, tmp_path):
     image = {"image": (64, 64, 3)} if registry.spec(name).input == "image" else {}
     model = cnn_app.create_model(name, classes=5, **image, **NETWORKS[name])
-    values = np.random.default_rng(0).integers(0, 256 if image else 99, (2, *model.input_shape[1:]))
+    values = np.random.default_rng(0).integers(0, 256 if image else 5, (2, *model.input_shape[1:]))
     values = values.astype(np.uint8 if image else np.int32)
     model.save(tmp_path / "model.keras")
     np.save(tmp_path / "inputs.npy", values)

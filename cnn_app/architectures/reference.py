@@ -82,4 +82,6 @@ REFERENCE = {
     "dqn": Reference(1_693_362, 9_352_192),
     "dqn_2013": Reference(680_770, 2_970_112),
     "dqn_mlp": Reference(10_934, 10_728),
+    "window_tagger": Reference(5_085_634, 10_905_600),
+    "window_tagger_pos": Reference(5_106_255, 13_248_000),
 }

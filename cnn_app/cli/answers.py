@@ -19,6 +19,11 @@ class Folders(NamedTuple):
     overlays: str | None
 
 
+def kind_of(taken):
+    """What a record is called in an answer: image, text, audio."""
+    return taken.encoded.removesuffix("_bytes")
+
+
 def opened(artifact, labels, trust):
     """A runtime and its task; labels: a file of names for classes that have none."""
     from cnn_app.quiet import quiet_tensorflow
@@ -37,12 +42,12 @@ def computed(runtime, task, places, stdin, top, draw):
 
     for found in predictions(runtime, task, places, top, stdin):
         if found.error is not None:
-            yield task.input.kind, found.name, None, found.error
+            yield kind_of(task.input), found.name, None, found.error
             continue
         if draw:
             task.draw(found.outputs, found.record, found.name, Path(draw) / f"{file_name(found.name)}.png")
         yield (
-            task.input.kind,
+            kind_of(task.input),
             found.name,
             found.answer,
             task.text(found.answer) + (UNLIKE if found.answer.get("unlike") else ""),
@@ -56,12 +61,12 @@ def mapped(runtime, task, places, stdin, top, folders, tile, overlap):
     used = {}
     for found in maps(runtime, task, places, top, stdin, Tiles(overlap) if tile else None):
         if found.error is not None:
-            yield task.input.kind, found.name, None, found.error
+            yield kind_of(task.input), found.name, None, found.error
             continue
         file = file_name(found.name)
         used[file] = used.get(file, 0) + 1
         found.keep(task, f"{file}-{used[file]}.png" if used[file] > 1 else f"{file}.png", **folders._asdict())
-        yield task.input.kind, found.name, found.answer, task.text(found.answer)
+        yield kind_of(task.input), found.name, found.answer, task.text(found.answer)
 
 
 def file_name(name):
@@ -84,11 +89,11 @@ def asked(endpoint, key, timeout, ca_file, places, stdin, top):
             for name, data in records:
                 result = data if isinstance(data, CnnAppError) else next(found)
                 if result is data:
-                    yield taken.kind, name, None, data
+                    yield kind_of(taken), name, None, data
                 elif isinstance(result, CnnAppError):
-                    yield taken.kind, name, None, f"{name}: {result}"
+                    yield kind_of(taken), name, None, f"{name}: {result}"
                 else:
-                    yield taken.kind, name, result.told(top), result.text(top)
+                    yield kind_of(taken), name, result.told(top), result.text(top)
 
 
 def show(found, out, as_json):
@@ -120,12 +125,14 @@ def write(path, answers):
 
 
 def _flat(answer):
-    """The best labels side by side, those that are there in one cell."""
+    """The best labels side by side, those that are there in one cell, entities in another."""
     row = {name: value for name, value in answer.items() if not isinstance(value, list | dict)}
     for value in answer.values():
         row |= value if isinstance(value, dict) else {}
     if "labels" in answer:
         row["labels"] = "|".join(answer["labels"])
+    if "entities" in answer:
+        row["entities"] = "|".join(f"{one['text']}: {one['label']}" for one in answer["entities"])
     for place, one in enumerate(answer.get("top", ()), start=1):
         row |= {f"{name}{place}": value for name, value in one.items()}
     return row

@@ -49,8 +49,9 @@ def arrays(splits: Mapping[str, tuple[np.ndarray, np.ndarray] | np.ndarray], lab
         `labels`, (n,) integers; masks of them, uint8 (n, h, w), in which 255 does not count; or for several labels a
         0 or 1 for each, uint8 or bool (n, classes). Images that are to be reconstructed have none: {"train": images}.
     labels: names of the classes.
-    input: "image", or "tokens" for sentences, or "audio" for waves.
-    target: "class", "mask" for segmentation, or "labels" for multilabel.
+    input: "image", or "tokens" for sentences, "words" for those whose words stand between spaces, "audio" for waves.
+    target: "class", "mask" for segmentation, "labels" for multilabel, or "tags" for tagging: places of a tag for each
+        word, (n, words), and -1 behind a sentence.
     """
     from cnn_app.data.dataset import Split, in_memory
 

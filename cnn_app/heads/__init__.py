@@ -16,9 +16,10 @@ from cnn_app.errors import ModelError, unknown
 if TYPE_CHECKING:
     import keras
 
-HEADS = ("classification", "multilabel", "segmentation", "localization", "reconstruction", "control")
+HEADS = ("classification", "multilabel", "segmentation", "localization", "reconstruction", "tagging", "control")
 MAIN = "logits"  # of classes, where a network has several outputs
 CODE = "code"  # the output that is all a network knows of a record, where it has one
+THERE = "there"  # the output that is 1 for each word of a sentence and 0 behind the last, where there is one
 AUXILIARY = "aux"  # what the names of outputs begin with that only help while training
 WITH_AUXILIARY = "+aux"  # behind a form of a head that can have such an output
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from cnn_app.data.pipeline import Samplers
     from cnn_app.tensors import Arrays
 
-INPUTS = ("image", "text", "audio", "observation")
+INPUTS = ("image", "text", "audio", "words", "observation")
 
 
 class Input(Protocol):

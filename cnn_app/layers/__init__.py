@@ -11,7 +11,7 @@ from cnn_app.layers.quantization import FakeQuant, FakeQuantKernel
 from cnn_app.layers.resizing import BilinearResizing, FixedConv2DTranspose, NearestUpSampling2D
 from cnn_app.layers.sampling import GaussianDivergence, GaussianSampling
 from cnn_app.layers.spectra import Cepstrum, LogMel, MinusMean, StatisticsPooling
-from cnn_app.layers.words import PaddingIsZero, WordTable
+from cnn_app.layers.words import PaddingIsZero, WordsThere, WordTable
 
 __all__ = [
     "AroundPlaces",
@@ -42,6 +42,7 @@ __all__ = [
     "StatisticsPooling",
     "TableConv2D",
     "WordTable",
+    "WordsThere",
     "block_diagonal",
     "merged_blocks",
     "plain_lrn",

@@ -57,6 +57,17 @@ class Answer:
         return self.outputs.get("code")
 
     @property
+    def tags(self) -> dict | None:
+        """Entities, words and their tags, of a model that gives them to texts."""
+        if not {"tags", "words", "starts", "ends", "text"} <= set(self.outputs):
+            return None
+        from cnn_app.tasks import bio
+
+        tags = [tag.decode(errors="replace") for tag in self.outputs["tags"] if tag]
+        starts, ends, scores = (self.outputs[name][: len(tags)].tolist() for name in ("starts", "ends", "scores"))
+        return bio.told(tags, scores, self.outputs["text"].item().decode(errors="replace"), starts, ends)
+
+    @property
     def present(self) -> tuple[str, ...] | None:
         """Those of `labels` that are above their thresholds, of a model for several labels."""
         if "present" not in self.outputs:
@@ -85,6 +96,8 @@ class Answer:
         """As `cnn_app.predict` tells it."""
         if self.code is not None:
             return {"code": list(map(float, self.code))}
+        if self.tags is not None:
+            return self.tags
         there = {} if self.present is None else {"labels": list(self.present)}
         found = {"top": self.top(k)} | ({} if self.box is None else {"box": self.box})
         return there | found | ({} if self.mask is None else {"mask": self.mask.tolist()})
@@ -93,6 +106,10 @@ class Answer:
         """`told` in a line."""
         if self.code is not None:
             return code_text(self.code)
+        if self.tags is not None:
+            from cnn_app.tasks import bio
+
+            return bio.line(self.tags)
         shown = ".3f" if self.mask is None else ".1%"
         line = "  ".join(f"{label} {format(score, shown)}" for label, score in (row.values() for row in self.top(k)))
         if self.box is not None:

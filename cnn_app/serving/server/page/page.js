@@ -59,7 +59,7 @@ function offer() {
 function show(row) {
   const [rows, over] = [best(row), chosen.value instanceof Blob && (row.overlay_bytes ?? row.reconstruction_bytes)];
   const colours = new Map(over ? (row.legend ?? []).map(colour) : []);
-  $("top").replaceChildren(...rows.map((one) => item(one, colours)));
+  $("top").replaceChildren(...(row.tags && !rows.length ? [named(["no entity", "transparent"])] : rows.map((one) => item(one, colours))));
   $("unlike").hidden = !row.unlike;
   if (over) {
     const told = new Set(rows.map(([label]) => label));
@@ -70,7 +70,7 @@ function show(row) {
   } else if (row.box_pixels && chosen.value instanceof Blob) {
     const now = chosen;
     frame($("box"), $("shown"), row.box_pixels, rows[0]?.[0], () => chosen === now && shown === now);
-  } else if (!rows.length) {
+  } else if (!rows.length && !row.tags) {
     throw new Error(`the model answers with ${Object.keys(row).join(", ")}, which cannot be shown here`);
   }
 }

@@ -8,8 +8,23 @@ export function part(tag, name, ...content) {
   return made;
 }
 
-// Labels and shares of an answer, the best first.
+// Entities of a tagged text, or its words where tags are of another kind, with the mean of their scores.
+function spans({ tags, scores, starts, ends, text }) {
+  const [letters, found] = [[...text], []]; // places are those of characters
+  tags.forEach((tag, i) => {
+    if (!tag || tag === "O") return;
+    const [, side, kind] = /^([BI])-(.+)$/s.exec(tag) ?? ["", "B", tag];
+    if (side === "B") found.push({ kind, start: starts[i], scores: [] });
+    const last = found[found.length - 1];
+    last.scores.push(scores[i]);
+    last.label = `${letters.slice(last.start, ends[i]).join("")}: ${last.kind}`;
+  });
+  return found.map((one) => [one.label, one.scores.reduce((sum, score) => sum + score) / one.scores.length]);
+}
+
+// Labels and shares of an answer, the best first; of a text in its order.
 export function best(row) {
+  if (row.tags && row.text !== undefined) return spans(row);
   if (row.present) {
     const marked = row.classes.map((label, i) => [row.present[i] ? `${label} \u2713` : label, row.scores[i]]);
     return marked.filter((_, i) => row.present[i] || i < 5);
