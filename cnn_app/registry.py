@@ -38,6 +38,7 @@ FAMILIES = (
     "text_cnn",
     "autoencoder",
     "tdnn",
+    "captioner",
 )
 
 

@@ -52,6 +52,19 @@ def plain(model: keras.Model) -> keras.Model:
     return keras.Model(model.input, kept[MAIN] if set(kept) == {MAIN} else kept, name=model.name)
 
 
+def needed(model: keras.Model, tensor):
+    """The inputs of `model` that a tensor of it follows from; one stands for itself."""
+    waiting, seen = [tensor], set()
+    while waiting:
+        operation, place, _ = waiting.pop()._keras_history
+        if (operation, place) not in seen:
+            seen.add((operation, place))
+            waiting += operation._inbound_nodes[place].input_tensors
+    names = {operation.name for operation, _ in seen}
+    found = [given for given in model.inputs if given.name in names]
+    return model.input if len(found) == len(model.inputs) else found[0] if len(found) == 1 else found
+
+
 def of_family(family, row, head: str) -> keras.Model:
     """The head that is part of a paper's network, and no other."""
     if row.task != head:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from cnn_app.tasks.mistakes import Mistake
     from cnn_app.tensors import Arrays, Spec
 
-TASKS = ("classification", "multilabel", "segmentation", "localization", "reconstruction")
+TASKS = ("classification", "multilabel", "segmentation", "localization", "reconstruction", "captioning")
 SMALLEST = 1e-9  # error that others are compared with
 NAME = "name"  # in [task]: what a network is for, where that is not what its row says
 
@@ -54,7 +54,7 @@ class Task(Protocol):
     monitor: ClassVar[tuple[str, ...]]  # metrics that rank epochs, "-" where less is better; max_drop is of the first
     batch_metrics: ClassVar[tuple[str, ...]]  # of `step_metrics`
     titles: ClassVar[dict[str, str]]  # of metrics, for people
-    labelled: ClassVar[bool]  # whether its networks tell classes, which `labels` names
+    labelled: ClassVar[bool]  # whether its networks tell classes, which `labels` names; else it may name other things
     probed: ClassVar[bool]  # whether a new head starts as a linear classifier on its features
     familiar: bool  # whether features tell that a record is unlike the training data
     memorised: ClassVar[float]  # what the first of `batch_metrics` reaches when a batch is known
@@ -83,6 +83,8 @@ class Task(Protocol):
 
     # --- training
     def columns(self) -> dict: ...  # of the network's row, which follow from input and labels
+    def fed(self, inputs: dict, targets: dict) -> dict: ...  # what a network takes that trains, or is `measured`: the
+    # inputs, and what it is told of the targets, such as the words that stand in front of the next
     def objective(self, schedule: Schedule, split: Split) -> Callable: ...  # (outputs, targets) -> losses (b,)
     def step_metrics(self, outputs, targets) -> dict: ...  # name -> (b,), beside the loss
     def measured(self, runtime: Runtime) -> Runtime: ...  # with outputs that `measure` alone reads, where it gives such
@@ -205,6 +207,12 @@ def opened(runtime: Runtime) -> tuple[Runtime, Task]:
     return runtime, task
 
 
+def answers(task: Task, runtime: Runtime, inputs: Arrays, targets: Arrays) -> Arrays:
+    """What a runtime gives; one that is `measured` may take of the targets, too."""
+    given = task.fed(inputs, targets)
+    return runtime.run({name: given[name] for name in runtime.inputs})
+
+
 def fitted(task: Task, dataset: Dataset) -> Task:
     """`task` with the classes of a data set, and what its input learns from the training split."""
     return replace(task, labels=dataset.labels, input=task.input.fitted(dataset.splits["train"]))
@@ -222,8 +230,9 @@ def main_metric(task: Task) -> str:
 
 def drop(task: Task, reference: Mapping[str, float], found: Mapping[str, float]) -> float:
     """Points of the first monitored metric that `found` lost; where less is better, percent that it grew by."""
-    lost = 100 * (score(task, reference)[0] - score(task, found)[0])
-    return lost / max(reference[main_metric(task)], SMALLEST) if task.monitor[0].startswith("-") else lost
+    name, less = main_metric(task), task.monitor[0].startswith("-")
+    lost = 100 * (reference[name] - found[name])
+    return -lost / max(reference[name], SMALLEST) if less else lost
 
 
 def told_drop(task: Task, points: float) -> str:

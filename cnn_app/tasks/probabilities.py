@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from cnn_app.data.dataset import Column, Dataset, Split, mapped
 from cnn_app.errors import DataError
 from cnn_app.inputs import Input
 from cnn_app.names import TOP
+from cnn_app.tasks.base import Base
 from cnn_app.tensors import Spec
 
 if TYPE_CHECKING:
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 
     from cnn_app.data.pipeline import Samplers
     from cnn_app.recipe import Data
-    from cnn_app.runtimes import Runtime
     from cnn_app.tensors import Arrays
 
 OUTPUT = "probabilities"
@@ -31,26 +31,16 @@ AUXILIARY_WEIGHT = 0.3  # of the losses of auxiliary outputs (arXiv:1409.4842, s
 
 
 @dataclass(frozen=True, kw_only=True)
-class Probabilities:
+class Probabilities(Base):
     input: Input
     labels: tuple[str, ...] = ()
 
     name: ClassVar[str]  # the task's, and its head's
     labelled: ClassVar = True
-    learned: ClassVar[tuple[str, ...]] = ()
-    is_map: ClassVar[bool] = False
-    tuning: ClassVar[Mapping[str, Any]] = {}
-    tuning_steps: ClassVar = 0
 
     @property
     def head(self) -> str:
         return self.name
-
-    def places(self, outputs: Arrays) -> np.ndarray:
-        raise NotImplementedError  # it is no map
-
-    def of_places(self, places: np.ndarray, top: int) -> dict:
-        raise NotImplementedError
 
     def columns(self) -> dict:
         return self.input.columns() | {"classes": len(self.labels)}
@@ -62,27 +52,12 @@ class Probabilities:
     def samplers(self, names: tuple[str, ...]) -> Samplers:
         return self.input.samplers(names)
 
-    def right(self, outputs: Arrays, targets: Arrays) -> np.ndarray | None:
-        return None
-
-    def settled(self, report: Any) -> Self:
-        return self
-
     def deployed(self, model: keras.Model) -> keras.Model:
         return heads.named(self.name).deployed(model)
-
-    def measured(self, runtime: Runtime) -> Runtime:
-        return runtime
-
-    def parts(self, model: keras.Model) -> dict[str, keras.Model]:
-        return {}
 
     def agreement(self, found: Arrays, wanted: Arrays) -> float:
         """The share of equal decisions: of records, or of their places."""
         return float((found[OUTPUT].argmax(-1) == wanted[OUTPUT].argmax(-1)).mean())
-
-    def placed(self, outputs: Arrays, encoded: Iterable[bytes]) -> Arrays:
-        return outputs
 
     def averaged(self, several: list[Arrays]) -> Arrays:
         return {OUTPUT: np.mean([outputs[OUTPUT] for outputs in several], 0)}

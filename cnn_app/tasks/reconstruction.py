@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from cnn_app.errors import DataError, ModelError, RecipeError, TrainingError, un
 from cnn_app.heads import CODE
 from cnn_app.inputs import Input
 from cnn_app.names import TOP, code_text
+from cnn_app.tasks.base import Base
 from cnn_app.tasks.reconstruction_report import Report, report
 from cnn_app.tensors import Spec
 
@@ -38,7 +39,7 @@ NEAR = 0.1  # of a pixel in [0, 1]: an image that differs nowhere by more is the
 
 
 @dataclass(frozen=True, kw_only=True)
-class Reconstruction:
+class Reconstruction(Base):
     """Grey values are taken as probabilities of a pixel being white: a cross-entropy is that of stochastically
     binarized images, in expectation, so that no draw of them is needed; the network sees the grey values.
     """
@@ -57,10 +58,6 @@ class Reconstruction:
     probed: ClassVar = False
     familiar: ClassVar = False  # it was not tried on codes
     memorised: ClassVar = 0.02
-    tuning: ClassVar[Mapping[str, Any]] = {}
-    tuning_steps: ClassVar = 0
-    is_map: ClassVar = False
-    learned: ClassVar[tuple[str, ...]] = ()
     views: ClassVar[tuple[str, ...]] = ()
     head: ClassVar = "reconstruction"
     key: ClassVar[dict[str, str]] = {}
@@ -166,12 +163,6 @@ class Reconstruction:
     def measure(self, batches: Iterable[tuple[Arrays, Arrays]]) -> Report:
         return report(((outputs, targets["image"]) for outputs, targets in batches), in_nats=self.loss == "bce")
 
-    def right(self, outputs: Arrays, targets: Arrays) -> None:
-        """No image is right or wrong."""
-
-    def settled(self, report: Any) -> Reconstruction:
-        return self
-
     # --- answers
 
     def deployed(self, model: keras.Model) -> keras.Model:
@@ -189,9 +180,6 @@ class Reconstruction:
         pixels = tf.cast(tf.round(255 * outputs[OUTPUT]), tf.uint8)
         png = tf.map_fn(tf.io.encode_png, pixels, fn_output_signature=tf.TensorSpec((), tf.string))
         return {PNG: png, CODE: outputs[CODE]}
-
-    def placed(self, outputs: Arrays, encoded: Iterable[bytes]) -> Arrays:
-        return outputs
 
     def named(self, outputs: Arrays) -> Arrays:
         from cnn_app.tasks.mask_pictures import png
@@ -220,12 +208,6 @@ class Reconstruction:
 
     def text(self, answer: dict) -> str:
         return code_text(answer[CODE])
-
-    def places(self, outputs: Arrays) -> np.ndarray:
-        raise NotImplementedError  # it is no map of classes
-
-    def of_places(self, places: np.ndarray, top: int) -> dict:
-        raise NotImplementedError
 
     def draw(self, outputs: Arrays, record: Arrays, name: str, path: Path) -> None:
         from cnn_app.tasks.reconstruction_pictures import draw
