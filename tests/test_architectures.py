@@ -166,7 +166,7 @@ def test_googlenet_has_auxiliary_classifiers_for_training(columns):
 
 
 def test_every_variant_has_a_golden_number():
-    patterns = ("perceptron", "neocognitron", "text_cnn*", "tdnn*", "autoencoder", "vae")
+    patterns = ("perceptron", "neocognitron", "text_cnn*", "tdnn*", "autoencoder", "vae", "captioner")
     counted_by_hand = {name for pattern in patterns for name in registry.names(pattern)}
     assert {name for name, _ in GOLDEN.values()} | counted_by_hand == set(NAMES)
 
@@ -373,7 +373,7 @@ def test_a_stride_two_shuffle_unit_never_drops_what_the_paper_keeps():
         (
             lambda: cnn_app.create_model("resnet50", head="hat"),
             UnknownName,
-            "known: classification, localization, multilabel, reconstruction, segmentation",
+            "known: captioning, classification, localization, multilabel, reconstruction, segmentation",
         ),
         (lambda: cnn_app.create_model("unet", head="classification"), ModelError, "has no head for classification"),
         (lambda: cnn_app.create_model("shufflenet_v1", groups=5), ModelError, "groups 1, 2, 3, 4, 8, received 5"),

@@ -204,7 +204,7 @@ def test_models_lists_what_can_be_built():
 
 
 def test_models_knows_its_tasks():
-    assert "no task named 'foo'; known: classification, reconstruction, segmentation" in error(
+    assert "no task named 'foo'; known: captioning, classification, reconstruction, segmentation" in error(
         "models", "--task", "foo"
     )
     assert "no model for classification named 'resnet5'" in error("models", "resnet5", "--task", "classification")

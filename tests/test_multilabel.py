@@ -365,7 +365,8 @@ def test_values_that_make_no_sense_are_refused(facts, told):
         (
             "lenet5",
             {"name": "labels"},
-            "no task named 'labels'; known: classification, localization, multilabel, reconstruction, segmentation",
+            "no task named 'labels'; known: captioning, classification, localization, multilabel, reconstruction, "
+            "segmentation",
         ),
         ("lenet5", {"loss": "bce"}, "no option of the task classification named 'loss'"),
         ("lenet5", {"name": "multilabel", "thresholds": {}}, "multilabel named 'thresholds'; known: loss, name"),

@@ -229,7 +229,7 @@ def _unproven(result: Comparison, bench: _Bench) -> str:
 
 def _about(directory: ModelDir, options: Export) -> About:
     card = directory.read_card()
-    classes = f"{len(card.labels)} classes" if card.labels else card.task
+    classes = f"{len(card.labels)} classes" if tasks.of_card(card).labelled else card.task
     return About(
         task=card.task, input=card.input, labels=card.labels, options=card.options, name=directory.name,
         description=f"{card.architecture} for {classes}", author=options.author,

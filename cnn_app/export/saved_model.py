@@ -13,6 +13,7 @@ Labels are what assets/labels.txt says, a line each; until somebody writes it, t
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import keras
@@ -44,14 +45,9 @@ def signatures(task: Task, model: keras.Model, labels) -> dict:
     import tensorflow as tf
 
     deployed = task.deployed(model)
-    both = keras.Model(model.input, {"features": tapped(model).output} | deployed.output)
+    both = keras.Model(deployed.input, {"features": tapped(model).output} | deployed.output)
 
-    def function(body, specs):
-        """Of one tensor for each of `specs`; for a dictionary of them where there is none."""
-        tensors = [tf.TensorSpec(spec.shape, spec.dtype, name=name) for name, spec in specs.items()]
-        return tf.function(body, input_signature=tensors)
-
-    taken = [tf.TensorSpec(tensor.shape, tensor.dtype, name=tensor.name) for tensor in model.inputs]
+    taken = [tf.TensorSpec(tensor.shape, tensor.dtype, name=tensor.name) for tensor in deployed.inputs]
 
     @tf.function(input_signature=taken)  # stands in the file once, however many call it
     def network(*tensors):
@@ -89,14 +85,26 @@ def signatures(task: Task, model: keras.Model, labels) -> dict:
     return found | {name: _alone(part, task) for name, part in task.parts(model).items()}
 
 
-def _alone(part: keras.Model, task: Task):
-    """A part of the network by itself: tensors that the task takes come as it takes them, others in float."""
+def function(body: Callable, specs: dict[str, Spec]):
+    """A tf.function of one tensor for each of `specs`."""
     import tensorflow as tf
 
-    (taken,) = part.inputs
-    spec = task.input.specs().get(taken.name, Spec("float32", tuple(taken.shape)))
-    return tf.function(lambda tensor: part(tf.cast(tensor, taken.dtype), training=False),
-                       input_signature=[tf.TensorSpec(spec.shape, spec.dtype, name=taken.name)])  # fmt: skip
+    tensors = [tf.TensorSpec(spec.shape, spec.dtype, name=name) for name, spec in specs.items()]
+    return tf.function(body, input_signature=tensors)
+
+
+def _alone(part: keras.Model, task: Task):
+    """A part of the network by itself: tensors that the task takes come as it takes them, others as they are."""
+    import tensorflow as tf
+
+    known = task.input.specs()
+    specs = {taken.name: known.get(taken.name, Spec(taken.dtype, tuple(taken.shape))) for taken in part.inputs}
+
+    def answers(*tensors):
+        given = {taken.name: tf.cast(tensor, taken.dtype) for taken, tensor in zip(part.inputs, tensors, strict=True)}
+        return part(fed(part, given), training=False)
+
+    return function(answers, specs)
 
 
 def _table(file: Path):

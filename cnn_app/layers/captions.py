@@ -25,29 +25,49 @@ class GreedyWords(keras.layers.Layer):
 
     def begun(self, code):
         """What the cell remembers of an image: (N, units) twice."""
-        zeros = ops.zeros((ops.shape(code)[0], self.lstm.units), code.dtype)
-        return self.lstm.cell(code, [zeros, zeros])[1]
+        return self._state(ops.matmul(code, self.lstm.cell.kernel), None)
 
     def step(self, words, state):
         """Words (N,) and what is remembered -> logarithmic probabilities of the next one (N, words), and so on."""
-        found, state = self.lstm.cell(self.table(words), state)
-        return ops.log_softmax(self.scorer(found), -1), state
+        hidden, memory = state
+        given = ops.matmul(self.table(words), self.lstm.cell.kernel)
+        state = self._state(given + ops.matmul(hidden, self.lstm.cell.recurrent_kernel), memory)
+        return ops.log_softmax(self.scorer(state[0]), -1), state
+
+    def _state(self, given, memory):
+        """Of the LSTM, by its gates without their bias (N, 4 units). Keras's cell splits them, and an operator of
+        several results cannot be kept in float in an int8 file.
+        """
+        cell, units = self.lstm.cell, self.lstm.units
+        add, keep, new, tell = (given[:, start : start + units] + cell.bias[start : start + units]
+                                for start in range(0, 4 * units, units))  # fmt: skip
+        added = ops.sigmoid(add) * ops.tanh(new)
+        memory = added if memory is None else added + ops.sigmoid(keep) * memory
+        return [ops.sigmoid(tell) * ops.tanh(memory), memory]
 
     def call(self, code):
         words = ops.zeros((ops.shape(code)[0],), "int32")
         running, state, tokens, scores = ops.ones_like(words), self.begun(code), [], []
         for place in range(self.length):
             found, state = self.step(words, state)
-            found = found + silenced(found.shape[-1], place == 0)
-            words = ops.cast(ops.argmax(found, -1), "int32") * running
+            best, words = first_best(found + silenced(found.shape[-1], place == 0))
+            words = words * running
             tokens.append(words)
-            scores.append(ops.max(found, -1) * ops.cast(running, found.dtype))
+            scores.append(best * ops.cast(running, found.dtype))
             running = running * ops.cast(words > END, "int32")
         return {"tokens": ops.stack(tokens, 1), "scores": ops.stack(scores, 1)}
 
     def compute_output_spec(self, code):
         shape = (code.shape[0], self.length)
         return {"tokens": keras.KerasTensor(shape, "int32"), "scores": keras.KerasTensor(shape, code.dtype)}
+
+
+def first_best(found):
+    """The largest of each row (N, words), and its place. Keras's argmax has no kernel in TFLite."""
+    best = ops.max(found, -1, keepdims=True)
+    places = ops.convert_to_tensor(list(range(found.shape[-1])), found.dtype)
+    words = ops.min(ops.where(found >= best, places, float(found.shape[-1])), -1)
+    return best[:, 0], ops.cast(words, "int32")
 
 
 def silenced(words: int, first: bool):

@@ -56,10 +56,10 @@ class Measured:
 
     def __init__(self, runtime: KerasRuntime, table: Table):
         model = runtime.model
-        greedy, several = model.get_layer(GREEDY), parts(model)
+        greedy = model.get_layer(GREEDY)
         code = keras.Model(needed(model, greedy.input), model.output | {CODE: greedy.input}, name=model.name)
         self.runtime, self.table, self.greedy = KerasRuntime(code, runtime.about, runtime.path), table, greedy
-        self.encode, self.step, self.likely = several["encode"], several["step"], likelihood(model)
+        self.step, self.likely = parts(model)["step"], likelihood(model)
         self.inputs, self.outputs = runtime.inputs | {CAPTIONS: Spec("string", (None,))}, runtime.outputs
         self.about, self.path = runtime.about, runtime.path
 
