@@ -1,8 +1,9 @@
 """Captions: features of an image, then words by a long short-term memory.
 
 Vinyals et al., Show and Tell, arXiv:1411.4555, section 3.1 and equations 10 to 12: the image's features, in the size of
-a word's vector, are the first input of an LSTM; behind it stand the words, each told by those in front of it. `captioner`
-is that on a few convolutions that learn from random weights, for small images; any other backbone gets the same head.
+a word's vector, are the first input of an LSTM; behind it stand the words, each told by those in front of it.
+`captioner` is that on a few convolutions that learn from random weights, for small images; any other backbone gets the
+same head.
 
 Where we differ: the mark in front of the first word is the one behind the last, and its vector is zero. Dropout, where
 `dropout` asks for it, is in front of the LSTM and behind it.
@@ -66,7 +67,7 @@ def captioned(image, pooled, spec: ImageVariant, sizes: tuple[int, int, int]) ->
 
 
 def taught(code, words, table, lstm, scorer, dropout: float = 0.0):
-    """Logits (N, length, classes) of the word at each place, by code (N, width) and words in front of them (N, length)."""
+    """Logits (N, length, classes) of the word at each place, by code (N, width) and words in front (N, length)."""
     first = layers.Reshape((1, code.shape[-1]), name="head_first")(code)
     row = layers.Concatenate(axis=1, name="head_row")([first, table(words)])
     row = layers.Dropout(dropout, name="head_drop_in")(row) if dropout else row

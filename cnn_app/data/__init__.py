@@ -46,9 +46,10 @@ def arrays(splits: Mapping[str, tuple[np.ndarray, np.ndarray] | np.ndarray], lab
         the network's rate, float32 (n, samples). Targets are places in
         `labels`, (n,) integers; masks of them, uint8 (n, h, w), in which 255 does not count; or for several labels a
         0 or 1 for each, uint8 or bool (n, classes). Images that are to be reconstructed have none: {"train": images}.
+        Captions are an array of bytes (n,), of UTF-8 with a caption a line.
     labels: names of the classes.
     input: "image", or "tokens" for sentences, or "audio" for waves.
-    target: "class", "mask" for segmentation, or "labels" for multilabel.
+    target: "class", "mask" for segmentation, "labels" for multilabel, or "captions".
     """
     from cnn_app.data.dataset import Split, in_memory
 

@@ -25,7 +25,9 @@ FORM = f"{EMBEDDING}-{UNITS}-{LENGTH}"  # numbers of a word, units, most words
 def build(family, row, form: str = FORM) -> keras.Model:
     """Pixels, and the words in front of each place -> {"logits": (N, length, classes), "code": (N, embedding)}."""
     if row.input != "image" or row.task not in ("classification", "captioning"):
-        raise ModelError(f"{row.paper}: this network is one for {row.task} of {row.input}s, and has no head for captions")
+        raise ModelError(
+            f"{row.paper}: this network is one for {row.task} of {row.input}s, and has no head for captions"
+        )
     image, x = image_input(row)
     *_, deepest = family.features(row, x).values()
     if len(deepest.shape) == 4:

@@ -1,4 +1,4 @@
-"""Words one after the other, from layers that were trained with the true ones in front. Ids are those of a vocabulary."""
+"""Words one after the other, by layers that were trained with the true ones in front. Ids are of a vocabulary."""
 
 import keras
 from keras import ops

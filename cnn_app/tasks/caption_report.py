@@ -70,8 +70,10 @@ class Report:
     def tables(self) -> list[tuple[list[str], list[tuple]]]:
         lengths = [np.mean([len(caption.split()) for caption in several]) for several in (
             self.captions, [one for captions in self.references for one in captions])]  # fmt: skip
-        rows = [("the model's", f"{lengths[0]:.1f}", len(set(self.captions)), self.n),
-                ("people's", f"{lengths[1]:.1f}", len({*sum(self.references, [])}), sum(map(len, self.references)))]
+        rows = [
+            ("the model's", f"{lengths[0]:.1f}", len(set(self.captions)), self.n),
+            ("people's", f"{lengths[1]:.1f}", len({*sum(self.references, [])}), sum(map(len, self.references))),
+        ]
         return [(["captions", ">words", ">different", ">n"], rows)]
 
     def as_json(self) -> dict:

@@ -1,4 +1,4 @@
-"""Captions beyond the most probable next word: beam search, and how probable the captions of people are to a network."""
+"""Beyond the most probable next word: beam search, and how probable the captions of people are to a network."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 from cnn_app.heads import CODE, needed
-from cnn_app.heads.captioning import GREEDY, SCORES, STATE, TOKENS, WORD, WORDS, likelihood, parts
+from cnn_app.heads.captioning import GREEDY, SCORES, STATE, TOKENS, WORD, likelihood, parts
 from cnn_app.layers.captions import END, silenced
 from cnn_app.runtimes import Runtime, in_batches
 from cnn_app.runtimes.keras_model import KerasRuntime

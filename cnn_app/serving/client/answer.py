@@ -57,6 +57,13 @@ class Answer:
         return self.outputs.get("code")
 
     @property
+    def caption(self) -> str | None:
+        """What is said of an image, of a model that says something."""
+        return (
+            np.asarray(self.outputs["caption"]).item().decode(errors="replace") if "caption" in self.outputs else None
+        )
+
+    @property
     def present(self) -> tuple[str, ...] | None:
         """Those of `labels` that are above their thresholds, of a model for several labels."""
         if "present" not in self.outputs:
@@ -85,6 +92,10 @@ class Answer:
         """As `cnn_app.predict` tells it."""
         if self.code is not None:
             return {"code": list(map(float, self.code))}
+        if self.caption is not None:
+            chances = map(float, np.exp(np.asarray(self.outputs["scores"], np.float64)))
+            words = [{"word": word, "probability": next(chances)} for word in self.caption.split()]
+            return {"caption": self.caption, "words": words}
         there = {} if self.present is None else {"labels": list(self.present)}
         found = {"top": self.top(k)} | ({} if self.box is None else {"box": self.box})
         return there | found | ({} if self.mask is None else {"mask": self.mask.tolist()})
@@ -93,6 +104,8 @@ class Answer:
         """`told` in a line."""
         if self.code is not None:
             return code_text(self.code)
+        if self.caption is not None:
+            return self.caption
         shown = ".3f" if self.mask is None else ".1%"
         line = "  ".join(f"{label} {format(score, shown)}" for label, score in (row.values() for row in self.top(k)))
         if self.box is not None:
