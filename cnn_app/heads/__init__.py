@@ -49,6 +49,8 @@ def plain(model: keras.Model) -> keras.Model:
     if not isinstance(model.output, dict):
         return model
     kept = {name: tensor for name, tensor in model.output.items() if not name.startswith(AUXILIARY)}
+    if len(kept) == len(model.output) > 1:
+        return model
     return keras.Model(model.input, kept[MAIN] if set(kept) == {MAIN} else kept, name=model.name)
 
 

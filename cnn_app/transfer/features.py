@@ -83,9 +83,10 @@ def neighbours(
     record = {name: array[None] for name, array in task.input.load(data, name).items()}
     query = averaged(tap.predict_on_batch(fed(tap, record)))[0]
     lengths = np.linalg.norm(found.vectors, axis=1) * np.linalg.norm(query)
+    labels = dict(enumerate(task.labels)) if task.labelled else {}
     cosines = found.vectors @ query / np.maximum(lengths, 1e-12)
     return [{task.input.kind: str(found.names[i]), "split": str(found.split[i]),
-             "label": dict(enumerate(task.labels)).get(found.targets[i], ""), "cosine": float(cosines[i])}
+             "label": labels.get(found.targets[i], ""), "cosine": float(cosines[i])}
             for i in np.argsort(-cosines, kind="stable")[:count]]  # fmt: skip
 
 
