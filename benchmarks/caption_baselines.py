@@ -40,11 +40,15 @@ def main():
         rows.append((f"constant, best on {what}: {best!r}", bleu([best] * len(test), test)))
     found = measure(task, task.measured(open_model(directory.path)), dataset.splits["test"]).metrics
     rows.append((directory.name, [found[f"bleu{n}"] for n in range(1, 5)]))
-    print(f"{len(test):,} test images, {sum(map(len, test)):,} captions; BLEU-1 to BLEU-4; cnn_app {cnn_app.__version__}")
+    print(
+        f"{len(test):,} test images, {sum(map(len, test)):,} captions; BLEU-1 to BLEU-4; cnn_app {cnn_app.__version__}"
+    )
     for what, values in rows:
         print("  ".join(f"{value:.4f}" for value in values), what)
     print(f"{found['bleu4_beam3']:.4f} BLEU-4 of {directory.name} by a beam of 3")
-    print(f"perplexity of a word: {found['perplexity']:.1f} of {directory.name}, {unigrams(task, texts):.1f} of unigrams")
+    print(
+        f"perplexity of a word: {found['perplexity']:.1f} of {directory.name}, {unigrams(task, texts):.1f} of unigrams"
+    )
 
 
 def mean_of(draw, test):

@@ -181,6 +181,7 @@ def every_sum(begun, step, length):
                 found.append(total)
                 continue
             given = step({"word": np.array([word], np.int32), **state})
+            given = {name.removeprefix("next_"): array for name, array in given.items()}
             chances = given.pop("scores")[0] + np.asarray(silenced(5, place == 0))
             waiting += [(next_, given, total + chance, place + 1) for next_, chance in enumerate(chances)
                         if chance > -1e8]  # fmt: skip

@@ -16,7 +16,7 @@ from cnn_app.atomic import replacing
 from cnn_app.data import pipeline
 from cnn_app.data.dataset import Dataset, Split
 from cnn_app.errors import ExportError
-from cnn_app.export import budget, golden, metadata, tflite, warmup
+from cnn_app.export import budget, golden, metadata, parts, tflite, warmup
 from cnn_app.export import targets as table
 from cnn_app.export.graph import deployable
 from cnn_app.export.quantization import qat, sensitivity, simulation, strategies
@@ -45,7 +45,7 @@ class _Bench:
     reference: Reference
     choice: Reference  # by which integer files are chosen; `reference` where val is the test
     tell: Callable[[Comparison], None]
-    familiar: bool  # whether the model knows what is unlike its training data
+    deployed: keras.Model  # a copy of the network as graph.deployable makes it, with what its familiarity is
 
 
 def export(
@@ -74,8 +74,7 @@ def export(
         _refuse_too_few(proof, options)
     is_chosen = any(table.target(name).calibrated for name in options.targets) and not proof.figures
     choice = reference(task, model, dataset, "val") if is_chosen else proof
-    bench = _Bench(directory, options, force, _about(directory, options), proof, choice, tell,
-                   familiar=copy.familiarity is not None)  # fmt: skip
+    bench = _Bench(directory, options, force, _about(directory, options), proof, choice, tell, copy)
     schedule = qat.schedule(directory.read_card(), options.qat_epochs) if options.qat_epochs else None
     tuning = qat.Tuning(dataset, schedule, watch or Watch()) if schedule else None
 
@@ -150,8 +149,12 @@ def _publish(attempt: strategies.Attempt, bench: _Bench, tried: list[Comparison]
         answers = golden.answers(scratch, target, inputs, outputs)
         if scratch.is_dir():
             golden.write(scratch, answers)
-            facts["warmup"] = warmup.write(scratch, bench.reference.task.input, inputs, bench.familiar)
+            facts["warmup"] = warmup.write(
+                scratch, bench.reference.task.input, inputs, bench.deployed.familiarity is not None
+            )
         bench.directory.announce_export(_line(bench, place, scratch) | facts | result.as_json())
+    for path, written, told in parts.write(bench.reference.task, bench.deployed, place, target, inputs):
+        bench.directory.announce_export(_line(bench, path, written) | told)
     bench.directory.settle_exports()
     if place.is_file():
         golden.write(place, answers)

@@ -13,7 +13,6 @@ Labels are what assets/labels.txt says, a line each; until somebody writes it, t
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 
 import keras
@@ -24,7 +23,7 @@ from cnn_app.export.targets import Target
 from cnn_app.runtimes.about import LABELS
 from cnn_app.runtimes.keras_model import fed
 from cnn_app.tasks import Task
-from cnn_app.tensors import Arrays, Spec
+from cnn_app.tensors import Arrays
 from cnn_app.transfer.features import tapped
 
 
@@ -73,38 +72,16 @@ def signatures(task: Task, model: keras.Model, labels) -> dict:
         def answers(*tensors, convert=convert, encoded=name == task.input.encoded):
             return task.served(run(convert(*tensors))[1], labels, tensors[0] if encoded else None)
 
-        found[name] = function(answers, specs)
+        found[name] = graph.function(answers, specs)
         if name == names.DEFAULT:
-            found[names.FEATURES] = function(
+            found[names.FEATURES] = graph.function(
                 lambda *tensors, convert=convert: {"features": run(convert(*tensors))[0]}, specs
             )
         if known is not None and name in (places := {names.DEFAULT: "", task.input.encoded: f"{name}_"}):
-            found[places[name] + names.FAMILIARITY] = function(
+            found[places[name] + names.FAMILIARITY] = graph.function(
                 lambda *tensors, convert=convert: familiarity(run(convert(*tensors))[0]), specs
             )
-    return found | {name: _alone(part, task) for name, part in task.parts(model).items()}
-
-
-def function(body: Callable, specs: dict[str, Spec]):
-    """A tf.function of one tensor for each of `specs`."""
-    import tensorflow as tf
-
-    tensors = [tf.TensorSpec(spec.shape, spec.dtype, name=name) for name, spec in specs.items()]
-    return tf.function(body, input_signature=tensors)
-
-
-def _alone(part: keras.Model, task: Task):
-    """A part of the network by itself: tensors that the task takes come as it takes them, others as they are."""
-    import tensorflow as tf
-
-    known = task.input.specs()
-    specs = {taken.name: known.get(taken.name, Spec(taken.dtype, tuple(taken.shape))) for taken in part.inputs}
-
-    def answers(*tensors):
-        given = {taken.name: tf.cast(tensor, taken.dtype) for taken, tensor in zip(part.inputs, tensors, strict=True)}
-        return part(fed(part, given), training=False)
-
-    return function(answers, specs)
+    return found | {name: graph.alone(task, part, batch=None) for name, part in task.parts(model).items()}
 
 
 def _table(file: Path):

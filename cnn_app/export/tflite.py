@@ -13,6 +13,7 @@ import keras
 from cnn_app.export import graph
 from cnn_app.export.targets import Target
 from cnn_app.layers import LocalResponseNormalization, WordTable, captions, spectra
+from cnn_app.names import DEFAULT
 from cnn_app.quiet import native_silence
 from cnn_app.tasks import Task
 from cnn_app.tensors import Arrays
@@ -41,6 +42,18 @@ def write(task: Task, model: keras.Model, path: Path, target: Target, calibratio
         with tempfile.TemporaryDirectory() as saved, silence():
             data = converter(task, model, saved, target, calibration).convert()
     path.write_bytes(float_probabilities(data) if target.calibrated else data)
+
+
+def write_alone(serve, part: keras.Model, path: Path, target: Target) -> None:
+    """A part of a network in float; `serve` as graph.alone makes it, of batch 1."""
+    import tensorflow as tf
+
+    with tempfile.TemporaryDirectory() as saved, silence():
+        graph.write(saved, part, {DEFAULT: serve}, [])
+        made = tf.lite.TFLiteConverter.from_saved_model(saved)
+        if target.weights == "float16":
+            made.optimizations, made.target_spec.supported_types = [tf.lite.Optimize.DEFAULT], [tf.float16]
+        path.write_bytes(made.convert())
 
 
 class Calibrated:

@@ -18,6 +18,7 @@ from cnn_app.layers import GreedyWords
 
 OUTPUTS = TOKENS, SCORES = ("tokens", "scores")  # of every exported file
 WORDS, WORD, STATE = "words", "word", ("hidden", "memory")  # inputs, and what an LSTM remembers
+AFTER = ("next_hidden", "next_memory")  # the same behind a word: an output cannot have the name of an input in ONNX
 GREEDY = "caption"  # the layer that says words
 FORM = f"{EMBEDDING}-{UNITS}-{LENGTH}"  # numbers of a word, units, most words
 
@@ -46,7 +47,7 @@ def deployed(model: keras.Model) -> keras.Model:
 
 def parts(model: keras.Model) -> dict[str, keras.Model]:
     """`encode`, image -> {"hidden", "memory"}, (n, units) each, and `step`, these and a word (n,) -> {"scores": of the
-    next one (n, words), "hidden", "memory"}, of a deployed model.
+    next one (n, words), "next_hidden", "next_memory"}, of a deployed model.
     """
     greedy = model.get_layer(GREEDY)
     state = [keras.Input((greedy.lstm.units,), name=name) for name in STATE]
@@ -55,7 +56,7 @@ def parts(model: keras.Model) -> dict[str, keras.Model]:
     begun = Beginning(greedy, name="head_begin")(greedy.input)
     return {
         "encode": keras.Model(model.input, dict(zip(STATE, begun, strict=True)), name="encode"),
-        "step": keras.Model([word, *state], {SCORES: scores, **dict(zip(STATE, after, strict=True))}, name="step"),
+        "step": keras.Model([word, *state], {SCORES: scores, **dict(zip(AFTER, after, strict=True))}, name="step"),
     }
 
 

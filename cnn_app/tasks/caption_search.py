@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 from cnn_app.heads import CODE, needed
-from cnn_app.heads.captioning import GREEDY, SCORES, STATE, TOKENS, WORD, likelihood, parts
+from cnn_app.heads.captioning import AFTER, GREEDY, SCORES, STATE, TOKENS, WORD, likelihood, parts
 from cnn_app.layers.captions import END, silenced
 from cnn_app.runtimes import Runtime, in_batches
 from cnn_app.runtimes.keras_model import KerasRuntime
@@ -44,7 +44,8 @@ def beam_search(begun: Arrays, step: Callable[[Arrays], Arrays], length: int, wi
         tokens, scores, total = tokens[picked], scores[picked], np.take_along_axis(sums, best, 1)
         tokens[..., place], scores[..., place] = words, chances[(*picked, words)]
         ended = ended[picked] | (words == END)
-        state = {name: found[name].reshape(n, width, -1)[picked].reshape(n * width, -1) for name in STATE}
+        state = {name: found[after].reshape(n, width, -1)[picked].reshape(n * width, -1)
+                 for name, after in zip(STATE, AFTER, strict=True)}  # fmt: skip
         words = words.reshape(-1)
         if ended.all():
             break
