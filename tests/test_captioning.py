@@ -30,6 +30,7 @@ from cnn_app.jobs.train import dry_run, memorise, plan, run
 from cnn_app.layers import GreedyWords
 from cnn_app.layers.captions import silenced
 from cnn_app.recipe import Data, Schedule
+from cnn_app.runtimes import open_model
 from cnn_app.runtimes.keras_model import KerasRuntime
 from cnn_app.serving import Client
 from cnn_app.tasks import caption_words
@@ -496,8 +497,19 @@ def test_export_proves_every_file(trained, folder):
     options = cnn_app.recipe.Export(targets=targets, max_drop=5.0)
     for result in cnn_app.export(trained.path, options, str(folder)):
         assert result.metric == "bleu4" and result.agreement >= 0.8, result
-    for file in (*trained.mobile.glob("*.tflite"), *trained.onnx.glob("*.onnx"), trained.serving / "1"):
+    for file in (*trained.mobile.glob("squares-*[0-9].tflite"), trained.onnx / "squares.onnx", trained.serving / "1"):
         assert golden.check(file).passed
+    said = {line["path"]: line for line in trained.read_exports() if "part" in line}
+    stems = ("mobile/squares-float16.{}.tflite", "mobile/squares-float32.{}.tflite", "onnx/squares.{}.onnx")
+    assert set(said) == {stem.format(part) for stem in stems for part in ("encode", "step")}
+    assert all(line["max_difference"] < 0.01 for line in said.values())
+    known, (wanted,) = tasks.of_card(trained.read_card()), predict(trained.path, folder / "images" / "00.png")
+    with PIL.Image.open(folder / "images" / "00.png") as image:
+        image = {"image": np.asarray(image)[None]}
+    for stem in stems[1:]:
+        encode, step = (open_model(trained.path / stem.format(part)) for part in ("encode", "step"))
+        found = beam_search(encode.run(image), step.run, 5, 1)
+        assert known.sentence(found["tokens"][0]) == wanted.answer["caption"]
 
 
 def test_the_layer_gives_its_shapes_before_it_runs():
