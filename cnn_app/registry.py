@@ -40,6 +40,7 @@ FAMILIES = (
     "tdnn",
     "dqn",
     "window_tagger",
+    "captioner",
 )
 
 

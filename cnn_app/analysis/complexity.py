@@ -1,7 +1,8 @@
 """What a network costs, counted layer by layer.
 
 A multiply-add is one kernel tap for one output element: convolutions (zero padding counted), transposed
-convolutions and fully connected layers, without biases, for one image. Scaling and normalization do not count.
+convolutions and fully connected layers, also those of an LSTM at each of its steps, without biases, for one image.
+Scaling and normalization do not count.
 Auxiliary classifiers count if they are outputs of the model: `heads.plain` leaves them out.
 """
 
@@ -42,6 +43,8 @@ def multiply_adds(layer: keras.Layer) -> int:
     """Multiply-adds of one layer for one image."""
     if isinstance(layer, layers.Conv2DTranspose):
         return math.prod(layer.kernel.shape) * math.prod(layer.input.shape[1:-1])
+    if isinstance(layer, layers.LSTM):
+        return layer.input.shape[1] * sum(math.prod(w.shape) for w in (layer.cell.kernel, layer.cell.recurrent_kernel))
     if isinstance(layer, KERNEL_PER_POSITION):
         return math.prod(layer.kernel.shape) * math.prod(layer.output.shape[1:-1])
     return 0

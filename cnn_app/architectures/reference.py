@@ -76,6 +76,7 @@ REFERENCE = {
     "text_cnn_multichannel": Reference(11_620_502, 21_900_600),
     "autoencoder": Reference(237_249, 1_906_688),
     "vae": Reference(337_633, 2_007_040),
+    "captioner": Reference(3_283_720, 64_667_648),
     "tdnn": Reference(142_858, 11_910_400),
     "tdnn_1989": Reference(527, 6_081),
     "tdnn_xvector": Reference(4_984_736, 764_346_368),

@@ -59,7 +59,8 @@ def features(
         told["linear"] = linear.assess(found, len(task.labels), classifier)
     if project:
         title = f"{told['n']:,} {task.input.plural} as {model.name} sees them at {layer or 'its head'}"
-        embedding.draw_map(found.vectors, found.targets, task.labels, projection, title, project)
+        labels = task.labels if task.labelled else ()
+        embedding.draw_map(found.vectors, found.targets, labels, projection, title, project)
     if nearest:
         told["nearest"] = features.neighbours(tap, task, found, nearest)
         if sheet:

@@ -48,10 +48,11 @@ def arrays(splits: Mapping[str, tuple[np.ndarray, np.ndarray] | np.ndarray], lab
         the network's rate, float32 (n, samples). Targets are places in
         `labels`, (n,) integers; masks of them, uint8 (n, h, w), in which 255 does not count; or for several labels a
         0 or 1 for each, uint8 or bool (n, classes). Images that are to be reconstructed have none: {"train": images}.
+        Captions are an array of bytes (n,), of UTF-8 with a caption a line.
     labels: names of the classes.
     input: "image", or "tokens" for sentences, "words" for those whose words stand between spaces, "audio" for waves.
-    target: "class", "mask" for segmentation, "labels" for multilabel, or "tags" for tagging: places of a tag for each
-        word, (n, words), and -1 behind a sentence.
+    target: "class", "mask" for segmentation, "labels" for multilabel, "captions", or "tags" for tagging: places of a
+        tag for each word, (n, words), and -1 behind a sentence.
     """
     from cnn_app.data.dataset import Split, in_memory
 

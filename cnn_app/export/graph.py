@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import keras
 import numpy as np
@@ -76,6 +77,29 @@ def endpoint(task: Task, model: keras.Model, *, batch: int | None, as_float: boo
         return deployed(fed(deployed, given), training=False)
 
     return serve
+
+
+def function(body: Callable, specs: dict[str, Spec]):
+    """A tf.function of one tensor for each of `specs`."""
+    import tensorflow as tf
+
+    tensors = [tf.TensorSpec(spec.shape, spec.dtype, name=name) for name, spec in specs.items()]
+    return tf.function(body, input_signature=tensors)
+
+
+def alone(task: Task, part: keras.Model, *, batch: int | None):
+    """A part of the network by itself: tensors that the task takes come as it takes them, others as they are."""
+    import tensorflow as tf
+
+    known = task.input.specs()
+    dtypes = {taken.name: known[taken.name].dtype if taken.name in known else taken.dtype for taken in part.inputs}
+    specs = {taken.name: Spec(dtypes[taken.name], (batch, *taken.shape[1:])) for taken in part.inputs}
+
+    def answers(*tensors):
+        given = {taken.name: tf.cast(tensor, taken.dtype) for taken, tensor in zip(part.inputs, tensors, strict=True)}
+        return part(fed(part, given), training=False)
+
+    return function(answers, specs)
 
 
 def save(task: Task, model: keras.Model, path, *, batch: int | None, as_float: bool = False) -> None:

@@ -19,15 +19,24 @@ OPSET = 17
 
 def write(task: Task, model: keras.Model, path: Path, target: Target, calibration: Arrays | None) -> None:
     """calibration: real records as the deployed network takes them, which set the ranges of integer activations."""
-    import tf2onnx
-
-    logging.getLogger("tf2onnx").setLevel(logging.ERROR)  # it warns of every harmless rewrite
-    serve = graph.endpoint(task, model, batch=None)
-    proto, _ = tf2onnx.convert.from_function(serve, input_signature=serve.input_signature, opset=OPSET)
+    proto = converted(graph.endpoint(task, model, batch=None))
     if target.calibrated:
         graph.check_calibration(task, calibration)
         proto = quantized(proto, calibration)
     path.write_bytes(proto.SerializeToString())
+
+
+def write_alone(serve, part: keras.Model, path: Path, target: Target) -> None:
+    """A part of a network; `serve` as graph.alone makes it, of any batch."""
+    path.write_bytes(converted(serve).SerializeToString())
+
+
+def converted(serve):
+    """A tf.function as ONNX."""
+    import tf2onnx
+
+    logging.getLogger("tf2onnx").setLevel(logging.ERROR)  # it warns of every harmless rewrite
+    return tf2onnx.convert.from_function(serve, input_signature=serve.input_signature, opset=OPSET)[0]
 
 
 def quantized(proto, calibration: Arrays):

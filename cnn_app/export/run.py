@@ -16,7 +16,7 @@ from cnn_app.atomic import replacing
 from cnn_app.data import pipeline
 from cnn_app.data.dataset import Dataset, Split
 from cnn_app.errors import ExportError
-from cnn_app.export import budget, golden, metadata, tflite, warmup
+from cnn_app.export import budget, golden, metadata, parts, tflite, warmup
 from cnn_app.export import targets as table
 from cnn_app.export.graph import deployable
 from cnn_app.export.quantization import qat, sensitivity, simulation, strategies
@@ -45,7 +45,7 @@ class _Bench:
     reference: Reference
     choice: Reference  # by which integer files are chosen; `reference` where val is the test
     tell: Callable[[Comparison], None]
-    familiar: bool  # whether the model knows what is unlike its training data
+    deployed: keras.Model  # a copy of the network as graph.deployable makes it, with what its familiarity is
 
 
 def export(
@@ -74,8 +74,7 @@ def export(
         _refuse_too_few(proof, options)
     is_chosen = any(table.target(name).calibrated for name in options.targets) and not proof.figures
     choice = reference(task, model, dataset, "val") if is_chosen else proof
-    bench = _Bench(directory, options, force, _about(directory, options), proof, choice, tell,
-                   familiar=copy.familiarity is not None)  # fmt: skip
+    bench = _Bench(directory, options, force, _about(directory, options), proof, choice, tell, copy)
     schedule = qat.schedule(directory.read_card(), options.qat_epochs) if options.qat_epochs else None
     tuning = qat.Tuning(dataset, schedule, watch or Watch()) if schedule else None
 
@@ -100,7 +99,7 @@ def reference(task: Task, model: keras.Model, dataset: Dataset, split: str = "te
     row = sum(int(np.prod(spec.shape[1:])) * np.dtype(spec.dtype).itemsize for spec in runtime.outputs.values())
     most = len(dataset.splits[split]) if most is None else most
     inputs, targets = sample(task, dataset.splits[split], max(8, min(most, VERIFIED_BYTES // row)))
-    measured = task.measured(runtime).run(inputs)
+    measured = tasks.answers(task, task.measured(runtime), inputs, targets)
     outputs, metrics = {name: measured[name] for name in runtime.outputs}, task.measure([(measured, targets)]).metrics
     figures = {"split": "val"} if split == "val" else dataset.figures(split, {})
     return Reference(task, inputs, targets, measured, outputs, metrics, figures)
@@ -150,8 +149,12 @@ def _publish(attempt: strategies.Attempt, bench: _Bench, tried: list[Comparison]
         answers = golden.answers(scratch, target, inputs, outputs)
         if scratch.is_dir():
             golden.write(scratch, answers)
-            facts["warmup"] = warmup.write(scratch, bench.reference.task.input, inputs, bench.familiar)
+            facts["warmup"] = warmup.write(
+                scratch, bench.reference.task.input, inputs, bench.deployed.familiarity is not None
+            )
         bench.directory.announce_export(_line(bench, place, scratch) | facts | result.as_json())
+    for path, written, told in parts.write(bench.reference.task, bench.deployed, place, target, inputs):
+        bench.directory.announce_export(_line(bench, path, written) | told)
     bench.directory.settle_exports()
     if place.is_file():
         golden.write(place, answers)
@@ -229,7 +232,7 @@ def _unproven(result: Comparison, bench: _Bench) -> str:
 
 def _about(directory: ModelDir, options: Export) -> About:
     card = directory.read_card()
-    classes = f"{len(card.labels)} classes" if card.labels else card.task
+    classes = f"{len(card.labels)} classes" if tasks.of_card(card).labelled else card.task
     return About(
         task=card.task, input=card.input, labels=card.labels, options=card.options, name=directory.name,
         description=f"{card.architecture} for {classes}", author=options.author,

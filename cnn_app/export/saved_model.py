@@ -23,7 +23,7 @@ from cnn_app.export.targets import Target
 from cnn_app.runtimes.about import LABELS
 from cnn_app.runtimes.keras_model import fed
 from cnn_app.tasks import Task
-from cnn_app.tensors import Arrays, Spec
+from cnn_app.tensors import Arrays
 from cnn_app.transfer.features import tapped
 
 
@@ -44,14 +44,9 @@ def signatures(task: Task, model: keras.Model, labels) -> dict:
     import tensorflow as tf
 
     deployed = task.deployed(model)
-    both = keras.Model(model.input, {"features": tapped(model).output} | deployed.output)
+    both = keras.Model(deployed.input, {"features": tapped(model).output} | deployed.output)
 
-    def function(body, specs):
-        """Of one tensor for each of `specs`; for a dictionary of them where there is none."""
-        tensors = [tf.TensorSpec(spec.shape, spec.dtype, name=name) for name, spec in specs.items()]
-        return tf.function(body, input_signature=tensors)
-
-    taken = [tf.TensorSpec(tensor.shape, tensor.dtype, name=tensor.name) for tensor in model.inputs]
+    taken = [tf.TensorSpec(tensor.shape, tensor.dtype, name=tensor.name) for tensor in deployed.inputs]
 
     @tf.function(input_signature=taken)  # stands in the file once, however many call it
     def network(*tensors):
@@ -77,26 +72,16 @@ def signatures(task: Task, model: keras.Model, labels) -> dict:
         def answers(*tensors, convert=convert, encoded=name == task.input.encoded):
             return task.served(run(convert(*tensors))[1], labels, tensors[0] if encoded else None)
 
-        found[name] = function(answers, specs)
+        found[name] = graph.function(answers, specs)
         if name == names.DEFAULT:
-            found[names.FEATURES] = function(
+            found[names.FEATURES] = graph.function(
                 lambda *tensors, convert=convert: {"features": run(convert(*tensors))[0]}, specs
             )
         if known is not None and name in (places := {names.DEFAULT: "", task.input.encoded: f"{name}_"}):
-            found[places[name] + names.FAMILIARITY] = function(
+            found[places[name] + names.FAMILIARITY] = graph.function(
                 lambda *tensors, convert=convert: familiarity(run(convert(*tensors))[0]), specs
             )
-    return found | {name: _alone(part, task) for name, part in task.parts(model).items()}
-
-
-def _alone(part: keras.Model, task: Task):
-    """A part of the network by itself: tensors that the task takes come as it takes them, others in float."""
-    import tensorflow as tf
-
-    (taken,) = part.inputs
-    spec = task.input.specs().get(taken.name, Spec("float32", tuple(taken.shape)))
-    return tf.function(lambda tensor: part(tf.cast(tensor, taken.dtype), training=False),
-                       input_signature=[tf.TensorSpec(spec.shape, spec.dtype, name=taken.name)])  # fmt: skip
+    return found | {name: graph.alone(task, part, batch=None) for name, part in task.parts(model).items()}
 
 
 def _table(file: Path):

@@ -12,8 +12,8 @@ import keras
 
 from cnn_app.export import graph
 from cnn_app.export.targets import Target
-from cnn_app.layers import LocalResponseNormalization, WordTable
-from cnn_app.layers.spectra import IN_FLOAT
+from cnn_app.layers import LocalResponseNormalization, WordTable, captions, spectra
+from cnn_app.names import DEFAULT
 from cnn_app.quiet import native_silence
 from cnn_app.tasks import Task
 from cnn_app.tensors import Arrays
@@ -22,6 +22,8 @@ OPERATORS = {  # that the activations of a type run in
     "int8": "TFLITE_BUILTINS_INT8",
     "int16": "EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8",
 }
+
+IN_FLOAT = (*spectra.IN_FLOAT, *captions.IN_FLOAT)
 
 
 def obstacle(model: keras.Model, target: Target) -> str:
@@ -34,7 +36,7 @@ def obstacle(model: keras.Model, target: Target) -> str:
 
 def write(task: Task, model: keras.Model, path: Path, target: Target, calibration: Arrays | None) -> None:
     """calibration: real records as the deployed network takes them, which set the ranges of integer activations."""
-    if target.calibrated and _in_float(task, model):
+    if target.calibrated and _in_float(task, task.deployed(model)):
         data = Calibrated(task, model, target, calibration).quantized()
     else:
         with tempfile.TemporaryDirectory() as saved, silence():
@@ -42,17 +44,30 @@ def write(task: Task, model: keras.Model, path: Path, target: Target, calibratio
     path.write_bytes(float_probabilities(data) if target.calibrated else data)
 
 
+def write_alone(serve, part: keras.Model, path: Path, target: Target) -> None:
+    """A part of a network in float; `serve` as graph.alone makes it, of batch 1."""
+    import tensorflow as tf
+
+    with tempfile.TemporaryDirectory() as saved, silence():
+        graph.write(saved, part, {DEFAULT: serve}, [])
+        made = tf.lite.TFLiteConverter.from_saved_model(saved)
+        if target.weights == "float16":
+            made.optimizations, made.target_spec.supported_types = [tf.lite.Optimize.DEFAULT], [tf.float16]
+        path.write_bytes(made.convert())
+
+
 class Calibrated:
     """A network with the ranges of its activations, from which int8 files are made quickly."""
 
     def __init__(self, task: Task, model: keras.Model, target: Target, calibration: Arrays | None):
-        self.layers = {layer.name for layer in model.layers}
+        deployed = task.deployed(model)
+        self.layers = {layer.name for layer in deployed.layers}
         self.given = given_type(task)
         with tempfile.TemporaryDirectory() as saved, silence():
             made = converter(task, model, saved, target, calibration)
             made._experimental_calibrate_only = True  # what the public debugger sets, too
             self.data = made.convert()
-        self.outputs, kept = self._outputs(), _in_float(task, model)
+        self.outputs, kept = self._outputs(), _in_float(task, deployed)
         self.in_float = {tensor for tensor in self.outputs if self.layer(tensor) in kept}
 
     def quantized(self, in_float: Iterable[str] = ()) -> bytes:

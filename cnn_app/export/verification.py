@@ -71,7 +71,7 @@ def compare(target: str, path: Path, reference: Reference, strategy: str = "", c
     """Without the time it takes, which `timed` adds; with the drop's interval of a `confidence`."""
     task = reference.task
     try:
-        measured = task.measured(open_model(path)).run(reference.inputs)
+        measured = tasks.answers(task, task.measured(open_model(path)), reference.inputs, reference.targets)
     except ArtifactError as error:
         raise ExportError(f"{target} was written, but its runtime refuses it: {error}") from error
     metrics, main = task.measure([(measured, reference.targets)]).metrics, tasks.main_metric(task)

@@ -16,7 +16,8 @@ from cnn_app.errors import ModelError, unknown
 if TYPE_CHECKING:
     import keras
 
-HEADS = ("classification", "multilabel", "segmentation", "localization", "reconstruction", "tagging", "control")
+HEADS = ("classification", "multilabel", "segmentation", "localization", "reconstruction", "tagging", "control",
+         "captioning")  # fmt: skip
 MAIN = "logits"  # of classes, where a network has several outputs
 CODE = "code"  # the output that is all a network knows of a record, where it has one
 THERE = "there"  # the output that is 1 for each word of a sentence and 0 behind the last, where there is one
@@ -49,7 +50,22 @@ def plain(model: keras.Model) -> keras.Model:
     if not isinstance(model.output, dict):
         return model
     kept = {name: tensor for name, tensor in model.output.items() if not name.startswith(AUXILIARY)}
+    if len(kept) == len(model.output) > 1:
+        return model
     return keras.Model(model.input, kept[MAIN] if set(kept) == {MAIN} else kept, name=model.name)
+
+
+def needed(model: keras.Model, tensor):
+    """The inputs of `model` that a tensor of it follows from; one stands for itself."""
+    waiting, seen = [tensor], set()
+    while waiting:
+        operation, place, _ = waiting.pop()._keras_history
+        if (operation, place) not in seen:
+            seen.add((operation, place))
+            waiting += operation._inbound_nodes[place].input_tensors
+    names = {operation.name for operation, _ in seen}
+    found = [given for given in model.inputs if given.name in names]
+    return model.input if len(found) == len(model.inputs) else found[0] if len(found) == 1 else found
 
 
 def of_family(family, row, head: str) -> keras.Model:

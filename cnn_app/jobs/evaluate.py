@@ -206,12 +206,12 @@ def answers(
 ) -> Iterator[tuple[Arrays, Arrays]]:
     """Outputs, with the classes in the order of `places`, and targets of a prepared split, batch by batch."""
     for inputs, targets in pipeline.arrays(split, BATCH):
-        yield task.reordered(seen(runtime, task, inputs, tta), places), targets
+        found = seen(runtime, task, inputs, tta) if tta else tasks.answers(task, runtime, inputs, targets)
+        yield task.reordered(found, places), targets
 
 
 def seen(runtime: Runtime, task: Task, inputs: Arrays, tta: tuple[str, ...]) -> Arrays:
-    if not tta:
-        return runtime.run(inputs)
+    """The mean of what is said of views of the inputs."""
     from cnn_app.inputs.views import views_of
 
     (name, pixels), *_ = inputs.items()

@@ -1,5 +1,6 @@
 """Layers that Keras lacks or runs slowly. Pure Keras 3; tensors are (N, H, W, C)."""
 
+from cnn_app.layers.captions import GreedyWords
 from cnn_app.layers.channels import ChannelScale, ChannelShuffle, ChannelSplit, JoinChannels, PadShortcut
 from cnn_app.layers.convolution import GroupedConv2D, TableConv2D, block_diagonal, merged_blocks
 from cnn_app.layers.initializers import Bilinear, NestedIdentity
@@ -27,6 +28,7 @@ __all__ = [
     "FusedBatchNormalization",
     "GaussianDivergence",
     "GaussianSampling",
+    "GreedyWords",
     "GroupedConv2D",
     "JoinChannels",
     "LocalResponseNormalization",

@@ -67,7 +67,7 @@ class Task(Protocol):
     batch_metrics: ClassVar[tuple[str, ...]]  # of `step_metrics`
     titles: ClassVar[dict[str, str]]  # of metrics, for people
     relative: ClassVar[bool]  # whether a drop is told as percent of the metric, which is no share
-    labelled: ClassVar[bool]  # whether its networks tell classes, which `labels` names
+    labelled: ClassVar[bool]  # whether its networks tell classes, which `labels` names; else it may name other things
     probed: ClassVar[bool]  # whether a new head starts as a linear classifier on its features
     familiar: bool  # whether features tell that a record is unlike the training data
     memorised: ClassVar[float]  # what the first of `batch_metrics` reaches when a batch is known
@@ -99,6 +99,8 @@ class Task(Protocol):
     # --- training
     def columns(self) -> dict: ...  # of the network's row, which follow from input and labels
     def stream(self, model: keras.Model, split: Split, schedule: Schedule) -> Stream: ...
+    def fed(self, inputs: dict, targets: dict) -> dict: ...  # what a network takes that trains, or is `measured`: the
+    # inputs, and what it is told of the targets, such as the words that stand in front of the next
     def objective(self, schedule: Schedule, split: Split) -> Callable: ...  # (outputs, targets) -> losses (b,)
     def step_metrics(self, outputs, targets) -> dict: ...  # name -> (b,), beside the loss
     def calibration(self, model: keras.Model, split: Split, count: int) -> Arrays: ...  # what sets ranges of integers
@@ -222,6 +224,12 @@ def opened(runtime: Runtime) -> tuple[Runtime, Task]:
     return runtime, task
 
 
+def answers(task: Task, runtime: Runtime, inputs: Arrays, targets: Arrays) -> Arrays:
+    """What a runtime gives; one that is `measured` may take of the targets, too."""
+    given = task.fed(inputs, targets)
+    return runtime.run({name: given[name] for name in runtime.inputs})
+
+
 def score(task: Task, metrics: Mapping[str, float]) -> tuple[float, ...]:
     """What ranks epochs: the higher the better."""
     return tuple(-metrics[name[1:]] if name.startswith("-") else metrics[name] for name in task.monitor)
@@ -234,8 +242,9 @@ def main_metric(task: Task) -> str:
 
 def drop(task: Task, reference: Mapping[str, float], found: Mapping[str, float]) -> float:
     """Points of the first monitored metric that `found` lost; of one that is no share percent that it got worse by."""
-    lost = 100 * (score(task, reference)[0] - score(task, found)[0])
-    return lost / max(abs(reference[main_metric(task)]), SMALLEST) if task.relative else lost
+    name, sign = main_metric(task), -1 if task.monitor[0].startswith("-") else 1
+    lost = 100 * sign * (reference[name] - found[name])
+    return lost / max(abs(reference[name]), SMALLEST) if task.relative else lost
 
 
 def told_drop(task: Task, points: float) -> str:

@@ -63,6 +63,9 @@ class Base:
     def columns(self) -> dict:
         return self.input.columns()
 
+    def fed(self, inputs: dict, targets: dict) -> dict:
+        return inputs
+
     def stream(self, model: keras.Model, split: Split, schedule: Schedule) -> Stream:
         from cnn_app.tasks.passes import Passes
 

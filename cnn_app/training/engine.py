@@ -52,12 +52,12 @@ def stepper(
     """Freeze what `epoch` freezes, and take steps with a new optimizer on batches of the training split."""
     enter(model, freeze.phase(epoch))
     objective = task.objective(schedule, split)
-    return Stepper(model, optimizer(schedule, freeze.factors), objective, task.step_metrics)
+    return Stepper(model, optimizer(schedule, freeze.factors), objective, task.step_metrics, task.fed)
 
 
 def measure(task: Task, runtime: Runtime, split: Split) -> Report:
     """What a runtime answers to a prepared split, against its targets."""
-    return task.measure((runtime.run(inputs), targets) for inputs, targets in pipeline.arrays(split, 64))
+    return task.measure((tasks.answers(task, runtime, *parts), parts[1]) for parts in pipeline.arrays(split, 64))
 
 
 def train(

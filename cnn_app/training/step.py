@@ -12,10 +12,15 @@ from cnn_app.runtimes.keras_model import fed
 
 
 class Stepper:
-    """Trains `model` in place. objective(outputs, targets): losses (b,); metrics(outputs, targets): name -> (b,)."""
+    """Trains `model` in place. objective(outputs, targets): losses (b,); metrics(outputs, targets): name -> (b,).
 
-    def __init__(self, model: keras.Model, optimizer: keras.Optimizer, objective: Callable, metrics: Callable):
+    given(inputs, targets): the tensors that the model takes.
+    """
+
+    def __init__(self, model: keras.Model, optimizer: keras.Optimizer, objective: Callable, metrics: Callable,
+                 given: Callable):  # fmt: skip
         self.model, self.optimizer, self.objective, self.metrics = model, optimizer, objective, metrics
+        self.given = given
         optimizer.build(model.trainable_variables)
         self._step = tf.function(self._trained, reduce_retracing=True, jit_compile=False)
 
@@ -27,7 +32,7 @@ class Stepper:
     def _trained(self, inputs: dict, targets: dict) -> dict:
         weights = self.model.trainable_weights
         with tf.GradientTape() as tape:
-            outputs = self.model(fed(self.model, inputs), training=True)
+            outputs = self.model(fed(self.model, self.given(inputs, targets)), training=True)
             loss = ops.mean(self.objective(outputs, targets))
         self.optimizer.apply_gradients(zip(tape.gradient(loss, weights), weights, strict=True))
         return {"loss": loss} | {name: ops.mean(values) for name, values in self.metrics(outputs, targets).items()}

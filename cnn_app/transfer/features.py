@@ -16,7 +16,7 @@ from cnn_app.atomic import replacing
 from cnn_app.data import pipeline
 from cnn_app.data.dataset import Dataset, Split
 from cnn_app.errors import DataError
-from cnn_app.heads import CODE
+from cnn_app.heads import CODE, needed
 from cnn_app.runtimes.familiarity import averaged
 from cnn_app.runtimes.keras_model import fed
 from cnn_app.tasks import Task
@@ -38,11 +38,13 @@ class Features:
 
 def tapped(model: keras.Model, layer: str | None = None) -> keras.Model:
     """Pixels -> what `layer` gives (a stage's last layer for its name); by default the code, or what the head sees."""
-    if layer is None and isinstance(model.output, dict) and CODE in model.output:
-        return keras.Model(model.input, model.output[CODE])
-    if layer is None:
-        return keras.Model(model.input, model.get_layer(HEAD).input)
-    return keras.Model(model.input, layers_at(model, layer)[-1].output)
+    if layer is not None:
+        output = layers_at(model, layer)[-1].output
+    elif isinstance(model.output, dict) and CODE in model.output:
+        output = model.output[CODE]
+    else:
+        output = model.get_layer(HEAD).input
+    return keras.Model(needed(model, output), output)
 
 
 def extract(
@@ -81,9 +83,10 @@ def neighbours(
     record = {name: array[None] for name, array in task.input.load(data, name).items()}
     query = averaged(tap.predict_on_batch(fed(tap, record)))[0]
     lengths = np.linalg.norm(found.vectors, axis=1) * np.linalg.norm(query)
+    labels = dict(enumerate(task.labels)) if task.labelled else {}
     cosines = found.vectors @ query / np.maximum(lengths, 1e-12)
     return [{task.input.kind: str(found.names[i]), "split": str(found.split[i]),
-             "label": dict(enumerate(task.labels)).get(found.targets[i], ""), "cosine": float(cosines[i])}
+             "label": labels.get(found.targets[i], ""), "cosine": float(cosines[i])}
             for i in np.argsort(-cosines, kind="stable")[:count]]  # fmt: skip
 
 

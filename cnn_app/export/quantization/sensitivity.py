@@ -104,8 +104,9 @@ def write_report(path: Path, errors: Iterable[LayerError]) -> None:
 
 
 def _moved(found: Arrays, whole: Arrays) -> float:
-    """Half the sum of changes of each distribution, mean over distributions and outputs."""
-    return float(np.mean([np.abs(array - whole[name]).sum(-1).mean() / 2 for name, array in found.items()]))
+    """Half the sum of changes of each distribution, mean over distributions and outputs that are no places."""
+    return float(np.mean([np.abs(array - whole[name]).sum(-1).mean() / 2 for name, array in found.items()
+                          if array.dtype.kind == "f"]))  # fmt: skip
 
 
 def _snr(wanted: np.ndarray, found: np.ndarray, scale: float, zero: int) -> float:

@@ -68,6 +68,13 @@ class Answer:
         return bio.told(tags, scores, self.outputs["text"].item().decode(errors="replace"), starts, ends)
 
     @property
+    def caption(self) -> str | None:
+        """What is said of an image, of a model that says something."""
+        return (
+            np.asarray(self.outputs["caption"]).item().decode(errors="replace") if "caption" in self.outputs else None
+        )
+
+    @property
     def present(self) -> tuple[str, ...] | None:
         """Those of `labels` that are above their thresholds, of a model for several labels."""
         if "present" not in self.outputs:
@@ -98,6 +105,10 @@ class Answer:
             return {"code": list(map(float, self.code))}
         if self.tags is not None:
             return self.tags
+        if self.caption is not None:
+            chances = map(float, np.exp(np.asarray(self.outputs["scores"], np.float64)))
+            words = [{"word": word, "probability": next(chances)} for word in self.caption.split()]
+            return {"caption": self.caption, "words": words}
         there = {} if self.present is None else {"labels": list(self.present)}
         found = {"top": self.top(k)} | ({} if self.box is None else {"box": self.box})
         return there | found | ({} if self.mask is None else {"mask": self.mask.tolist()})
@@ -110,6 +121,8 @@ class Answer:
             from cnn_app.tasks import bio
 
             return bio.line(self.tags)
+        if self.caption is not None:
+            return self.caption
         shown = ".3f" if self.mask is None else ".1%"
         line = "  ".join(f"{label} {format(score, shown)}" for label, score in (row.values() for row in self.top(k)))
         if self.box is not None:

@@ -29,6 +29,10 @@ export function best(row) {
     const marked = row.classes.map((label, i) => [row.present[i] ? `${label} \u2713` : label, row.scores[i]]);
     return marked.filter((_, i) => row.present[i] || i < 5);
   }
+  if (row.caption !== undefined) {
+    const said = row.scores.filter((score) => score); // of the words, and of the end
+    return [[row.caption, Math.exp(said.reduce((sum, score) => sum + score, 0) / said.length)]];
+  }
   if (row.classes) return row.classes.map((label, i) => [label, row.scores[i]]);
   const shares = Array.isArray(row) ? row : row.probabilities ?? [];
   return shares.map((share, i) => [String(i), share]).sort((a, b) => b[1] - a[1]).slice(0, 5);
