@@ -10,7 +10,8 @@ FAMILIARITY = (
 IMAGE_BYTES = "image_bytes"  # encoded images (n,); its tensor has the same name
 TEXT = "text"  # likewise
 AUDIO_BYTES = "audio_bytes"  # likewise
-ENCODED = (IMAGE_BYTES, TEXT, AUDIO_BYTES)  # one for each input
+CLIP_BYTES = "clip_bytes"  # likewise
+ENCODED = (IMAGE_BYTES, TEXT, AUDIO_BYTES, CLIP_BYTES)  # one for each input
 
 TOP = 5  # classes that are named for each record
 LOOPBACK = ("127.0.0.1", "::1", "localhost")  # this machine

@@ -10,6 +10,7 @@ from cnn_app.layers.quantization import FakeQuant, FakeQuantKernel
 from cnn_app.layers.resizing import BilinearResizing, FixedConv2DTranspose, NearestUpSampling2D
 from cnn_app.layers.sampling import GaussianDivergence, GaussianSampling
 from cnn_app.layers.spectra import Cepstrum, LogMel, MinusMean, StatisticsPooling
+from cnn_app.layers.volumes import FrameMax, FramesApart, FrameStack, FramesTogether
 from cnn_app.layers.words import PaddingIsZero, WordTable
 
 __all__ = [
@@ -23,6 +24,10 @@ __all__ = [
     "FakeQuant",
     "FakeQuantKernel",
     "FixedConv2DTranspose",
+    "FrameMax",
+    "FrameStack",
+    "FramesApart",
+    "FramesTogether",
     "FusedBatchNormalization",
     "GaussianDivergence",
     "GaussianSampling",
