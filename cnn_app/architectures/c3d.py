@@ -39,8 +39,8 @@ class C3D(ClipVariant):
 
 VARIANTS = {
     "c3d": C3D(),
-    "c3d_small": C3D(image=(48, 48, 3), frames=8, channels=(16, 32, 64, 128), depths=(1, 1, 1, 1), units=256,
-                     batch_norm=True, classes=8),
+    "c3d_small": C3D(image=(48, 48, 3), frames=8, channels=(8, 16, 32, 64), depths=(1, 1, 1, 1), units=128,
+                     batch_norm=True, dropout=0.2, classes=8),
 }  # fmt: skip
 
 

@@ -14,7 +14,7 @@ from cnn_app import names
 from cnn_app.augmentations import CLIPS, OF_CLIPS, RESIZED_CROP, RUN
 from cnn_app.data.folder import split_folders
 from cnn_app.errors import DataError
-from cnn_app.inputs import clip_files, clip_places
+from cnn_app.inputs import clip_files, clip_folders, clip_places
 from cnn_app.inputs.frame import Frame
 from cnn_app.inputs.image import Image
 from cnn_app.tensors import Spec
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from cnn_app.data.pipeline import Samplers
     from cnn_app.tensors import Arrays
 
-SHOWN = 4  # frames of a picture
+SHOWN, GAP = 4, 2  # frames of a picture, and pixels between them
 
 
 @dataclass(frozen=True)
@@ -100,16 +100,16 @@ class Clip(Frame):
         return split_folders(root)
 
     def by_class(self, place: Path, root: Path, encoding: str) -> dict[str, tuple[list[str], list]]:
-        return clip_files.by_class(place, root)
+        return clip_folders.by_class(place, root)
 
     def raw(self, records: list) -> dict[str, Column]:
         """Of paths: what the files and folders hold."""
-        return {"clip": clip_files.column(records)}
+        return {"clip": clip_folders.column(records)}
 
     @staticmethod
     def records(places: Iterable[str], stdin: BinaryIO) -> Iterator[tuple[str, bytes | DataError]]:
         """Files, folders of frames, all clips under other folders, and `-` for the bytes on `stdin`."""
-        return clip_files.named(places, stdin)
+        return clip_folders.named(places, stdin)
 
     def converters(self) -> dict[str, tuple[Spec, Callable]]:
         shares = np.linspace(0, 1, self.runs) if self.runs > 1 else np.array([0.5])
@@ -185,10 +185,12 @@ class Clip(Frame):
         return clip_files.gif(np.zeros((2, 8, 8, 3), np.uint8))
 
     def picture(self, record: Arrays) -> np.ndarray:
-        """Four frames in two lines, from the first to the last."""
+        """Four frames in two lines, from the first to the last, with white between them."""
         clip = np.asarray(record["clip"])
         shown = clip[np.linspace(0, len(clip) - 1, SHOWN).round().astype(int)]
-        return np.concatenate([np.concatenate(list(shown[i : i + 2]), 1) for i in (0, 2)])
+        shown = np.pad(shown, ((0, 0), (0, GAP), (0, GAP), (0, 0)), constant_values=255)
+        sheet = np.concatenate([np.concatenate(list(shown[i : i + 2]), 1) for i in (0, 2)])
+        return sheet[:-GAP, :-GAP]
 
     def widened(self, names: tuple[str, ...]) -> Clip:
         return replace(self, runs=clip_places.MOST)
