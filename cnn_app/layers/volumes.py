@@ -43,7 +43,6 @@ class FramesApart(layers.Layer):
         return (None, *shape[2:])
 
 
-@keras.saving.register_keras_serializable("cnn_app")
 class OfFrames(layers.Layer):
     """What takes frames as records, (N * T, H, W, C), and must know how many are a clip."""
 
