@@ -30,7 +30,15 @@ from cnn_app.export.frames import framewise
 from cnn_app.export.quantization import simulation
 from cnn_app.inputs import clip_files, clip_folders, clip_places, files
 from cnn_app.inputs.clip import Clip
-from cnn_app.layers import FrameMax, FramesApart, FrameStack, FramesTogether
+from cnn_app.layers import (
+    FrameMax,
+    FramesApart,
+    FrameStack,
+    FramesTogether,
+    FramewiseConv3D,
+    FramewiseMaxPooling3D,
+    volumes,
+)
 from cnn_app.layers.volumes import by_frames
 from cnn_app.recipe import Data, Schedule
 from cnn_app.runtimes import open_model
@@ -159,6 +167,23 @@ def test_what_is_no_clip_is_told_in_a_line(name):
         TAKEN.load(found, "it.gif")
     assert str(error.value).startswith("cannot read it.gif: ") and told in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_damaged_bytes_are_errors_of_data_and_no_others():
+    rng = np.random.default_rng(0)
+    whole = (GIF, packed({f"{i}.png": png(frame) for i, frame in enumerate(filmed("right", 0))}))
+    refused = 0
+    for number in range(300):
+        found = bytearray(whole[number % 2])
+        for place in rng.integers(0, len(found) - 4, rng.integers(1, 8)):
+            found[place : place + rng.integers(0, 4)] = rng.bytes(rng.integers(0, 6))
+        try:
+            reel = clip_files.opened(bytes(found))
+            assert reel.read([0, reel.frames - 1]).shape == (2, reel.height, reel.width, 3)
+        except DataError as error:
+            assert "\n" not in str(error)
+            refused += 1
+    assert 100 < refused < 300
 
 
 def test_bounds_of_frames_and_bytes(monkeypatch, tmp_path):
@@ -420,6 +445,34 @@ def test_stacked_frames_convolve_as_three_dimensions_do(frames, size):
     assert FrameStack(frames, size).compute_output_shape((None, 6, 5, 3)) == (None, 6, 5, 3 * size)
 
 
+@pytest.mark.parametrize(("frames", "size", "bias"), [(5, 3, True), (4, (1, 3, 3), False), (1, 3, True)])
+def test_layers_by_frames_are_keras_own(monkeypatch, frames, size, bias):
+    """With their gradients, of sides and frames that windows do not divide; and with a GPU they are those."""
+    x = tf.constant(np.random.default_rng(0).normal(size=(2, frames, 7, 5, 3)), tf.float32)
+    ours = [FramewiseConv3D(4, size, use_bias=bias, activation="relu"), FramewiseMaxPooling3D((2, 2, 2))]
+    theirs = [keras.layers.Conv3D(4, size, padding="same", use_bias=bias, activation="relu"),
+              keras.layers.MaxPooling3D(2, padding="same")]  # fmt: skip
+
+    def results(both):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            y = both[1](both[0](x))
+            loss = tf.reduce_sum(y**3)
+        return [y, *tape.gradient(loss, [x, *both[0].trainable_variables])]
+
+    results(theirs)
+    ours[0].build(x.shape)
+    ours[0].set_weights([weight + 0.1 for weight in theirs[0].get_weights()])
+    theirs[0].set_weights(ours[0].get_weights())
+    wanted = results(theirs)
+    for has_gpu in (False, True):
+        monkeypatch.setattr(volumes, "_has_gpu", lambda has_gpu=has_gpu: has_gpu)
+        for one, other in zip(results(ours), wanted, strict=True):
+            np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-3)
+    for one in ours:
+        assert type(one).from_config(one.get_config()).get_config() == one.get_config()
+
+
 def test_batch_normalization_of_clips_is_keras_own():
     x = np.random.default_rng(0).normal(2, 3, (3, 4, 5, 6, 7)).astype(np.float32)
     ours, keras_own = cnn_app.layers.FusedBatchNormalization(), keras.layers.BatchNormalization()
@@ -566,7 +619,7 @@ def test_an_int8_file_takes_bytes_and_is_one_delegate(exported):
     delegates, outside = open_model(file).coverage()
     assert delegates == 1 and sum(outside.values()) <= 1
     saved = (directory / "serving" / "1" / "saved_model.pb").read_bytes()
-    assert b"Conv3D" in saved and b"Conv2D" not in saved
+    assert b"Conv2D" in saved and b"Conv3D" not in saved
 
 
 def test_servers_take_gifs_and_the_saved_model_decodes_them_itself(exported):

@@ -13,6 +13,7 @@ import keras
 from keras import layers
 
 from cnn_app.architectures.blocks import image_input, logits, norm_act
+from cnn_app.layers import FramewiseConv3D, FramewiseMaxPooling3D
 from cnn_app.registry import ClipVariant
 
 
@@ -63,13 +64,13 @@ def features(spec: C3D, x) -> dict:
             x = _conv(x, spec, scaled(channels, spec), f"stage{stage}_unit{unit}")
         taps[f"stage{stage}"] = x
         time = 1 if stage == 1 else min(2, x.shape[1])
-        x = taps[f"pool{stage}"] = layers.MaxPooling3D((time, 2, 2), padding="same", name=f"stage{stage}_pool")(x)
+        x = taps[f"pool{stage}"] = FramewiseMaxPooling3D((time, 2, 2), name=f"stage{stage}_pool")(x)
     return taps
 
 
 def _conv(x, spec: C3D, width: int, name: str):
     """3x3x3 with bias, or batch normalization, and ReLU."""
-    x = layers.Conv3D(width, 3, padding="same", use_bias=not spec.batch_norm, kernel_initializer="he_normal",
+    x = FramewiseConv3D(width, 3, use_bias=not spec.batch_norm, kernel_initializer="he_normal",
                       name=f"{name}_conv")(x)  # fmt: skip
     return norm_act(x, name=name) if spec.batch_norm else layers.ReLU(name=f"{name}_relu")(x)
 

@@ -1,4 +1,4 @@
-"""Networks of clips in the layers of networks of images: TFLite has no 3-D pool, and its 3-D convolution is slow.
+"""Networks of clips in the layers of networks of images: TFLite has no 3-D pool, and no int8 convolution in 3-D.
 
 Frames become records, (N * T, H, W, C). A 3-D convolution is then one in 2-D behind a `FrameStack`, a pool is one over
 space and one over time, and what works on each number by itself stays as it is.

@@ -18,7 +18,6 @@ from cnn_app.data.dataset import Dataset, Split
 from cnn_app.errors import ExportError
 from cnn_app.export import budget, golden, metadata, tflite, warmup
 from cnn_app.export import targets as table
-from cnn_app.export.frames import framewise
 from cnn_app.export.graph import deployable
 from cnn_app.export.quantization import qat, sensitivity, simulation, strategies
 from cnn_app.export.verification import Comparison, Reference, compare, timed
@@ -64,12 +63,10 @@ def export(
     model = load(directory.path)
     copy = deployable(model)
     copy.familiarity = familiarity.read(directory)
-    by_frames = framewise(copy)
-    copies = {name: copy if table.target(name).volumes else by_frames for name in options.targets}
     for name in options.targets:
-        if obstacle := tflite.obstacle(copies[name], table.target(name)):
+        if obstacle := tflite.obstacle(copy, table.target(name)):
             raise ExportError(f"{name} has no kernel for {obstacle}; take tflite-int8, which leaves it in float")
-    if options.qat_epochs and (obstacle := simulation.obstacle(simulation.folded(by_frames))):
+    if options.qat_epochs and (obstacle := simulation.obstacle(simulation.folded(copy))):
         raise ExportError(f"{directory.path}: {obstacle} cannot learn to round; leave out --qat-epochs")
     refused, results = [], []
     proof = reference(task, model, dataset, most=VERIFIED if options.confidence is None else None)
@@ -86,7 +83,7 @@ def export(
         return sample(task, dataset.splits["train"], count)[0]
 
     for name in options.targets:
-        attempts = strategies.attempts(name, task, copies[name], records, options.calibration, tuning)
+        attempts = strategies.attempts(name, task, copy, records, options.calibration, tuning)
         try:
             results.append(_climb(name, attempts, bench))
         except ExportError as error:

@@ -13,7 +13,6 @@ class Target:
     module: str  # in cnn_app.export
     weights: str = "float32"
     activations: str = "float32"
-    volumes: bool = False  # whether clips are convolved over time and space at once, else frame by frame
 
     @property
     def calibrated(self) -> bool:
@@ -22,7 +21,7 @@ class Target:
 
 
 TARGETS = {
-    "saved_model": Target(module="saved_model", about="TF Serving; any batch", volumes=True),
+    "saved_model": Target(module="saved_model", about="TF Serving; any batch"),
     "tflite-float32": Target(module="tflite", about="phones, no quantization"),
     "tflite-float16": Target(module="tflite", about="phones' GPUs, half the size", weights="float16"),
     "tflite-int8": Target(

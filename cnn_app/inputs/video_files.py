@@ -60,6 +60,8 @@ class Video:
                 if not container.streams.video:
                     raise DataError("it has no pictures")
                 stream = container.streams.video[0]
+                if stream.codec_context is None:
+                    raise DataError("its pictures are coded in an unknown way")
                 if max(stream.codec_context.width, stream.codec_context.height) > MAX_SIDE:
                     raise DataError(f"it has a side of more than {MAX_SIDE:,} pixels")
                 stream.codec_context.thread_count = 1  # batches are read in several threads already
