@@ -4,7 +4,7 @@ Tran et al., arXiv:1412.0767, section 3.3 and Figure 3: `c3d` has eight convolut
 units on 16 frames of 112x112, and 487 classes of Sports-1M. In the paper the mean clip is subtracted, here one number.
 The last pool rounds its size up, as in the paper's Caffe, whose fc6 sees 4x4 positions: 8192 numbers.
 
-- `c3d_small` is ours: four convolutions with batch normalization and an eighth of the channels, on 8 frames of 48x48.
+- `c3d_small` is ours: four convolutions with batch normalization and an eighth of the channels, on 8 frames of 32x32.
 """
 
 from dataclasses import dataclass
@@ -40,7 +40,7 @@ class C3D(ClipVariant):
 
 VARIANTS = {
     "c3d": C3D(),
-    "c3d_small": C3D(image=(48, 48, 3), frames=8, channels=(8, 16, 32, 64), depths=(1, 1, 1, 1), units=128,
+    "c3d_small": C3D(image=(32, 32, 3), frames=8, channels=(8, 16, 32, 64), depths=(1, 1, 1, 1), units=128,
                      batch_norm=True, dropout=0.2, classes=8),
 }  # fmt: skip
 
