@@ -134,7 +134,7 @@ class Clip(Frame):
             found = tf.ensure_shape(tf.numpy_function(self._read, [raw, shares], tf.uint8), (None, None, None, 3))
         else:
             found = tf.concat([clips.chosen(raw, self, share) for share in tf.unstack(shares)], 0)
-        return tf.ensure_shape(clips.sized(found, self), (len(shares) * self.frames, *self.shape))
+        return tf.ensure_shape(self._sized(found), (len(shares) * self.frames, *self.shape))
 
     def _read(self, data: bytes, shares: np.ndarray) -> np.ndarray:
         """The frames of these runs at their own size, (runs * frames, h, w, 3)."""
@@ -145,11 +145,12 @@ class Clip(Frame):
 
     @cached_property
     def _sized(self) -> Callable:
+        """Traced once, and not for each epoch."""
         import tensorflow as tf
 
         from cnn_app.inputs import clips
 
-        taken = tf.TensorSpec((None, None, None, 3), tf.uint8)
+        taken = tf.TensorSpec((None, None, None, None), tf.uint8)
         return tf.function(lambda frames: clips.sized(frames, self), input_signature=[taken])
 
     def decoder(self) -> Callable[[bytes], Arrays]:
