@@ -112,16 +112,23 @@ class Clip(Frame):
         return clip_folders.named(places, stdin)
 
     def converters(self) -> dict[str, tuple[Spec, Callable]]:
+        import tensorflow as tf
+
         shares = np.linspace(0, 1, self.runs) if self.runs > 1 else np.array([0.5])
-        return {"clip": (Spec("uint8", (self.runs * self.frames, *self.shape)), lambda raw: self._seen(raw, shares))}
+        seen = tf.autograph.experimental.do_not_convert(lambda raw: self._seen(raw, shares))  # it takes long to convert
+        return {"clip": (Spec("uint8", (self.runs * self.frames, *self.shape)), seen)}
 
     def samplers(self, names: tuple[str, ...]) -> Samplers:
         """Anew in each epoch a run that begins anywhere."""
+        import tensorflow as tf
+
         from cnn_app.inputs.draws import uniform
 
-        if RUN not in names:
-            return {}
-        return {"clip": ((RUN,), lambda raw, seed: self._seen(raw, uniform(seed, RUN, (1,))))}
+        @tf.autograph.experimental.do_not_convert
+        def sample(raw, seed):
+            return self._seen(raw, uniform(seed, RUN, (1,)))
+
+        return {"clip": ((RUN,), sample)} if RUN in names else {}
 
     def _seen(self, raw, shares):
         """Runs of what was read, one behind the other, uint8 (runs * frames, H, W, C), in TensorFlow's graph."""
@@ -134,7 +141,7 @@ class Clip(Frame):
             found = tf.ensure_shape(tf.numpy_function(self._read, [raw, shares], tf.uint8), (None, None, None, 3))
         else:
             found = tf.concat([clips.chosen(raw, self, share) for share in tf.unstack(shares)], 0)
-        return tf.ensure_shape(self._sized(found), (len(shares) * self.frames, *self.shape))
+        return tf.ensure_shape(self._sized(found), (shares.shape[0] * self.frames, *self.shape))
 
     def _read(self, data: bytes, shares: np.ndarray) -> np.ndarray:
         """The frames of these runs at their own size, (runs * frames, h, w, 3)."""
@@ -151,7 +158,7 @@ class Clip(Frame):
         from cnn_app.inputs import clips
 
         taken = tf.TensorSpec((None, None, None, None), tf.uint8)
-        return tf.function(lambda frames: clips.sized(frames, self), input_signature=[taken])
+        return tf.function(lambda frames: clips.sized(frames, self), input_signature=[taken], autograph=False)
 
     def decoder(self) -> Callable[[bytes], Arrays]:
         return lambda data: {"clip": self._sized(self._read(data, np.array([0.5]))).numpy()}
