@@ -11,7 +11,8 @@ IMAGE_BYTES = "image_bytes"  # encoded images (n,); its tensor has the same name
 TEXT = "text"  # likewise
 AUDIO_BYTES = "audio_bytes"  # likewise
 OBSERVATION_BYTES = "observation_bytes"  # likewise
-ENCODED = (IMAGE_BYTES, TEXT, AUDIO_BYTES, OBSERVATION_BYTES)  # one for each input
+CLIP_BYTES = "clip_bytes"  # likewise
+ENCODED = (IMAGE_BYTES, TEXT, AUDIO_BYTES, CLIP_BYTES, OBSERVATION_BYTES)  # one for each input
 
 TOP = 5  # classes that are named for each record
 LOOPBACK = ("127.0.0.1", "::1", "localhost")  # this machine

@@ -41,6 +41,7 @@ FAMILIES = (
     "dqn",
     "window_tagger",
     "captioner",
+    "c3d",
 )
 
 
@@ -76,12 +77,35 @@ class ImageVariant(Variant):
     resize: str = STRETCH  # how images of another size are brought to it
     crop_share: float = CROP_SHARE  # of `crop`
 
+    @property
+    def leading(self) -> tuple[int, ...]:
+        """Sides of a record in front of the image's."""
+        return ()
+
     def problem(self) -> str | None:
         height, width, channels = self.image
         if min(height, width) < self.min_size or channels < 1:
             received = "x".join(map(str, self.image))
             return f"needs images of at least {self.min_size}x{self.min_size}, received {received}"
         return resize_problem(self.resize, self.crop_share) or super().problem()
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClipVariant(ImageVariant):
+    """A row of a family that sees short videos; `image` is one frame."""
+
+    input: str = "clip"
+    frames: int = 16  # of a clip
+    step: int = 1  # every how-manieth frame of a video
+
+    @property
+    def leading(self) -> tuple[int, ...]:
+        return (self.frames,)
+
+    def problem(self) -> str | None:
+        if min(self.frames, self.step) < 1:
+            return f"needs one frame or more, and a step of one or more, received {self.frames} and {self.step}"
+        return super().problem()
 
 
 def resize_problem(resize, crop_share) -> str | None:

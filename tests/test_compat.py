@@ -44,6 +44,8 @@ EXPORTS = [check["artifact"] for check in PRINTED["verify"]]
 LABELS = ("circle", "cross", "square", "star", "triangle")
 LATER = {
     "AroundPlaces", "Bilinear", "BilinearResizing", "Cepstrum", "FakeQuant", "FakeQuantKernel", "FixedConv2DTranspose",
+    "FrameMax", "FrameStack", "FramesApart", "FramesTogether",
+    "FramewiseConv3D", "FramewiseMaxPooling3D",
     "GaussianDivergence", "GaussianSampling", "LogMel", "MaxPoolingWithArgmax", "MaxUnpooling", "MinusMean",
     "NearestUpSampling2D", "NestedIdentity", "PaddingIsZero", "StatisticsPooling", "WordTable",
 }  # in no file of 0.1.0  # fmt: skip

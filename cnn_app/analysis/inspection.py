@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 import keras
 
 from cnn_app.analysis.complexity import complexity, multiply_adds
-from cnn_app.analysis.receptive_field import views
+from cnn_app.analysis.receptive_field import TIME, views
 from cnn_app.heads import plain
 
 FLOAT_BYTES = 4
@@ -28,12 +28,14 @@ class Row:
     activation_bytes: int  # of the outputs in float32, for one image
     receptive_field: int | None  # pixels along a side, words, or samples; None: all of them
     stride: float | None  # pixels between neighbours of the output
+    receptive_frames: int | None = None  # of a clip, along time; None: all of them, or there is no time
 
 
 def rows(model: keras.Model) -> list[Row]:
     """Every layer of a functional model, in order."""
-    seen = views(model)
-    return [_row(layer, seen[layer.name]) for layer in model.layers]
+    seen, clips = views(model), len(model.inputs[0].shape) == 5
+    frames = views(model, TIME) if clips else {}
+    return [_row(layer, seen[layer.name], frames.get(layer.name)) for layer in model.layers]
 
 
 def stages(layers: list[Row]) -> list[Row]:
@@ -73,11 +75,12 @@ def peak_bytes(model: keras.Model) -> int:
     return peak
 
 
-def _row(layer: keras.Layer, view) -> Row:
+def _row(layer: keras.Layer, view, frames) -> Row:
     shape = tuple(keras.tree.flatten(layer.output)[0].shape[1:])
     whole = view.size is None
     counts = layer.count_params(), multiply_adds(layer), _output_bytes(layer)
-    return Row(layer.name, type(layer).__name__, shape, *counts, view.size, None if whole else view.stride)
+    return Row(layer.name, type(layer).__name__, shape, *counts, view.size, None if whole else view.stride,
+               frames and frames.size)  # fmt: skip
 
 
 def _output_bytes(layer: keras.Layer) -> int:
@@ -96,4 +99,5 @@ def _merged(name: str, group: list[Row]) -> Row:
     parameters, macs, memory = (
         sum(getattr(row, count) for row in group) for count in ("parameters", "macs", "activation_bytes")
     )
-    return Row(name, f"{len(group)} layers", end.shape, parameters, macs, memory, end.receptive_field, end.stride)
+    return Row(name, f"{len(group)} layers", end.shape, parameters, macs, memory, end.receptive_field, end.stride,
+               end.receptive_frames)  # fmt: skip

@@ -1,5 +1,7 @@
 """Which input pixels each feature map sees, from the graph alone; of sentences which words, of waves which samples.
 
+Of clips also which frames: along `TIME` in the place of a side.
+
 Position i of a map sees the pixels from stride * i + first to stride * i + last along one side (Araujo, Norris, Sim:
 Computing Receptive Fields of Convolutional Neural Networks, Distill 2019). Branches that meet are united. The
 receptive field is last - first + 1; zeros that were padded count. Behind an upsampling, neighbours differ in first and
@@ -44,16 +46,19 @@ class View:
 
 
 WHOLE = View(windows=None)
-GLOBAL = (layers.GlobalAveragePooling2D, layers.GlobalMaxPooling2D, layers.GlobalMaxPooling1D)
+GLOBAL = (layers.GlobalAveragePooling2D, layers.GlobalMaxPooling2D, layers.GlobalMaxPooling1D,
+          layers.GlobalAveragePooling3D)  # fmt: skip
+VOLUMES = (layers.Conv3D, layers.MaxPooling3D, layers.AveragePooling3D)
+HEIGHT, TIME = 1, 0  # axes of a layer that works on clips; others have the height first
 
 
-def views(model: keras.Model) -> dict[str, View]:
+def views(model: keras.Model, axis: int = HEIGHT) -> dict[str, View]:
     """Layer name -> its view, for every layer of a functional model whose layers are used once."""
     seen: dict[int, View] = {}
     found: dict[str, View] = {}
     for layer in model.layers:
         inputs = [seen.get(id(tensor), View()) for tensor in keras.tree.flatten(layer.input)]
-        found[layer.name] = view = _through(layer, _united(inputs))
+        found[layer.name] = view = _through(layer, _united(inputs), axis)
         for tensor in keras.tree.flatten(layer.output):
             seen[id(tensor)] = view
     return found
@@ -71,15 +76,15 @@ def _united(inputs: list[View]) -> View:
     return _shortest(inputs[0].advance * count // len(inputs[0].windows), windows)
 
 
-def _through(layer: keras.Layer, view: View) -> View:
+def _through(layer: keras.Layer, view: View, axis: int) -> View:
     """The view behind `layer`, given the one in front of it."""
     outputs = keras.tree.flatten(layer.output)
-    flattened = len(getattr(layer.input, "shape", ())) == 4 and len(outputs[0].shape) < 4
+    flattened = len(getattr(layer.input, "shape", ())) in (4, 5) and len(outputs[0].shape) < 4
     if view.windows is None or flattened or isinstance(layer, GLOBAL):
         return WHOLE
     if isinstance(layer, (layers.Conv2DTranspose, layers.UpSampling2D, MaxUnpooling)):
         return _finer(view, *_transposed_window(layer))
-    return _coarser(view, *_window(layer))
+    return _coarser(view, *(_volume(layer, axis) if isinstance(layer, VOLUMES) else _window(layer)))
 
 
 def _coarser(view: View, kernel: int, stride: int, dilation: int, before: int) -> View:
@@ -144,6 +149,15 @@ def _window(layer: keras.Layer) -> tuple[int, int, int, int]:
         return 1, 1, 1, 0  # sees one position
     same = layer.padding == "same"
     return kernel, stride, dilation, _same_padding(layer.input.shape[1], kernel, stride, dilation) if same else 0
+
+
+def _volume(layer: keras.Layer, axis: int) -> tuple[int, int, int, int]:
+    """As `_window`, of a layer that works on clips, along one of its axes."""
+    kernel = (layer.kernel_size if isinstance(layer, layers.Conv3D) else layer.pool_size)[axis]
+    stride, dilation = layer.strides[axis], layer.dilation_rate[axis] if isinstance(layer, layers.Conv3D) else 1
+    same = layer.padding == "same"
+    side = layer.input.shape[1 + axis]
+    return kernel, stride, dilation, _same_padding(side, kernel, stride, dilation) if same else 0
 
 
 def _same_padding(side: int, kernel: int, stride: int, dilation: int) -> int:

@@ -13,8 +13,9 @@ BN_MOMENTUM = 0.9  # the Caffe and PyTorch default; Keras's 0.99 lags behind in 
 
 
 def image_input(spec: ImageVariant):
-    """Pixels in [0, 255] of shape (N, *spec.image), and the same scaled to (pixel - mean) / std."""
-    pixels = keras.Input(spec.image, name="image")
+    """Pixels in [0, 255] of shape (N, *spec.image), of clips (N, frames, *spec.image), and the same scaled to
+    (pixel - mean) / std."""
+    pixels = keras.Input((*spec.leading, *spec.image), name=spec.input)
     mean, std = spec.pixel_mean, spec.pixel_std
     if isinstance(mean, tuple) or isinstance(std, tuple):
         mean = mean if isinstance(mean, tuple) else (mean,) * spec.image[2]

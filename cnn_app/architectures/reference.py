@@ -85,4 +85,6 @@ REFERENCE = {
     "dqn_mlp": Reference(10_934, 10_728),
     "window_tagger": Reference(5_085_634, 10_905_600),
     "window_tagger_pos": Reference(5_106_255, 13_248_000),
+    "c3d": Reference(79_991_015, 38_548_959_232),
+    "c3d_small": Reference(123_904, 17_744_896),
 }

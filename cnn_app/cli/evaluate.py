@@ -14,7 +14,7 @@ from cnn_app.registry import RESIZES
 @click.option("--split", type=click.Choice(["train", "val", "test"]), default="test", show_default=True,
               help="Which records; a folder without test/ has val/ stand in for it.")  # fmt: skip
 @click.option("--tta", type=Words(TTA), default="none", show_default=True,
-              help=f"Average over views of each image: {', '.join(TTA)}.")  # fmt: skip
+              help=f"Average over views of each record: {', '.join(TTA)}.")  # fmt: skip
 @click.option("--resize", type=click.Choice(RESIZES),
               help="How images are brought to the network's size, in the place of the model's own way.")  # fmt: skip
 @click.option("--labels", type=Place(exists=True, dir_okay=False),

@@ -12,7 +12,8 @@ from cnn_app.cli.options import Network, columns_option, image_option, json_opti
 def inspect(model, columns, image, by_layer, as_json):
     """Show what a network costs and sees: a listed NAME, a model directory or a .keras file.
 
-    Multiply-adds are those of convolutions and fully connected layers for one image; memory is of float32 outputs.
+    Multiply-adds are those of convolutions and fully connected layers for one record; memory is of float32 outputs.
+    The field is what an output sees, in pixels along a side, and of clips also in frames.
     Totals are of the deployed network; auxiliary classifiers, which only training needs, are in a line of their own.
 
     \b
@@ -32,8 +33,10 @@ def inspect(model, columns, image, by_layer, as_json):
     stages = inspection.stages(layers)
     if as_json:
         return view.echo_json({"layers": [asdict(r) for r in layers], "stages": [asdict(r) for r in stages]} | costs)
-    cells = map(_cells, layers if by_layer else stages)
-    view.table(["layer", "kind", ">output", ">parameters", ">multiply-adds", ">MiB", ">field", ">stride"], cells)
+    clips = len(network.inputs[0].shape) == 5
+    cells = (_cells(row, clips) for row in (layers if by_layer else stages))
+    columns = ["layer", "kind", ">output", ">parameters", ">multiply-adds", ">MiB", ">field", ">stride"]
+    view.table(columns + [">frames"] * clips, cells)
     click.echo(_totals(costs["total"]))
     if "training" in costs:
         click.echo(f"in training, with auxiliary classifiers: {_totals(costs['training'])}")
@@ -47,7 +50,8 @@ def _totals(costs):
     )
 
 
-def _cells(row):
+def _cells(row, clips):
     shape, memory = "x".join(map(str, row.shape)), f"{row.activation_bytes / 2**20:.2f}"
     counts = f"{row.parameters:,}", f"{row.macs:,}", memory
-    return row.name, row.kind, shape, *counts, row.receptive_field or "all", row.stride or ""
+    time = (row.receptive_frames or "all",) if clips else ()
+    return row.name, row.kind, shape, *counts, row.receptive_field or "all", row.stride or "", *time

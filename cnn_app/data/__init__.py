@@ -24,6 +24,7 @@ SOURCES = {  # a name, or what stands in front of one up to its colon -> module
     "shapes:many": "many_shapes",
     "shapes:boxes": "boxed_shapes",
     "shapes:masks": "masked_shapes",
+    "motion": "motion",
     "tfds:": "tfds",
     "catch": "environments",
     "gym:": "environments",
@@ -44,13 +45,14 @@ def arrays(splits: Mapping[str, tuple[np.ndarray, np.ndarray] | np.ndarray], lab
     """Records that are in memory, for wherever data are asked for.
 
     splits: {"train": (inputs, targets), ...}; val and test are divided off train where they are missing. Inputs are
-        pixels in [0, 255], uint8 (n, h, w, 1 or 3), sentences, an array of UTF-8 bytes (n,), or waves in [-1, 1] of
-        the network's rate, float32 (n, samples). Targets are places in
+        pixels in [0, 255], uint8 (n, h, w, 1 or 3), and of clips (n, frames, h, w, 1 or 3), sentences, an array of
+        UTF-8 bytes (n,), or waves in [-1, 1] of the network's rate, float32 (n, samples). Targets are places in
         `labels`, (n,) integers; masks of them, uint8 (n, h, w), in which 255 does not count; or for several labels a
         0 or 1 for each, uint8 or bool (n, classes). Images that are to be reconstructed have none: {"train": images}.
         Captions are an array of bytes (n,), of UTF-8 with a caption a line.
     labels: names of the classes.
-    input: "image", or "tokens" for sentences, "words" for those whose words stand between spaces, "audio" for waves.
+    input: "image", or "tokens" for sentences, "words" for those whose words stand between spaces, "audio" for waves, or
+        "clip".
     target: "class", "mask" for segmentation, "labels" for multilabel, "captions", or "tags" for tagging: places of a
         tag for each word, (n, words), and -1 behind a sentence.
     """
@@ -71,7 +73,7 @@ def told(data: Data | Records) -> Data:
 
 
 def named(data: Data | Records) -> Records | None:
-    """The records of `digits`, `shapes`, `shapes:many` or `tfds:NAME`; None for a folder."""
+    """The records of one of SOURCES, such as `digits` or `tfds:NAME`; None for a folder."""
     if isinstance(data, Records):
         return data
     if not data.source:  # which as a path would be the folder that we are in

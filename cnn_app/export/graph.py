@@ -11,6 +11,7 @@ from keras import layers
 
 from cnn_app.architectures.blocks import window_padding
 from cnn_app.errors import ExportError
+from cnn_app.export.frames import framewise
 from cnn_app.heads import plain
 from cnn_app.layers import ChannelShuffle, GroupedConv2D, LocalResponseNormalization, PadShortcut
 from cnn_app.names import DEFAULT
@@ -31,9 +32,10 @@ def deployable(model: keras.Model) -> keras.Model:
 
     XNNPACK has no int8 AVERAGE_POOL_2D and no STRIDED_SLICE: with zeros counted the pool is a depthwise convolution
     of constant weight, and the shortcut without parameters a 1x1 convolution of zeros and ones. Channels are shuffled
-    behind a depthwise convolution with a stride instead of in front, where there are four times as many values.
+    behind a depthwise convolution with a stride instead of in front, where there are four times as many values. Clips
+    are taken frame by frame: see `export.frames`.
     """
-    model = plain(model)
+    model = framewise(plain(model))
     late = _late_shuffles(model)
     order = {layer.name: shuffle for shuffle, moved in late.items() for layer in moved}
 

@@ -17,12 +17,13 @@ from cnn_app.tensors import Spec
 
 if TYPE_CHECKING:
     import keras
+    import numpy as np
 
     from cnn_app.data.dataset import Column, Split
     from cnn_app.data.pipeline import Samplers
     from cnn_app.tensors import Arrays
 
-INPUTS = ("image", "text", "audio", "words", "observation")
+INPUTS = ("image", "text", "audio", "words", "observation", "clip")
 
 
 class Input(Protocol):
@@ -34,6 +35,7 @@ class Input(Protocol):
     suffixes: ClassVar[tuple[str, ...]]  # of files that are such records
     augmentations: ClassVar[tuple[str, ...]]  # that it knows; others are an error
     views: ClassVar[tuple[str, ...]]  # that answers can be averaged over
+    pictured: ClassVar[bool]  # whether a record has a `picture`
     familiar: ClassVar[bool]  # whether features tell that a record is unlike others
 
     # --- as a value
@@ -63,6 +65,11 @@ class Input(Protocol):
     def decoded_bytes(data: bytes, most: int) -> int: ...  # memory to decode a record; DataError where it should not be
     @staticmethod
     def example() -> bytes: ...  # a small encoded record
+
+    # --- of records as the network takes them
+    def picture(self, record: Arrays) -> np.ndarray | None: ...  # uint8 (h, w, 1 or 3), for people; only if `pictured`
+    def widened(self, names: tuple[str, ...]) -> Input: ...  # what is read for these views; only if there are `views`
+    def windows(self, inputs: Arrays, names: tuple[str, ...]) -> Iterator[Arrays]: ...  # each view of what it read
 
     # --- training and export
     def set_weights(self, model: keras.Model, path: str) -> bool: ...  # whether these are weights of the input's own

@@ -38,6 +38,7 @@ class Audio:
     suffixes: ClassVar = wave_files.SUFFIXES
     augmentations: ClassVar = OF_WAVES
     views: ClassVar = ()
+    pictured: ClassVar = False
     familiar: ClassVar = False  # it was not tried on the features of sounds
 
     @classmethod
@@ -134,6 +135,15 @@ class Audio:
     @staticmethod
     def example() -> bytes:
         return wave_files.encoded(np.zeros(80, np.float32), 8000)
+
+    def picture(self, record: Arrays) -> None:
+        raise NotImplementedError  # it has none
+
+    def widened(self, names: tuple[str, ...]):
+        raise NotImplementedError  # nor views
+
+    def windows(self, inputs: Arrays, names: tuple[str, ...]):
+        raise NotImplementedError
 
     def samplers(self, names: tuple[str, ...]) -> dict:
         return {}

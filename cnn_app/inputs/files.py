@@ -11,6 +11,7 @@ from cnn_app.errors import DataError
 
 MAX_BYTES = 256 * 2**20  # of a file
 MAX_PIXELS = 64_000_000  # of a decoded image; more is a mistake or an attack
+MAX_FRAMES = 20_000  # of a clip
 MIN_SIDE = 4  # pixels; less carries no image
 FORMATS = {"JPEG": (".jpg", ".jpeg"), "PNG": (".png",), "WebP": (".webp",), "BMP": (".bmp",), "GIF": (".gif",)}
 KINDS = " or".join(", ".join(FORMATS).rsplit(",", 1))

@@ -15,6 +15,7 @@ from cnn_app.data.folder import split_folders
 from cnn_app.errors import DataError
 from cnn_app.inputs import conversion, files, headers, image_files
 from cnn_app.inputs.frame import Frame
+from cnn_app.inputs.views import views_of
 from cnn_app.registry import CROP, CROP_SHARE, PAD, STRETCH, resize_problem
 from cnn_app.tensors import Spec
 
@@ -38,6 +39,7 @@ class Image(Frame):
     suffixes: ClassVar = files.SENT
     augmentations: ClassVar = (*MOVES, *CHANGES)
     views: ClassVar = ("flip", "crop")
+    pictured: ClassVar = True
     familiar: ClassVar = True
 
     @classmethod
@@ -78,11 +80,6 @@ class Image(Frame):
         """What is not as it was when there was one way alone."""
         share = {"crop_share": self.crop_share} if self.resize == CROP else {}
         return {} if self.resize == STRETCH else {"resize": self.resize} | share
-
-    def widened(self, size: tuple[int, int]) -> Image:
-        """What is `size` large and has the network's window in its middle, for views of it."""
-        share = min(1.0, self.crop_share * size[0] / self.shape[0])
-        return replace(self, shape=(*size, self.shape[2]), crop_share=share)
 
     def specs(self) -> dict[str, Spec]:
         return {"image": Spec("uint8", (None, *self.shape))}
@@ -154,6 +151,18 @@ class Image(Frame):
         out = io.BytesIO()
         Image.new("RGB", (8, 8)).save(out, "PNG")
         return out.getvalue()
+
+    def picture(self, record: Arrays) -> np.ndarray:
+        return record["image"]
+
+    def widened(self, names: tuple[str, ...]) -> Image:
+        """What is as large as views need, and has the network's window in its middle."""
+        size = views_of(self.shape, names).size
+        share = min(1.0, self.crop_share * size[0] / self.shape[0])
+        return replace(self, shape=(*size, self.shape[2]), crop_share=share)
+
+    def windows(self, inputs: Arrays, names: tuple[str, ...]) -> Iterator[Arrays]:
+        return ({"image": window} for window in views_of(self.shape, names).of(inputs["image"]))
 
     def samplers(self, names: tuple[str, ...]) -> Samplers:
         """A random crop is of all the pixels that a file has."""

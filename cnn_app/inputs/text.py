@@ -56,6 +56,7 @@ class Text:
     suffixes: ClassVar = ()  # sentences lie in files of many
     augmentations: ClassVar = ()
     views: ClassVar = ()
+    pictured: ClassVar = False
     familiar: ClassVar = False  # what is strange about a sentence are words that are not in the vocabulary
 
     @classmethod
@@ -173,6 +174,15 @@ class Text:
     @staticmethod
     def example() -> bytes:
         return b"a"
+
+    def picture(self, record: Arrays) -> None:
+        raise NotImplementedError  # it has none
+
+    def widened(self, names: tuple[str, ...]):
+        raise NotImplementedError  # nor views
+
+    def windows(self, inputs: Arrays, names: tuple[str, ...]):
+        raise NotImplementedError
 
     def samplers(self, names: tuple[str, ...]) -> dict:
         return {}

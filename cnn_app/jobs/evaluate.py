@@ -15,6 +15,7 @@ from cnn_app.artifacts import ModelDir
 from cnn_app.data import Records, pipeline
 from cnn_app.data.dataset import Dataset, Split
 from cnn_app.errors import DataError, ModelError
+from cnn_app.inputs.frame import Frame
 from cnn_app.jobs import sources
 from cnn_app.recipe import Data
 from cnn_app.registry import resize_problem
@@ -49,13 +50,17 @@ class Measured:
 
         Raises DataError for records that are no images, ModelError for tasks without wrong answers.
         """
-        column = self.records.inputs.get("image")
-        if column is None:
-            raise DataError(f"{self.task.input.plural} cannot be drawn; a sheet of mistakes is of images")
+        taken, columns = self.task.input, self.records.inputs
+        if not taken.pictured:
+            raise DataError(f"{taken.plural} cannot be drawn; a sheet of mistakes is of images")
         found = self.report.mistakes(MISTAKES)
         title = f"The {len(found)} most confident mistakes" if found else "No mistakes"
         title += f" among {self.report.n:,} {self.task.input.plural}"
-        mistakes.draw(((mistake, column.one(mistake.place)) for mistake in found), title, path)
+
+        def picture(place: int) -> np.ndarray:
+            return taken.picture({name: column.one(place) for name, column in columns.items()})
+
+        mistakes.draw(((mistake, picture(mistake.place)) for mistake in found), title, path)
 
 
 def evaluate(
@@ -68,7 +73,7 @@ def evaluate(
     artifacts: one or several of: model directories, .keras, .tflite, .onnx, SavedModel directories, Keras models.
     data: as in `train`; divided as the models' own data were, where it does not say how.
     split: "train", "val" or "test"; a folder without test/ has val/ stand in for it.
-    tta: views of each image that are averaged over, of "flip" and "crop".
+    tta: views of each record that are averaged over: "flip" and "crop" of images, "clips" of videos.
     resize: "stretch", "crop" or "pad" in the place of the models' own way.
     labels: names of classes in the order of the outputs, for artifacts that have none inside.
     progress: told of records that are read.
@@ -112,7 +117,7 @@ def evaluate(
 
 
 def resized_by(task: Task, resize: str) -> Task:
-    if task.input.kind != "image":
+    if not isinstance(task.input, Frame):
         raise DataError(f"{task.input.plural} have no size to be brought to; leave out the resize {resize!r}")
     if problem := resize_problem(resize, task.input.crop_share):
         raise DataError(f"a network {problem}")
@@ -194,10 +199,7 @@ def check_alike(runtime: Runtime, task: Task, first: Task) -> None:
 
 def prepared(task: Task, raw: Dataset, data: Data | Records, tta: tuple[str, ...], progress) -> Dataset:
     """Records as the network takes them, or large enough for its views."""
-    if tta:
-        from cnn_app.inputs.views import views_of
-
-        task = replace(task, input=task.input.widened(views_of(task.input.shape, tta).size))
+    task = replace(task, input=task.input.widened(tta)) if tta else task
     return sources.prepared(task, raw, data, progress)
 
 
@@ -212,8 +214,4 @@ def answers(
 
 def seen(runtime: Runtime, task: Task, inputs: Arrays, tta: tuple[str, ...]) -> Arrays:
     """The mean of what is said of views of the inputs."""
-    from cnn_app.inputs.views import views_of
-
-    (name, pixels), *_ = inputs.items()
-    windows = views_of(task.input.shape, tta).of(pixels)
-    return task.averaged([runtime.run({name: np.asarray(window)}) for window in windows])
+    return task.averaged([runtime.run(window) for window in task.input.windows(inputs, tta)])

@@ -31,7 +31,7 @@ def show(
     The schedule is returned with the augmentations that the task knows. Raises DataError where records are no images.
     """
     task = tasks.of_row(registry.spec(name, **(columns or {})), options or {}, {})
-    if task.input.kind != "image":
+    if not task.input.pictured:
         raise DataError(f"{name} takes {task.input.plural}, which are not drawn; give a network for images")
     schedule, data = with_known_augmentations(task, schedule or Schedule()), sources.data_of(data)
     dataset = task.load(data)

@@ -12,6 +12,14 @@ from cnn_app.layers.quantization import FakeQuant, FakeQuantKernel
 from cnn_app.layers.resizing import BilinearResizing, FixedConv2DTranspose, NearestUpSampling2D
 from cnn_app.layers.sampling import GaussianDivergence, GaussianSampling
 from cnn_app.layers.spectra import Cepstrum, LogMel, MinusMean, StatisticsPooling
+from cnn_app.layers.volumes import (
+    FrameMax,
+    FramesApart,
+    FrameStack,
+    FramesTogether,
+    FramewiseConv3D,
+    FramewiseMaxPooling3D,
+)
 from cnn_app.layers.words import PaddingIsZero, WordsThere, WordTable
 
 __all__ = [
@@ -25,6 +33,12 @@ __all__ = [
     "FakeQuant",
     "FakeQuantKernel",
     "FixedConv2DTranspose",
+    "FrameMax",
+    "FrameStack",
+    "FramesApart",
+    "FramesTogether",
+    "FramewiseConv3D",
+    "FramewiseMaxPooling3D",
     "FusedBatchNormalization",
     "GaussianDivergence",
     "GaussianSampling",

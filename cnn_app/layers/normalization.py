@@ -12,13 +12,14 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
     """
 
     def call(self, inputs, training=None, mask=None):
-        fusible = mask is None and inputs.dtype == "float32" and len(inputs.shape) == 4
+        fusible = mask is None and inputs.dtype == "float32" and len(inputs.shape) in (4, 5)
         if not (training and self.trainable and fusible and keras.backend.backend() == "tensorflow"):
             return super().call(inputs, training=training, mask=mask)
-        outputs, mean, variance = _tensorflow_batch_norm(inputs, self.gamma, self.beta, self.epsilon)
+        images = ops.reshape(inputs, (-1, *inputs.shape[-3:]))  # of clips their frames
+        outputs, mean, variance = _tensorflow_batch_norm(images, self.gamma, self.beta, self.epsilon)
         for moving, value in ((self.moving_mean, mean), (self.moving_variance, variance)):
             moving.assign(moving * self.momentum + value * (1 - self.momentum))
-        return outputs
+        return ops.reshape(outputs, (-1, *inputs.shape[1:]))
 
 
 @keras.saving.register_keras_serializable("cnn_app")

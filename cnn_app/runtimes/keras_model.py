@@ -25,7 +25,7 @@ from cnn_app.runtimes.about import About
 from cnn_app.tensors import Arrays, Spec
 
 METADATA, KEY = "metadata.json", "cnn_app"  # in a `.keras` file, and in that
-PIXELS = "image"  # the input of every network that takes images
+PIXELS = ("image", "clip")  # inputs of networks that take bytes
 
 
 class KerasRuntime:
@@ -180,4 +180,4 @@ def _budget(file: Path, numbers: int) -> Iterator[None]:
 
 def _spec(tensor) -> Spec:
     """Of a Keras tensor; pixels come as bytes whatever type the network computes in."""
-    return Spec("uint8" if tensor.name == PIXELS else str(tensor.dtype), tuple(tensor.shape))
+    return Spec("uint8" if tensor.name in PIXELS else str(tensor.dtype), tuple(tensor.shape))

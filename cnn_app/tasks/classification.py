@@ -162,9 +162,10 @@ class Classification(OfRecords):
     def draw(self, outputs: Arrays, record: Arrays, name: str, path: Path) -> None:
         from cnn_app.tasks.drawing import draw_top
 
-        draw_top(self.answer(outputs)["top"], record.get("image"), name, path)
+        picture = self.input.picture(record) if self.input.pictured else None
+        draw_top(self.answer(outputs)["top"], picture, name, path)
 
     def shown(self, inputs: Arrays, targets: Arrays) -> tuple[np.ndarray, str]:
         from cnn_app.tasks.drawing import caption
 
-        return inputs["image"], caption(self.labels, targets[TARGET])
+        return self.input.picture(inputs), caption(self.labels, targets[TARGET])

@@ -211,13 +211,14 @@ class Multilabel(OfRecords):
     def draw(self, outputs: Arrays, record: Arrays, name: str, path: Path) -> None:
         from cnn_app.tasks.drawing import draw_top
 
+        picture = self.input.picture(record) if self.input.pictured else None
         answer = self.answer(outputs)
-        draw_top(answer["top"], record.get("image"), f"{name}: {', '.join(answer['labels']) or 'no label'}", path)
+        draw_top(answer["top"], picture, f"{name}: {', '.join(answer['labels']) or 'no label'}", path)
 
     def shown(self, inputs: Arrays, targets: Arrays) -> tuple[np.ndarray, str]:
         from cnn_app.tasks.drawing import caption
 
-        return inputs["image"], caption(self.labels, targets[TARGET], SHOWN) or "no label"
+        return self.input.picture(inputs), caption(self.labels, targets[TARGET], SHOWN) or "no label"
 
 
 def _checked(source: str, split: Split, classes: int) -> Split:

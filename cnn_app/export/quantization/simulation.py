@@ -13,13 +13,24 @@ import numpy as np
 from keras import layers
 
 from cnn_app.export.graph import CONVOLUTIONS, producer, producers, readers
-from cnn_app.layers import BilinearResizing, ChannelShuffle, ChannelSplit, FakeQuant, FakeQuantKernel
+from cnn_app.layers import (
+    BilinearResizing,
+    ChannelShuffle,
+    ChannelSplit,
+    FakeQuant,
+    FakeQuantKernel,
+    FrameMax,
+    FramesApart,
+    FrameStack,
+    FramesTogether,
+)
 from cnn_app.tensors import Arrays
 
 KERNELS = (*CONVOLUTIONS, layers.Dense)
 COMPUTED = (*KERNELS, layers.Add, layers.Multiply, layers.GlobalAveragePooling2D, layers.Rescaling)
 MOVED = (layers.MaxPooling2D, layers.Flatten, layers.Reshape, layers.ZeroPadding2D, layers.Cropping2D,
-         layers.Concatenate, ChannelShuffle, ChannelSplit, BilinearResizing)  # fmt: skip
+         layers.Concatenate, ChannelShuffle, ChannelSplit, BilinearResizing, FrameMax, FramesApart, FrameStack,
+         FramesTogether)  # fmt: skip
 FUSED = ("relu", "relu6")  # into the operator in front of them
 FIXED = {"linear": (0.0, 255.0), "sigmoid": (0.0, 255 / 256), "tanh": (-1.0, 127 / 128)}  # linear: the pixels
 MARGIN = 1 / 256  # of shifted pixels' range, or they lie between two steps and one kernel rounds up, another down
