@@ -14,17 +14,16 @@ from cnn_app.augmentations import OF_WAVES
 from cnn_app.data.folder import split_folders
 from cnn_app.errors import DataError
 from cnn_app.inputs import files, wave_files
+from cnn_app.inputs.base import Base
 from cnn_app.tensors import Spec
 
 if TYPE_CHECKING:
-    import keras
-
-    from cnn_app.data.dataset import Column, Split
+    from cnn_app.data.dataset import Column
     from cnn_app.tensors import Arrays
 
 
 @dataclass(frozen=True)
-class Audio:
+class Audio(Base):
     """Waves of `samples` at `rate` samples a second; a longer one is cut off, a shorter one has zeros behind it."""
 
     rate: int
@@ -37,8 +36,6 @@ class Audio:
     formats: ClassVar = "WAV"
     suffixes: ClassVar = wave_files.SUFFIXES
     augmentations: ClassVar = OF_WAVES
-    views: ClassVar = ()
-    pictured: ClassVar = False
     familiar: ClassVar = False  # it was not tried on the features of sounds
 
     @classmethod
@@ -67,9 +64,6 @@ class Audio:
 
     def specs(self) -> dict[str, Spec]:
         return {"audio": Spec("float32", (None, self.samples))}
-
-    def fitted(self, split: Split) -> Audio:
-        return self
 
     def places(self, root: Path) -> dict[str, Path]:
         return split_folders(root)
@@ -136,18 +130,6 @@ class Audio:
     def example() -> bytes:
         return wave_files.encoded(np.zeros(80, np.float32), 8000)
 
-    def picture(self, record: Arrays) -> None:
-        raise NotImplementedError  # it has none
-
-    def widened(self, names: tuple[str, ...]):
-        raise NotImplementedError  # nor views
-
-    def windows(self, inputs: Arrays, names: tuple[str, ...]):
-        raise NotImplementedError
-
-    def samplers(self, names: tuple[str, ...]) -> dict:
-        return {}
-
     def augmented(self, inputs: dict, seed: tuple, names: tuple[str, ...]) -> dict:
         from cnn_app.inputs import waves
         from cnn_app.inputs.augment import stacked
@@ -165,16 +147,6 @@ class Audio:
 
         yield names.DEFAULT, self.specs(), lambda audio: {"audio": audio}
         yield self.encoded, {self.encoded: Spec("string", (None,))}, lambda data: {"audio": decoded(data)}
-
-    @property
-    def resources(self) -> list:
-        return []
-
-    def set_weights(self, model: keras.Model, path: str) -> bool:
-        return False
-
-    def calibration(self, arrays: Arrays) -> Arrays:
-        return arrays
 
     def tensor_metadata(self, schema):
         """TFLite's TensorMetadata."""

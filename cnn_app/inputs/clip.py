@@ -20,9 +20,7 @@ from cnn_app.inputs.image import Image
 from cnn_app.tensors import Spec
 
 if TYPE_CHECKING:
-    import keras
-
-    from cnn_app.data.dataset import Column, Split
+    from cnn_app.data.dataset import Column
     from cnn_app.data.pipeline import Samplers
     from cnn_app.tensors import Arrays
 
@@ -42,7 +40,6 @@ class Clip(Frame):
 
     kind: ClassVar = "clip"
     plural: ClassVar = "clips"
-    unit: ClassVar = ""
     encoded: ClassVar = names.CLIP_BYTES
     formats: ClassVar = clip_files.KINDS
     suffixes: ClassVar = clip_files.SUFFIXES
@@ -92,9 +89,6 @@ class Clip(Frame):
 
     def specs(self) -> dict[str, Spec]:
         return {"clip": Spec("uint8", (None, self.frames, *self.shape))}
-
-    def fitted(self, split: Split) -> Clip:
-        return self
 
     def places(self, root: Path) -> dict[str, Path]:
         return split_folders(root)
@@ -225,13 +219,6 @@ class Clip(Frame):
         yield names.DEFAULT, self.specs(), lambda clip: {"clip": tf.cast(clip, tf.float32)}
         yield names.FLOAT_PIXELS, {"clip": pixels}, lambda clip: {"clip": clip}
         yield self.encoded, {self.encoded: Spec("string", (None,))}, decoded
-
-    @property
-    def resources(self) -> list:
-        return []
-
-    def set_weights(self, model: keras.Model, path: str) -> bool:
-        return False
 
     def calibration(self, arrays: Arrays) -> Arrays:
         """As that of images, of the first frame of the first clip."""

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from cnn_app.inputs.base import Base
 from cnn_app.registry import CROP_SHARE, STRETCH
 
 
 @dataclass(frozen=True)
-class Frame:
+class Frame(Base):
     """Height, width, channels; `resize` and `crop_share` are as `framing` has them."""
 
     shape: tuple[int, int, int]

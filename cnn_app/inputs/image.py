@@ -20,9 +20,7 @@ from cnn_app.registry import CROP, CROP_SHARE, PAD, STRETCH, resize_problem
 from cnn_app.tensors import Spec
 
 if TYPE_CHECKING:
-    import keras
-
-    from cnn_app.data.dataset import Column, Split
+    from cnn_app.data.dataset import Column
     from cnn_app.data.pipeline import Samplers
     from cnn_app.tensors import Arrays
 
@@ -33,7 +31,6 @@ class Image(Frame):
 
     kind: ClassVar = "image"
     plural: ClassVar = "images"
-    unit: ClassVar = ""
     encoded: ClassVar = names.IMAGE_BYTES
     formats: ClassVar = files.KINDS
     suffixes: ClassVar = files.SENT
@@ -84,9 +81,6 @@ class Image(Frame):
     def specs(self) -> dict[str, Spec]:
         return {"image": Spec("uint8", (None, *self.shape))}
 
-    def fitted(self, split: Split) -> Image:
-        return self
-
     def places(self, root: Path) -> dict[str, Path]:
         return split_folders(root)
 
@@ -132,9 +126,6 @@ class Image(Frame):
         from cnn_app.inputs import pixels
 
         return {"image": pixels.load(conversion.as_png(data), name, self)}
-
-    def parts(self, data: bytes, name: str) -> Arrays:
-        return {key: np.asarray(array)[None] for key, array in self.load(data, name).items()}
 
     @staticmethod
     def decoded_bytes(data: bytes, most: int) -> int:
@@ -202,13 +193,6 @@ class Image(Frame):
         from cnn_app.inputs import pixels
 
         return tf.map_fn(pixels.sides, image_bytes, fn_output_signature=tf.TensorSpec((2,), tf.int32))
-
-    @property
-    def resources(self) -> list:
-        return []
-
-    def set_weights(self, model: keras.Model, path: str) -> bool:
-        return False
 
     def calibration(self, arrays: Arrays) -> Arrays:
         """Float32 images of which the first reaches from 0 to 255 in two corner pixels.

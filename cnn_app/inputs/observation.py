@@ -14,11 +14,10 @@ import numpy as np
 from cnn_app import names
 from cnn_app.errors import DataError
 from cnn_app.inputs import files
+from cnn_app.inputs.base import Base
 from cnn_app.tensors import Spec
 
 if TYPE_CHECKING:
-    import keras
-
     from cnn_app.data.dataset import Column, Split
     from cnn_app.tensors import Arrays
 
@@ -27,20 +26,16 @@ SUFFIX = ".npy"
 
 
 @dataclass(frozen=True)
-class Observation:
+class Observation(Base):
     """Of `shape`: one side is a vector of numbers, three are frames of bytes."""
 
     shape: tuple[int, ...]
 
     kind: ClassVar = "observation"
     plural: ClassVar = "observations"
-    unit: ClassVar = ""
     encoded: ClassVar = names.OBSERVATION_BYTES
     formats: ClassVar = "NumPy's .npy, or the bytes of the numbers"
     suffixes: ClassVar = (SUFFIX,)
-    augmentations: ClassVar = ()
-    views: ClassVar = ()
-    familiar: ClassVar = False
 
     @classmethod
     def of_row(cls, row, known: Mapping) -> Observation:
@@ -115,9 +110,6 @@ class Observation:
         except DataError as error:
             raise DataError(f"cannot read {name}: {error}") from error
 
-    def parts(self, data: bytes, name: str) -> Arrays:
-        return {key: array[None] for key, array in self.load(data, name).items()}
-
     @property
     def _stored(self) -> np.dtype:
         return np.dtype(self.dtype).newbyteorder("<")
@@ -149,12 +141,6 @@ class Observation:
     def example() -> bytes:
         return b"\0" * 16
 
-    def samplers(self, names: tuple[str, ...]) -> dict:
-        return {}
-
-    def augmented(self, inputs: dict, seed: tuple, names: tuple[str, ...]) -> dict:
-        return inputs
-
     def signatures(self) -> Iterator[tuple[str, dict[str, Spec], Callable]]:
         import tensorflow as tf
 
@@ -164,13 +150,6 @@ class Observation:
 
         yield names.DEFAULT, self.specs(), lambda observation: {"observation": tf.cast(observation, tf.float32)}
         yield self.encoded, {self.encoded: Spec("string", (None,))}, lambda data: {"observation": decoded(data)}
-
-    @property
-    def resources(self) -> list:
-        return []
-
-    def set_weights(self, model: keras.Model, path: str) -> bool:
-        return False
 
     def calibration(self, arrays: Arrays) -> Arrays:
         """Of frames the first reaches from 0 to 255, so that a byte is its quantized value."""

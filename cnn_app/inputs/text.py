@@ -22,6 +22,7 @@ from cnn_app.data.dataset import SPLITS
 from cnn_app.data.folder import split_folders
 from cnn_app.errors import DataError
 from cnn_app.inputs import files, sentences
+from cnn_app.inputs.base import Base
 from cnn_app.tensors import Spec
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ VECTORS = (".txt", ".vec")  # endings of word vectors
 
 
 @dataclass(frozen=True)
-class Text:
+class Text(Base):
     """Sentences of up to length - 2 MARGIN words, `words` rows of a table among them padding and the unknown word."""
 
     length: int
@@ -54,9 +55,6 @@ class Text:
     encoded: ClassVar = names.TEXT
     formats: ClassVar = "UTF-8"
     suffixes: ClassVar = ()  # sentences lie in files of many
-    augmentations: ClassVar = ()
-    views: ClassVar = ()
-    pictured: ClassVar = False
     familiar: ClassVar = False  # what is strange about a sentence are words that are not in the vocabulary
 
     @classmethod
@@ -158,9 +156,6 @@ class Text:
             raise DataError(f"cannot read {name}: the model knows none of its words")
         return found
 
-    def parts(self, data: bytes, name: str) -> Arrays:
-        return {key: array[None] for key, array in self.load(data, name).items()}
-
     @cached_property
     def _decode(self) -> Callable[[bytes], Arrays]:
         return self.decoder()
@@ -175,21 +170,6 @@ class Text:
     def example() -> bytes:
         return b"a"
 
-    def picture(self, record: Arrays) -> None:
-        raise NotImplementedError  # it has none
-
-    def widened(self, names: tuple[str, ...]):
-        raise NotImplementedError  # nor views
-
-    def windows(self, inputs: Arrays, names: tuple[str, ...]):
-        raise NotImplementedError
-
-    def samplers(self, names: tuple[str, ...]) -> dict:
-        return {}
-
-    def augmented(self, inputs: dict, seed: tuple, names: tuple[str, ...]) -> dict:
-        return inputs
-
     def signatures(self) -> Iterator[tuple[str, dict[str, Spec], Callable]]:
         yield names.DEFAULT, self.specs(), lambda tokens: {"tokens": tokens}
         yield self.encoded, {self.encoded: Spec("string", (None,))}, lambda text: {"tokens": self.ids(text)}
@@ -198,9 +178,6 @@ class Text:
     def resources(self) -> list:
         """What a SavedModel has to keep."""
         return [self._table]
-
-    def calibration(self, arrays: Arrays) -> Arrays:
-        return arrays
 
     def set_weights(self, model: keras.Model, path: str) -> bool:
         """Word vectors from a text file of word2vec, GloVe or fastText, for all tables of `model`."""
