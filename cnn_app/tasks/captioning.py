@@ -28,7 +28,6 @@ from cnn_app.tensors import Spec
 if TYPE_CHECKING:
     import keras
 
-    from cnn_app.data.pipeline import Samplers
     from cnn_app.recipe import Data, Schedule
     from cnn_app.runtimes import Runtime
     from cnn_app.tensors import Arrays
@@ -42,8 +41,6 @@ SIZES = {"embedding": 4096, "units": 4096, "length": 100, "rare": 10**6}  # opti
 class Captioning(Base):
     """`labels` are the vocabulary: caption_words.MARKS, then words, the most frequent first."""
 
-    input: Input
-    labels: tuple[str, ...] = ()
     embedding: int = 512  # numbers of a word's vector
     units: int = 512  # of the LSTM
     length: int = 20  # most words of a caption
@@ -56,11 +53,8 @@ class Captioning(Base):
                         "bleu4_beam3": "BLEU-4, beam 3", "perplexity": "perplexity", "word_accuracy": "next word",
                         "loss": "loss"}  # fmt: skip
     labelled: ClassVar = False
-    probed: ClassVar = False
     familiar: ClassVar = False  # it was not tried on captions
     memorised: ClassVar = 0.9
-    views: ClassVar[tuple[str, ...]] = ()
-    key: ClassVar[dict[str, str]] = {}
 
     def __post_init__(self):
         for name, most in SIZES.items():
@@ -104,12 +98,6 @@ class Captioning(Base):
 
     def converters(self) -> dict[str, tuple[Spec, Callable]]:
         return self.input.converters()
-
-    def samplers(self, names: tuple[str, ...]) -> Samplers:
-        return self.input.samplers(names)
-
-    def strata(self, split: Split) -> np.ndarray:
-        return np.zeros(len(split), int)
 
     def augmented(self, inputs: dict, targets: dict, seed: tuple, names: tuple[str, ...]) -> tuple[dict, dict]:
         """One of an image's captions is drawn."""
@@ -176,9 +164,6 @@ class Captioning(Base):
                       {BEAM: searched} if searched else {})  # fmt: skip
 
     # --- answers
-
-    def deployed(self, model: keras.Model) -> keras.Model:
-        return heads.named(self.name).deployed(model)
 
     def parts(self, model: keras.Model) -> dict[str, keras.Model]:
         return heads.named(self.name).parts(self.deployed(model))

@@ -45,9 +45,7 @@ class Localization(Probabilities):
     batch_metrics: ClassVar = ("mean_iou",)
     titles: ClassVar = {"mean_iou": "mean IoU", "iou50": "IoU >= 0.5", "top1": "top-1", "both": "both right",
                         "loss": "loss"}  # fmt: skip
-    probed: ClassVar = False
     memorised: ClassVar = 0.9
-    views: ClassVar = ()
     familiar: ClassVar = False  # it was not tried on the features of boxes
     augmentations: ClassVar = (*MOVES, "jitter", "erase")
 

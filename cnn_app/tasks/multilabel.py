@@ -41,7 +41,6 @@ class Multilabel(OfRecords):
     monitor: ClassVar = ("map", "-loss")
     batch_metrics: ClassVar = ("exact_match",)
     titles: ClassVar = {"map": "mAP", "f1": "macro F1", "exact_match": "exact match", "loss": "loss (nats)"}
-    probed: ClassVar = False
     learned: ClassVar = ("thresholds",)
     described: ClassVar = "One for each label, by itself."
 

@@ -43,9 +43,7 @@ class Segmentation(Probabilities):
     batch_metrics: ClassVar = ("pixel_accuracy",)
     titles: ClassVar = {"mean_iou": "mean IoU", "pixel_accuracy": "pixel accuracy",
                               "boundary_f1": "boundary F1", "loss": "loss (nats)"}  # fmt: skip
-    probed: ClassVar = False
     memorised: ClassVar = 0.99
-    views: ClassVar = ()
     tuning: ClassVar = {"batch": 16, "lr": 1e-3, "label_smoothing": 0.0, "augment": ("flip", "resized-crop", "jitter")}
     tuning_steps: ClassVar = 360
     familiar: ClassVar = False  # its features are of places
@@ -113,9 +111,6 @@ class Segmentation(Probabilities):
     def samplers(self, names: tuple[str, ...]) -> dict:
         """None: image and mask are cut alike."""
         return {}
-
-    def strata(self, split: Split) -> np.ndarray:
-        return np.zeros(len(split), int)
 
     def augmented(self, inputs: dict, targets: dict, seed: tuple, names: tuple[str, ...]) -> tuple[dict, dict]:
         """Image and mask are moved together; other colours are the image's alone."""

@@ -40,10 +40,7 @@ class Tagging(Probabilities):
     batch_metrics: ClassVar = ("word_accuracy",)
     titles: ClassVar = {"f1": "F1", "precision": "precision", "recall": "recall", "word_accuracy": "word accuracy",
                         "loss": "loss (nats)"}  # fmt: skip
-    probed: ClassVar = False
     memorised: ClassVar = 0.99
-    views: ClassVar = ()
-    familiar: ClassVar = False
     augmentations: ClassVar = ()
 
     def __post_init__(self):
