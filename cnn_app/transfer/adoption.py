@@ -13,9 +13,9 @@ from keras import layers
 from cnn_app.errors import ModelError, unknown
 from cnn_app.layers import LogProbabilities
 from cnn_app.registry import FIXED, ImageVariant
-from cnn_app.runtimes.keras_model import PIXELS
 from cnn_app.transfer import HEAD
 
+TAKEN = "image"  # the tensor of images, as inputs.image has it
 ARCHITECTURE = "adopted"  # in the card of such a model
 WHOLE = "0..255"  # the network takes bytes, or scales them itself
 SCALINGS = {"0..1": (1 / 255, 0.0), "-1..1": (1 / 127.5, -1.0)}  # pixel * scale + offset
@@ -40,7 +40,7 @@ def adopted(
 
     Raises ModelError for what is no classifier of images, and where one of the three has to be told.
     """
-    taken = keras.Input(_shape(model, image), name=PIXELS)
+    taken = keras.Input(_shape(model, image), name=TAKEN)
     output = copied(model, _scaled(taken, _range(model, pixels)))
     last = output._keras_history.operation
     activation = _activation(last)
@@ -88,7 +88,7 @@ class Adopted:
 def copied(model: keras.Model, x):
     """What `model` says to x, by copies of its layers, those of models inside of it among them."""
     copies: dict[int, tuple[keras.Layer, keras.Layer]] = {}
-    names = {PIXELS, HEAD}
+    names = {TAKEN, HEAD}
 
     def copy(operation):
         if isinstance(operation, keras.Model) or not isinstance(operation, keras.Layer):
