@@ -106,13 +106,15 @@ class Stored:
         file = np.where((np.arange(n) >= lost) & (np.arange(n) < lost + right + won), 0, 1)
         self.truth, self.keras, self.file = truth, *(np.eye(2, dtype=np.float32)[column] for column in (keras, file))
 
+    inputs = ("image",)
+
     def run(self, inputs):
         return {"probabilities": self.file[inputs["image"]]}
 
     def reference(self, places, figures=None):
         targets, outputs = {"class": self.truth[places]}, {"probabilities": self.keras[places]}
         metrics = TASK.measure([(outputs, targets)]).metrics
-        return Reference(TASK, {"image": places}, targets, outputs, metrics, figures or {})
+        return Reference(TASK, {"image": places}, targets, outputs, outputs, metrics, figures or {})
 
 
 @pytest.fixture

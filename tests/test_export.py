@@ -295,6 +295,8 @@ def test_benchmark_takes_turns_and_tells_of_threads_memory_and_delegates(trained
 
 def test_agreement_and_drop_by_hand(tmp_path, monkeypatch):
     class Fixed:
+        inputs = ("image",)
+
         def run(self, arrays):
             return {"probabilities": np.array([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4], [0.3, 0.7]])}
 
@@ -304,7 +306,7 @@ def test_agreement_and_drop_by_hand(tmp_path, monkeypatch):
     targets = {"class": np.array([0, 1, 1, 0])}
     outputs = {"probabilities": np.array([[0.8, 0.2], [0.1, 0.9], [0.4, 0.6], [0.3, 0.7]])}
     metrics = task.measure([(outputs, targets)]).metrics
-    reference = verification.Reference(task, {"image": np.zeros(4)}, targets, outputs, metrics)
+    reference = verification.Reference(task, {"image": np.zeros(4)}, targets, outputs, outputs, metrics)
     result = verification.compare("onnx", tmp_path / "x.onnx", reference)
     assert (result.metric, result.title, result.value, result.keras_value) == ("top1", "top-1", 0.5, 0.75)
     assert (result.n, result.drop, result.agreement, result.bytes) == (4, 25.0, 0.75, 5)

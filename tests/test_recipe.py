@@ -212,7 +212,7 @@ def test_a_path_that_is_no_file(tmp_path, name, reason):
     "name, message",
     [
         ("absent.toml", "no recipe at absent.toml; `cnn-app run --list` names"),
-        ("quickstrat", "no recipe named 'quickstrat'; known: .*quickstart"),
+        ("quickstrat", "no recipe named 'quickstrat'; did you mean quickstart"),
     ],
 )
 def test_a_recipe_that_is_not_there(name, message):

@@ -1,6 +1,7 @@
 """What is measured of one class for each record: scikit-learn's figures, calibration, and the worst mistakes."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from cnn_app import tasks
 from cnn_app.cli.main import cli
 from cnn_app.errors import DataError, ModelError
 from cnn_app.inputs.image import Image
+from cnn_app.inputs.text import Text
 from cnn_app.tasks import mistakes
 from cnn_app.tasks.classification_report import calibration_error, report
 from cnn_app.tasks.mistakes import Mistake
@@ -166,6 +168,6 @@ def test_what_has_no_wrong_images_says_so(tmp_path):
     with pytest.raises(ModelError, match="right or wrong by the pixel"):
         Measured(task, split, {"m": masks}, None).draw_mistakes(tmp_path / "x.png")
     words = Split(["x"], {"tokens": in_memory(np.zeros((1, 8), np.int32))})
-    with pytest.raises(DataError, match="images cannot be drawn; a sheet of mistakes is of images"):
-        Measured(task, words, {"m": masks}, None).draw_mistakes(tmp_path / "x.png")
+    with pytest.raises(DataError, match="sentences cannot be drawn; a sheet of mistakes is of images"):
+        Measured(replace(task, input=Text(16, 10)), words, {"m": masks}, None).draw_mistakes(tmp_path / "x.png")
     assert not list(tmp_path.iterdir())
