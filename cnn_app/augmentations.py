@@ -20,6 +20,6 @@ PRESETS = {  # names for several, of which a task takes those it knows
     ),  # torchvision's: see docs/data.md
 }
 KNOWN = (*PRESETS, *AUGMENTATIONS)
-AUGMENT, FINETUNE_AUGMENT = ("crop", RUN), ("flip", "crop", RUN)  # where nothing is said: as far as a task knows them
+AUGMENT, FINETUNE_AUGMENT = ("crop",), ("flip", "crop")  # where nothing is said: as far as a task knows them
 CLIPS = "clips"  # several parts of a video
 TTA = ("flip", "crop", CLIPS)

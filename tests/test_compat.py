@@ -44,10 +44,10 @@ EXPORTS = [check["artifact"] for check in PRINTED["verify"]]
 LABELS = ("circle", "cross", "square", "star", "triangle")
 LATER = {
     "AroundPlaces", "Bilinear", "BilinearResizing", "Cepstrum", "FakeQuant", "FakeQuantKernel", "FixedConv2DTranspose",
-    "FrameMax", "FrameStack", "FramesApart", "FramesTogether",
-    "FramewiseConv3D", "FramewiseMaxPooling3D",
-    "GaussianDivergence", "GaussianSampling", "LogMel", "MaxPoolingWithArgmax", "MaxUnpooling", "MinusMean",
-    "NearestUpSampling2D", "NestedIdentity", "PaddingIsZero", "StatisticsPooling", "WordTable",
+    "FrameMax", "FrameStack", "FramesApart", "FramesTogether", "FramewiseConv3D", "FramewiseMaxPooling3D",
+    "GaussianDivergence", "GaussianSampling", "GreedyWords", "LogMel", "LogProbabilities", "MaxPoolingWithArgmax",
+    "MaxUnpooling", "MinusMean", "NearestUpSampling2D", "NestedIdentity", "PaddingIsZero", "StatisticsPooling",
+    "WordTable", "WordsThere",
 }  # in no file of 0.1.0  # fmt: skip
 EXACT, ROUNDED, TRAINED = 1e-4, 0.02, 1e-5  # of float and of quantized scores, and of weights, elsewhere
 

@@ -34,6 +34,7 @@ class Input(Protocol):
     formats: ClassVar[str]  # that an encoded record may have, for people
     suffixes: ClassVar[tuple[str, ...]]  # of files that are such records
     augmentations: ClassVar[tuple[str, ...]]  # that it knows; others are an error
+    usual: ClassVar[tuple[str, ...]]  # augmentations of its own, where nothing is said
     views: ClassVar[tuple[str, ...]]  # that answers can be averaged over
     pictured: ClassVar[bool]  # whether a record has a `picture`
     familiar: ClassVar[bool]  # whether features tell that a record is unlike others

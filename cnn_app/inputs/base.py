@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 class Base:
     unit: ClassVar[str] = ""
     augmentations: ClassVar[tuple[str, ...]] = ()
+    usual: ClassVar[tuple[str, ...]] = ()
     views: ClassVar[tuple[str, ...]] = ()
     pictured: ClassVar[bool] = False
     familiar: ClassVar[bool] = False

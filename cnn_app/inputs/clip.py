@@ -44,6 +44,7 @@ class Clip(Frame):
     formats: ClassVar = clip_files.KINDS
     suffixes: ClassVar = clip_files.SUFFIXES
     augmentations: ClassVar = ("crop", "rotate", RESIZED_CROP, "jitter", *OF_CLIPS)
+    usual: ClassVar = (RUN,)
     views: ClassVar = (CLIPS,)
     pictured: ClassVar = True
     familiar: ClassVar = False  # it was not tried on the features of clips

@@ -145,6 +145,7 @@ def with_known_augmentations(task: Task, schedule: Schedule) -> Schedule:
         raise TrainingError(f"{task.input.plural} for {task.name} cannot be changed by {unknown[0]!r}; known: "
                             f"{', '.join(known) or 'nothing, use --augment none'}")  # fmt: skip
     names = [one for name in schedule.augment for one in PRESETS.get(name, (name,)) if one in known]
+    names += task.input.usual if default else ()
     return replace(schedule, augment=tuple(dict.fromkeys(names)))
 
 
