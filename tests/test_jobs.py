@@ -248,6 +248,7 @@ def test_training_tells_of_bad_records_of_all_splits_first(tmp_path):
 # Recipes
 
 
+@pytest.mark.slow
 def test_a_recipe_is_carried_out_once(tmp_path):
     recipe = Recipe(name="tiny", model={"name": "lenet5"}, data=Data(source="digits"), acceptance={"top1": 0.2},
                     schedule=Schedule(epochs=1, batch=64, lr=0.003))  # fmt: skip
@@ -273,6 +274,7 @@ def cropping(tmp_path_factory):
     return ModelDir(path)
 
 
+@pytest.mark.slow
 def test_every_file_brings_images_to_its_size_as_the_model_does(cropping, tmp_path):
     """A dark image with a bright middle, of which a model that crops sees the middle alone."""
     pixels = np.zeros((40, 120, 3), np.uint8)

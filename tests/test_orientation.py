@@ -128,6 +128,7 @@ def files(tmp_path_factory):
     return sorted(folder.iterdir())
 
 
+@pytest.mark.slow
 def test_one_answer_of_all(letters, files):
     """The command on each file, the SavedModel without Python, REST, gRPC and the client."""
     wanted = cnn_app.predict(letters, [files[-1]])[0].answer["top"]

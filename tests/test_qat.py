@@ -165,7 +165,8 @@ def test_what_has_no_simulation_is_named():
     assert simulation.obstacle(simulation.folded(deployable(model))) == "norm1 (LocalResponseNormalization)"
 
 
-@pytest.mark.parametrize("name", [pytest.param("mobilenet_v2", marks=pytest.mark.slow), "shufflenet_v2"])
+@pytest.mark.parametrize("name", ["mobilenet_v2", "shufflenet_v2"])
+@pytest.mark.slow
 def test_corrected_biases_bring_every_layers_mean_back(name):
     model, pixels = lively(name)
     plain = simulation.folded(model)

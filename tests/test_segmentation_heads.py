@@ -111,6 +111,7 @@ def trained(squares, tmp_path_factory):
     return out
 
 
+@pytest.mark.slow
 def test_it_learns_and_every_format_agrees(trained, squares):
     card = ModelDir(trained).read_card()
     assert card.options["decoder"] == "fcn8s" and card.metrics["test"]["mean_iou"] > 0.8
@@ -124,6 +125,7 @@ def test_it_learns_and_every_format_agrees(trained, squares):
         assert tasks.of(open_model(trained / entry["path"])) == tasks.of(open_model(trained))
 
 
+@pytest.mark.slow
 def test_fine_tuning_prefers_what_the_task_does(trained, squares, tmp_path):
     """Steps, not epochs: of 12 images in batches of 16 each step is an epoch."""
 

@@ -43,7 +43,7 @@ NETWORKS = {  # one with each kind of layer, then their siblings
     "mobilenet_v2": SMALL | {"width": 0.35},
     "shufflenet_v2": SMALL | {"scale": 0.5},
 }
-FAST = ("shufflenet_v1", "seresnext50_32x4d", "googlenet", "lenet5")
+FAST = ("googlenet", "lenet5")
 LABELS = ("Gänseblümchen", "daisy", "rose", "tulip", "two words", "x", "y")
 
 
@@ -148,6 +148,7 @@ def records(path):
     return [PredictionLog.FromString(data) for data in tf.data.TFRecordDataset(str(file)).as_numpy_iterator()]
 
 
+@pytest.mark.slow
 def test_warm_up_requests_are_real_and_run(trained):
     """Each as a server replays it; the images are held-out ones."""
     pytest.importorskip("tensorflow_serving")

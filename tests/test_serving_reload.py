@@ -62,6 +62,7 @@ def states(http, rest):
     return {int(row["version"]): row["state"] for row in rows}
 
 
+@pytest.mark.slow
 def test_versions_come_and_go_under_load(tmp_path):
     base = served.model_dir(tmp_path / "colours", 1) / "serving"
     with served.running(base) as found, load(found.rest) as until, urllib3.PoolManager() as http:

@@ -65,6 +65,7 @@ def uneven(trained, tmp_path_factory):
     return uneven_copy(trained, tmp_path_factory.mktemp("store") / "uneven", 3000)
 
 
+@pytest.mark.slow
 def test_the_ladder_is_climbed_until_the_drop_fits(uneven, monkeypatch):
     """And only the file that is published is timed, which takes longer than writing it."""
     directory, task, dataset = uneven
