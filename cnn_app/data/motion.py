@@ -27,11 +27,11 @@ def load(data: Data) -> Records:
 def draw(motion: str, rng: np.random.Generator) -> np.ndarray:
     """One clip, uint8 (12, 64, 64, 3)."""
     grain, shape = ground(rng), SHAPES[rng.integers(len(SHAPES))]
-    fill, radius, angle = colour(grain, rng), rng.uniform(10, 14), rng.uniform(0, 2 * np.pi)
+    fill, radius, angle = colour(grain, rng), rng.uniform(9, 12), rng.uniform(0, 2 * np.pi)
     time = np.arange(FRAMES) - (FRAMES - 1) / 2  # from the middle, which is anywhere
-    way = rng.uniform(1, 2.2) * np.array(WAYS.get(motion, (0, 0)))
-    growth = rng.uniform(0.04, 0.08) * GROWTH.get(motion, 0)
-    turn = np.radians(rng.uniform(4, 8)) * TURNS.get(motion, 0)
+    way = rng.uniform(1.6, 2.6) * np.array(WAYS.get(motion, (0, 0)))
+    growth = rng.uniform(0.06, 0.1) * GROWTH.get(motion, 0)
+    turn = np.radians(rng.uniform(6, 12)) * TURNS.get(motion, 0)
     margin = radius + (FRAMES / 2) * np.abs(way)
     centre = rng.uniform(margin, SIDE - margin)
     return np.stack([

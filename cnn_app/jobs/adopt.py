@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 
 import keras
 
 from cnn_app import tasks
 from cnn_app.artifacts import Card, ModelDir, sha256
 from cnn_app.errors import ModelError
-from cnn_app.inputs.image import Image
-from cnn_app.registry import STRETCH, resize_problem
+from cnn_app.registry import STRETCH
 from cnn_app.runtimes.keras_model import card_about, load, save
-from cnn_app.tasks.classification import Classification
 from cnn_app.training.records import versions
-from cnn_app.transfer.adoption import ARCHITECTURE, adopted
+from cnn_app.transfer.adoption import ARCHITECTURE, Adopted, adopted
 
 
 def adopt(
@@ -41,16 +40,15 @@ def adopt(
         model = model if isinstance(model, keras.Model) else load(model, trust=trust)
         if getattr(model, "about", None) is not None:
             raise ModelError(f"{model.name} is a model of ours and says itself what it is; every command takes it")
-        if problem := resize_problem(resize, 1.0):
-            raise ModelError(f"a network {problem}")
         network = adopted(model, image, pixels, scores)
         _check_labels(labels, network.output_shape[1])
-        task = Classification(input=Image(network.input_shape[1:], resize=resize), labels=labels)
+        row = Adopted(network, labels).row({"resize": resize})
+        task = replace(tasks.of_row(row, {}, {}), labels=labels)
         known = tasks.facts(task)
         card = Card(architecture=ARCHITECTURE, columns=task.columns(), labels=labels, input=known["input"],
                     options=known["options"], versions=versions())  # fmt: skip
         save(network, directory.model, card_about(card, directory.name))
-        card = Card(**{**vars(card), "digests": {"model.keras": sha256(directory.model)}})
+        card = replace(card, digests={"model.keras": sha256(directory.model)})
         directory.write_card(card)
     return card
 

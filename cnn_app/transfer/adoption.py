@@ -70,7 +70,9 @@ class Adopted:
         for name in columns:
             if name not in known:
                 raise unknown("column of an adopted network", name, known)
-        row = ImageVariant(paper="", year=0, **{"image": self.model.input_shape[1:], **columns})
+        row = ImageVariant(paper="", year=0, **{"min_size": 1, "image": self.model.input_shape[1:], **columns})
+        if problem := row.problem():
+            raise ModelError(f"an adopted network {problem}")
         if row.image != self.model.input_shape[1:]:
             raise ModelError(f"an adopted network takes images of {self.model.input_shape[1:]}, received {row.image}")
         return row
