@@ -671,7 +671,8 @@ def test_a_picture_has_four_frames_and_white_between_them(trained, clips, tmp_pa
     assert found.shape == (18, 18, 3) and (found[8:10] == 255).all() and (found[:, 8:10] == 255).all()
     assert [found[y, x, 0] for y in (0, 10) for x in (0, 10)] == [0, 2, 4, 6]
     cnn_app.evaluate(trained, str(clips)).draw_mistakes(tmp_path / "mistakes.png")
-    assert Pillow.open(tmp_path / "mistakes.png").size[0] > 100
+    with Pillow.open(tmp_path / "mistakes.png") as sheet:
+        assert sheet.size[0] > 100
     runner = click.testing.CliRunner()
     shown = runner.invoke(
         cli, ["data", "show", str(clips), "--model", "c3d_small", "--out", str(tmp_path / "a.png"), "--n", "8"]
