@@ -16,8 +16,8 @@ import cnn_app
 from cnn_app.architectures import googlenet
 from cnn_app.artifacts import ModelDir
 from cnn_app.cli.main import cli
+from cnn_app.data import pipeline
 from cnn_app.export import graph, metadata
-from cnn_app.export import run as exporting
 from cnn_app.inputs import pixels as reading
 from cnn_app.inputs.image import Image
 from cnn_app.jobs import sources
@@ -155,7 +155,7 @@ def test_warm_up_requests_are_real_and_run(trained):
     task, dataset = sources.for_model(trained, None)
     cnn_app.export(trained.path, ("saved_model",))
     session, seen = Session(trained.serving / "1"), []
-    held_out = exporting.sample(task, dataset.splits["test"], 1000)[0]["image"]
+    held_out = pipeline.sample(dataset.splits["test"], task.strata(dataset.splits["test"]), 1000)[0]["image"]
     for record in records(trained.serving / "1"):
         assert record.WhichOneof("log_type") == "predict_log"
         request = record.predict_log.request

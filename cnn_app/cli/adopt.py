@@ -1,8 +1,8 @@
 import click
 
 from cnn_app.cli.options import Place, Size, json_option, lines, out_option
-
-RANGES = ("0..255", "0..1", "-1..1", "imagenet", "caffe")
+from cnn_app.registry import RESIZES, STRETCH
+from cnn_app.transfer import RANGES, SCORES
 
 
 @click.command()
@@ -13,8 +13,8 @@ RANGES = ("0..255", "0..1", "-1..1", "imagenet", "caffe")
 @click.option("--image", type=Size(), help="Of a network that takes any size.")
 @click.option("--pixels", type=click.Choice(RANGES), help="What it was trained on, if no layer of it scales pixels: "
               "imagenet is [0, 1] by ImageNet's mean and deviation, caffe blue first without a mean.")  # fmt: skip
-@click.option("--scores", type=click.Choice(["logits", "probabilities"]), help="If the last layer does not tell.")
-@click.option("--resize", type=click.Choice(["stretch", "crop", "pad"]), default="stretch", show_default=True,
+@click.option("--scores", type=click.Choice(SCORES), help="If the last layer does not tell.")
+@click.option("--resize", type=click.Choice(RESIZES), default=STRETCH, show_default=True,
               help="How images are brought to its size.")  # fmt: skip
 @click.option("--trust", is_flag=True, help="Read the file without the limits of files from elsewhere, but for code.")
 @json_option

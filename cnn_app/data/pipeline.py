@@ -193,6 +193,11 @@ def gathered(split: Split) -> tuple[Arrays, Arrays]:
     return tuple(stacked(part) for part in zip(*arrays(split, 64), strict=True))
 
 
+def sample(split: Split, strata: np.ndarray, count: int) -> tuple[Arrays, Arrays]:
+    """Inputs and targets of up to `count` records of a prepared split, evenly by the values of `strata` (n,)."""
+    return gathered(split.take(stratified(strata, count)))
+
+
 def stacked(parts) -> Arrays:
     """Batches of named arrays as one."""
     parts = list(parts)

@@ -14,7 +14,7 @@ from cnn_app import tasks
 from cnn_app.artifacts import ModelDir, sha256
 from cnn_app.atomic import replacing
 from cnn_app.data import pipeline
-from cnn_app.data.dataset import Dataset, Split
+from cnn_app.data.dataset import Dataset
 from cnn_app.errors import ExportError
 from cnn_app.export import budget, golden, metadata, parts, tflite, warmup
 from cnn_app.export import targets as table
@@ -98,7 +98,8 @@ def reference(task: Task, model: keras.Model, dataset: Dataset, split: str = "te
     runtime = KerasRuntime(task.deployed(model))
     row = sum(int(np.prod(spec.shape[1:])) * np.dtype(spec.dtype).itemsize for spec in runtime.outputs.values())
     most = len(dataset.splits[split]) if most is None else most
-    inputs, targets = sample(task, dataset.splits[split], max(8, min(most, VERIFIED_BYTES // row)))
+    records = dataset.splits[split]
+    inputs, targets = pipeline.sample(records, task.strata(records), max(8, min(most, VERIFIED_BYTES // row)))
     measured = tasks.answers(task, task.measured(runtime), inputs, targets)
     outputs, metrics = {name: measured[name] for name in runtime.outputs}, task.measure([(measured, targets)]).metrics
     figures = {"split": "val"} if split == "val" else dataset.figures(split, {})
@@ -114,11 +115,6 @@ def _refuse_too_few(proof: Reference, options: Export) -> None:
             f"{least:,} test records even where no answer changes, there are {proof.n:,}; give more data, a larger "
             "--max-drop, or leave --confidence out"
         )
-
-
-def sample(task: Task, split: Split, count: int) -> tuple[Arrays, Arrays]:
-    """Inputs and targets of up to `count` records of a prepared split, evenly by what the task says."""
-    return pipeline.gathered(split.take(pipeline.stratified(task.strata(split), count)))
 
 
 class _TooMuch(Exception):

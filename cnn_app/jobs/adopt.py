@@ -11,6 +11,7 @@ import keras
 from cnn_app import tasks
 from cnn_app.artifacts import Card, ModelDir, sha256
 from cnn_app.errors import ModelError
+from cnn_app.jobs.evaluate import check_distinct
 from cnn_app.registry import STRETCH
 from cnn_app.runtimes.keras_model import card_about, load, save
 from cnn_app.training.records import versions
@@ -41,7 +42,10 @@ def adopt(
         if getattr(model, "about", None) is not None:
             raise ModelError(f"{model.name} is a model of ours and says itself what it is; every command takes it")
         network = adopted(model, image, pixels, scores)
-        _check_labels(labels, network.output_shape[1])
+        if len(labels) != network.output_shape[1]:
+            raise ModelError(f"{len(labels)} labels for {network.output_shape[1]} classes; give one for each, in the "
+                             "order of the scores")  # fmt: skip
+        check_distinct(labels)
         row = Adopted(network, labels).row({"resize": resize})
         task = replace(tasks.of_row(row, {}, {}), labels=labels)
         known = tasks.facts(task)
@@ -51,10 +55,3 @@ def adopt(
         card = replace(card, digests={"model.keras": sha256(directory.model)})
         directory.write_card(card)
     return card
-
-
-def _check_labels(labels: tuple[str, ...], classes: int) -> None:
-    if len(labels) != classes:
-        raise ModelError(f"{len(labels)} labels for {classes} classes; give one for each, in the order of the scores")
-    if twice := [label for place, label in enumerate(labels) if label in labels[:place]]:
-        raise ModelError(f"{twice[0]!r} stands twice among the labels; give each class a name of its own")

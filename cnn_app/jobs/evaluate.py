@@ -145,8 +145,7 @@ def opened_with(artifact: Artifact, labels: Sequence[str] | None = None, trust: 
     runtime, task = opened_as(artifact, trust)
     if labels is not None and not task.labels:
         task = replace(task, labels=tuple(labels))
-        if twice := [label for place, label in enumerate(labels) if label in labels[:place]]:
-            raise ModelError(f"{twice[0]!r} stands twice among the labels; give each class a name of its own")
+        check_distinct(labels)
     if not task.labelled:
         return runtime, task
     if not task.labels:
@@ -157,6 +156,12 @@ def opened_with(artifact: Artifact, labels: Sequence[str] | None = None, trust: 
         raise ModelError(f"{runtime.path} has {given} outputs and {len(task.labels)} labels; give the labels of these "
                          "outputs")  # fmt: skip
     return runtime, task
+
+
+def check_distinct(labels: Sequence[str]) -> None:
+    """Raise ModelError for a name that two classes have."""
+    if twice := [label for place, label in enumerate(labels) if label in labels[:place]]:
+        raise ModelError(f"{twice[0]!r} stands twice among the labels; give each class a name of its own")
 
 
 def opened_as(artifact: Artifact, trust: bool = False) -> tuple[Runtime, Task]:

@@ -75,7 +75,7 @@ class Base:
         """Records of a prepared split, evenly by its strata."""
         from cnn_app.data import pipeline
 
-        return pipeline.gathered(split.take(pipeline.stratified(self.strata(split), count)))[0]
+        return pipeline.sample(split, self.strata(split), count)[0]
 
     def measured(self, runtime: Runtime) -> Runtime:
         return runtime

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from cnn_app.transfer.pretrained.weights import Loaded
 
 HEAD = "logits"  # the layer whose shape follows the classes
+RANGES = WHOLE, SHARES, SIGNED, TORCH, CAFFE = "0..255", "0..1", "-1..1", "imagenet", "caffe"  # of pixels: see adoption
+SCORES = ("logits", "probabilities")
 OF_HEADS = "head_"  # what the names of layers begin with that a head has beside it
 
 

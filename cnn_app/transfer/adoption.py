@@ -13,20 +13,15 @@ from keras import layers
 from cnn_app.errors import ModelError, unknown
 from cnn_app.layers import LogProbabilities
 from cnn_app.registry import FIXED, ImageVariant
-from cnn_app.transfer import HEAD
+from cnn_app.transfer import HEAD, RANGES, SCORES, SHARES, SIGNED, TORCH, WHOLE
 
 TAKEN = "image"  # the tensor of images, as inputs.image has it
 ARCHITECTURE = "adopted"  # in the card of such a model
-WHOLE = "0..255"  # the network takes bytes, or scales them itself
-SCALINGS = {"0..1": (1 / 255, 0.0), "-1..1": (1 / 127.5, -1.0)}  # pixel * scale + offset
-TORCH = "imagenet"  # [0, 1] without ImageNet's mean, by its standard deviation
-TORCH_MEAN, TORCH_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-CAFFE = "caffe"  # blue first, without its mean: VGG and ResNet of keras.applications
-CAFFE_MEAN = (103.939, 116.779, 123.68)
-RANGES = (WHOLE, *SCALINGS, TORCH, CAFFE)  # of pixels that a network was trained on
+SCALINGS = {SHARES: (1 / 255, 0.0), SIGNED: (1 / 127.5, -1.0)}  # pixel * scale + offset
+TORCH_MEAN, TORCH_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet in [0, 1]
+CAFFE_MEAN = (103.939, 116.779, 123.68)  # of bytes, blue first: VGG and ResNet of keras.applications
 SCALING_LAYERS = (layers.Rescaling, layers.Normalization)
 NEAR_INPUT = 4  # layers in which a network that scales pixels itself does so
-SCORES = ("logits", "probabilities")
 
 
 def adopted(
