@@ -103,6 +103,7 @@ def test_what_cannot_be_adopted(model, options, told):
         adopted(model(), **options)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "pixels"), [("MobileNetV3Small", None), ("MobileNetV2", "-1..1")])
 def test_networks_of_keras_applications(name, pixels, tmp_path):
     """The very answers; a file of theirs opens; the last layer with weights is where a new head goes."""

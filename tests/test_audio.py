@@ -329,6 +329,7 @@ def exported(trained, tones):
     return {one.target: one for one in found}, trained
 
 
+@pytest.mark.slow
 def test_it_learns_and_its_card_tells_of_waves(trained, tones):
     card = ModelDir(trained).read_card()
     assert card.metrics["test"]["top1"] == 1.0 and card.metrics["test"]["n"] == 15

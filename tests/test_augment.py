@@ -329,6 +329,7 @@ def test_the_wide_space_reaches_as_far_as_the_paper_says():
     assert slanted[-1] == pytest.approx(0.99 * 127, abs=1) and slanted[0] == 0
 
 
+@pytest.mark.slow
 def test_trivialaugment_takes_each_operation_as_often():
     """Of a ramp, where identity and none of a strength are all that changes nothing."""
     whole = np.tile(np.arange(64, dtype=np.uint8)[None, None, :, None] * 2 + 40, (600, 64, 1, 1))
@@ -392,6 +393,7 @@ def test_captions_by_hand():
     assert caption(labels, np.zeros(3)) == ""
 
 
+@pytest.mark.slow
 def test_a_sheet_of_digits(tmp_path):
     files = [tmp_path / f"{name}.png" for name in "abcd"]
     common = ("digits", "--image", "32x32x1", "--n", 8)

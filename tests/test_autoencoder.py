@@ -262,6 +262,7 @@ def trained(request, vae, tmp_path_factory):
     return directory
 
 
+@pytest.mark.slow
 def test_a_stopped_run_goes_on_to_the_same_result(vae, tmp_path):
     """The generator of draws is part of the state."""
     directory = ModelDir(tmp_path / vae.name)
@@ -415,6 +416,7 @@ def test_a_classifier_decodes_nothing(colours, tmp_path):
     assert result.exit_code == 1 and result.output.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_a_batch_can_be_memorised_and_a_run_looked_at(monkeypatch):
     small = job("autoencoder", Schedule(batch=8, lr=5e-3, augment=()))
     assert dry_run(small)["classes"] == 0

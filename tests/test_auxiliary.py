@@ -36,6 +36,7 @@ def test_their_losses_count_three_tenths(model):
     np.testing.assert_allclose(measured, expected, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_step_trains_all_three(model):
     before = {name: model.get_layer(name).get_weights()[0] for name in ("logits", "aux1_logits", "aux2_logits")}
     logs = engine.stepper(model, TASK, SPLIT, Schedule()).train({"image": PIXELS}, TARGETS, 1e-3)

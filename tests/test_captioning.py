@@ -345,6 +345,7 @@ def trained(folder, tmp_path_factory):
     return directory
 
 
+@pytest.mark.slow
 def test_a_stopped_run_goes_on_to_the_same_result(trained, folder, tmp_path):
     """Drawn captions and dropout are functions of seeds that are saved, or of the step."""
     directory = ModelDir(tmp_path / "squares")
@@ -418,6 +419,7 @@ def files(trained, tmp_path_factory):
     return {kind: served.export(known, model, base / kind, kind) for kind in ("saved_model", "tflite-float32", "onnx")}
 
 
+@pytest.mark.slow
 def test_every_file_says_the_same(trained, files, folder):
     wanted = cnn_app.evaluate(trained.path, str(folder)).report
     for file in files.values():
@@ -474,6 +476,7 @@ def test_the_page_shows_the_sentence(trained, files, folder, browser):
         browsing.wait(browser, lambda: wanted.answer["caption"] in browsing.find(browser, "#top").text)
 
 
+@pytest.mark.slow
 def test_commands_show_data_captions_and_the_worst(trained, folder, tmp_path):
     def invoke(*arguments):
         result = CliRunner().invoke(cli, list(map(str, arguments)))

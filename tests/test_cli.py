@@ -123,6 +123,7 @@ def test_predict_takes_a_folder(trained, folder):
     assert len(lines) == 40 and all(line.split(": ")[1].startswith("red ") for line in lines)
 
 
+@pytest.mark.slow
 def test_evaluate_reports_figures_and_draws_the_confusion_matrix(trained, folder, tmp_path):
     report = json.loads(call("evaluate", trained, "--data", folder, "--confusion", tmp_path / "c.png", "--json"))
     assert (
@@ -140,6 +141,7 @@ def test_evaluate_reports_figures_and_draws_the_confusion_matrix(trained, folder
     assert "recall" in call("evaluate", trained, "--data", folder)
 
 
+@pytest.mark.slow
 def test_finetune_reaches_another_class_list(trained, tmp_path):
     out = tmp_path / "shapes"
     printed = call(
@@ -149,6 +151,7 @@ def test_finetune_reaches_another_class_list(trained, tmp_path):
     assert json.loads((out / "card.json").read_text())["labels"] == ["circle", "cross", "square", "star", "triangle"]
 
 
+@pytest.mark.slow
 def test_dry_run_and_overfit_batch_write_nothing(folder, tmp_path):
     common = ("train", "lenet5", "--data", folder, "--out", tmp_path / "out")
     assert json.loads(call(*common, "--dry-run", "--json"))["classes"] == 3
@@ -339,6 +342,7 @@ def encoded(image, kind="JPEG"):
     return stream.getvalue()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", BAD)
 def test_a_bad_image_is_named_or_skipped(folder, tmp_path, kind, trained):
     content = BAD[kind]() if callable(BAD[kind]) else BAD[kind]
@@ -441,6 +445,7 @@ cli(sys.argv[1:])
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "target", ["saved_model", "tflite-float32", pytest.param("onnx", marks=pytest.mark.slow), None]
 )

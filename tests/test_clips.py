@@ -573,6 +573,7 @@ def exported(trained, clips):
     return {one.target: one for one in found}, trained
 
 
+@pytest.mark.slow
 def test_it_learns_and_its_card_tells_of_clips(trained, clips):
     card = ModelDir(trained).read_card()
     assert card.metrics["test"]["top1"] == 1.0 and card.metrics["test"]["n"] == 15
@@ -680,6 +681,7 @@ def test_a_picture_has_four_frames_and_white_between_them(trained, clips, tmp_pa
     assert shown.exit_code == 0 and "crop, run" in shown.output, shown.output
 
 
+@pytest.mark.slow
 def test_records_from_arrays_and_bad_files(clips, tmp_path):
     arrays = np.stack([filmed(label, seed) for label in WAYS for seed in range(10)])
     records = data.arrays({"train": (arrays, np.repeat(np.arange(3), 10))}, tuple(WAYS), input="clip")

@@ -228,6 +228,7 @@ def test_a_new_export_stands_beside_the_old_ones(archive):
     np.testing.assert_allclose(probabilities(f"{MODEL}/serving/2"), ANSWERS[MODEL], atol=EXACT)
 
 
+@pytest.mark.slow
 def test_fine_tuning_starts_from_an_old_directory(archive):
     found = printed("finetune", MODEL, "--data", "shapes", "--out", "tuned", "--epochs", "1", "--lr", "0")
     assert found["test"]["top1"] == pytest.approx(PRINTED["evaluate"]["top1"])
@@ -306,6 +307,7 @@ def test_the_store_has_its_versions_and_labels_and_goes_on(archive):
     assert "stable" in Path("config/models.config").read_text()
 
 
+@pytest.mark.slow
 def test_the_server_serves_old_versions_by_label(archive):
     """The base path with labels, a whole model directory, and single files."""
     places = [PAIR, MODEL, f"small={INT8}", f"open={MODEL}/onnx/shapes.onnx"]

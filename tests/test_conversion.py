@@ -114,6 +114,7 @@ def prepared(folder, **options):
     return pipeline.prepare(task.load(data), task.converters(), skip_bad=options.get("on_bad_image") == "skip")
 
 
+@pytest.mark.slow
 def test_a_folder_of_both(folder):
     train = prepared(folder).splits["train"]
     found = train.inputs["image"].array

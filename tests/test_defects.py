@@ -82,6 +82,7 @@ def repaired():
     assert not ModelDir("m").training.exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("epoch", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_resume_repairs_what_a_kill_left_of_two_runs(store, monkeypatch, epoch):
     write, left = ModelDir.write_card, [epoch]

@@ -75,6 +75,7 @@ def test_every_target_works_here():
     assert found["gpu"]["seen"] or (found["gpu"]["reason"] and found["gpu"]["advice"])
 
 
+@pytest.mark.slow
 def test_a_target_that_cannot_be_written(monkeypatch):
     def write(task, model, path, target, calibration):
         raise RuntimeError("[/opset] 17 is not there\nand more")

@@ -78,7 +78,7 @@ CORE = ("saved_model", "tflite-float32", "tflite-int8", "onnx")
 EVERY_TARGET = ("lenet5", "resnet20", "mobilenet_v1")  # the last two in the slow tests
 SIBLINGS = (
     "resnet18",
-    "resnet20",
+    "shufflenet_v1",
     "seresnext50_32x4d",
     "googlenet",
     "inception_bn",
@@ -125,6 +125,7 @@ def test_dilated_and_grouped_windows_export_like_others(tmp_path, images):
         assert kind == "onnx" or runtime.coverage() == (1, {"QUANTIZE": 1})
 
 
+@pytest.mark.slow
 def test_deployable_is_the_same_function_in_other_layers():
     model = lively("shufflenet_v1", {"image": (64, 64, 3), "scale": 0.5})
     copy = graph.deployable(model)
@@ -188,6 +189,7 @@ def test_a_drop_beyond_the_budget_is_refused_and_nothing_is_left(trained, tmp_pa
     assert [line["target"] for line in json.loads(copy.exports.read_text())] == ["onnx"]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("results")
 def test_golden_answers_travel_with_every_file(trained, tmp_path):
     """Eight images, what the file said, and what Keras said; a file that was changed or stands alone is told."""
@@ -325,6 +327,7 @@ def test_a_file_that_its_runtime_refuses_is_not_published(trained, tmp_path, mon
     assert [line["target"] for line in copy.read_exports()] == ["onnx"] and not list(copy.mobile.glob("*"))
 
 
+@pytest.mark.slow
 def test_what_exists_is_replaced_only_by_force(trained, tmp_path):
     directory = copied(trained, tmp_path)
     export(directory.path, ["onnx"])

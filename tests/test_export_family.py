@@ -25,7 +25,7 @@ MOBILE = [
     ("resnet18", {}),
     *(("googlenet", {"torchvision": True, "image": (side, side, 3)}) for side in (97, 224)),
 ]
-QUICK = (("mobilenet_v2", {"width": 1.0}), ("shufflenet_v1", {"groups": 3}), ("resnet20", {}))
+QUICK = (("shufflenet_v1", {"groups": 3}), ("resnet20", {}))
 FAMILIES = {
     "perceptron": {"classes": 2}, "neocognitron": {}, "lenet5": {}, "alexnet": {"units": 64}, "zfnet": {"units": 64},
     "vgg11": {"image": (64, 64, 3), "units": 64}, "vgg11_bn": {"image": (64, 64, 3), "units": 64}, "googlenet": {},

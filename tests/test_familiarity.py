@@ -91,6 +91,7 @@ def test_the_threshold_leaves_out_one_in_a_hundred_of_val():
     assert fitting.threshold(few) == pytest.approx(np.exp(1 + 2.33 * (4 / 3) ** 0.5))
 
 
+@pytest.mark.slow
 def test_foreign_images_are_told_and_held_out_ones_are_not(digits):
     runtime = open_model(digits / "digits")
     _, dataset = sources.for_model(ModelDir(digits / "digits"), "digits")
@@ -142,6 +143,7 @@ def test_what_knows_nothing_says_nothing(digits, place):
     assert set(found.answer) == {"top"}
 
 
+@pytest.mark.slow
 def test_a_directory_without_it_or_with_that_of_another_model_is_silent(digits, tmp_path):
     shutil.copytree(digits / "digits", tmp_path / "digits")
     directory = ModelDir(tmp_path / "digits")
@@ -178,6 +180,7 @@ def test_a_damaged_file_is_named(digits, tmp_path):
             familiarity.read(directory)
 
 
+@pytest.mark.slow
 def test_averages_and_models_for_several_labels_know_their_data(digits, tmp_path):
     shutil.copytree(digits / "digits", tmp_path / "one")
     average([tmp_path / "one", digits / "digits"], tmp_path / "mean", "digits")
@@ -188,6 +191,7 @@ def test_averages_and_models_for_several_labels_know_their_data(digits, tmp_path
     assert set(TOLD) < set(cnn_app.predict(tmp_path / "many", digits / "foreign.png")[0].answer)
 
 
+@pytest.mark.slow
 @browsing.needs_chromium
 def test_the_page_marks_an_unlike_image(digits, browser):
     """In words under the answer, and in the strip of several."""

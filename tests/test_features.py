@@ -58,6 +58,7 @@ def call(*arguments):
     return result.stdout
 
 
+@pytest.mark.slow
 def test_activations_of_a_layer_are_written_as_they_are(models, folder, tmp_path):
     """Maps of a stage for every image, in the order of names and labels; a test that is val comes once."""
     out = tmp_path / "maps.npz"
@@ -79,6 +80,7 @@ def test_activations_of_a_layer_are_written_as_they_are(models, folder, tmp_path
     np.testing.assert_allclose(stored["features"][230], tap.predict_on_batch(pixels[None])[0], atol=0.05)
 
 
+@pytest.mark.slow
 def test_a_linear_classifier_with_its_map_and_neighbours(models, folder, tmp_path):
     query = next((folder / "val" / "d0").iterdir())
     arguments = ("features", models / "one", "--data", folder, "--linear", "logistic", "--nearest", query)
@@ -124,6 +126,7 @@ def held_out(path):
     return inputs, targets["class"]
 
 
+@pytest.mark.slow
 def test_an_ensemble_is_the_mean_of_its_members(models):
     """Also where the members have other orders of the labels."""
     paths = [models / "one", models / "two"]
@@ -157,6 +160,7 @@ def test_views_are_the_ten_of_alexnet():
         np.testing.assert_array_equal(window[:, 0, 0], corner)
 
 
+@pytest.mark.slow
 def test_answers_are_averaged_over_views(models):
     """The image and its mirror image; for windows the records are read larger."""
     inputs, classes = held_out(models / "one")
@@ -175,6 +179,7 @@ def test_answers_are_averaged_over_views(models):
         evaluate(models / "one", "digits", tta=("turn",))
 
 
+@pytest.mark.slow
 def test_an_average_is_the_mean_of_the_weights(models, tmp_path):
     out = tmp_path / "mean"
     printed = json.loads(call("average", models / "one", models / "two", "--out", out, "--json"))
@@ -190,6 +195,7 @@ def test_an_average_is_the_mean_of_the_weights(models, tmp_path):
     assert not Path(tmp_path / "none").exists()
 
 
+@pytest.mark.slow
 def test_features_of_images_that_are_not_held_in_memory(models, monkeypatch):
     """Read again from their source, they give the same vectors."""
     tap = features.tapped(cnn_app.load_model(models / "one"))

@@ -93,6 +93,7 @@ def test_labels_in_the_order_of_the_outputs_give_the_right_figures(networks, tmp
     assert wrong.loss != pytest.approx(found.loss, abs=1e-3)
 
 
+@pytest.mark.slow
 def test_evaluate_tells_what_it_lacks_in_one_line(networks, tmp_path):
     five, ten = (bare(networks[n], "onnx", tmp_path / f"{n}.onnx") for n in (5, 10))
     few, many = names(tmp_path / "5.txt", "abcde"), names(tmp_path / "10.txt", DIGITS)

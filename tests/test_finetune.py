@@ -47,6 +47,7 @@ def trained(source, tmp_path, **transfer):
     return kept(source, cnn_app.load_model(tmp_path / "shapes"))
 
 
+@pytest.mark.slow
 def test_a_frozen_backbone_keeps_every_weight(source, tmp_path):
     assert all(trained(source, tmp_path, freeze="backbone").values())
     card = ModelDir(tmp_path / "shapes").read_card()
@@ -54,6 +55,7 @@ def test_a_frozen_backbone_keeps_every_weight(source, tmp_path):
     assert card.recipe["transfer"]["freeze"] == "backbone"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("train_batch_norm", [pytest.param(True, marks=pytest.mark.slow), False])
 def test_batch_norm_stays_or_learns(source, tmp_path, train_batch_norm):
     same = trained(source, tmp_path, recipe="tune", train_batch_norm=train_batch_norm)  # so that no start is kept
@@ -136,6 +138,7 @@ def test_a_new_head_starts_as_the_linear_classifier(source):
     assert scores[0] == pytest.approx(expected) and scores[0] > 1.3 * scores[1]
 
 
+@pytest.mark.slow
 def test_a_memorised_batch_leaves_frozen_layers_alone(source):
     """Batch statistics included; only the head learns."""
     job = prepared(source, Schedule(epochs=3, batch=4, lr=0.01), recipe="tune", freeze="backbone", unfreeze_at=("2",))

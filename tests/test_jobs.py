@@ -59,6 +59,7 @@ def test_public_names_are_what_they_are_whatever_was_imported():
         cnn_app.trian  # noqa: B018
 
 
+@pytest.mark.slow
 def test_attributes_are_there_without_an_import_of_theirs():
     code = "import cnn_app; print(cnn_app.train.__module__, cnn_app.data.arrays.__name__, cnn_app.recipe.Data.__name__)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -68,6 +69,7 @@ def test_attributes_are_there_without_an_import_of_theirs():
 # Train
 
 
+@pytest.mark.slow
 def test_arrays_train_a_network(trained):
     card = ModelDir(trained).read_card()
     assert card.labels == LABELS and card.metrics["test"]["top1"] == 1.0 and card.metrics["test"]["n"] == 21
@@ -102,6 +104,7 @@ def test_arrays_that_are_no_data(tmp_path, data, message):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_a_model_goes_on_to_other_classes(trained, tmp_path):
     data = cnn_app.data.arrays({"train": (IMAGES, CLASSES // 2)}, ("dark", "light"))
     card = cnn_app.finetune(trained, data, tmp_path / "two", schedule=replace(SCHEDULE, epochs=1))
@@ -235,6 +238,7 @@ def test_export_reads_each_split_once_for_what_it_is_for(trained, tmp_path, monk
         cnn_app.export(copy, (target,), force=True)
 
 
+@pytest.mark.slow
 def test_training_tells_of_bad_records_of_all_splits_first(tmp_path):
     for i, image in enumerate(IMAGES[:24]):
         place = tmp_path / ("test" if i > 17 else "train") / LABELS[CLASSES[i]] / f"{i}.png"

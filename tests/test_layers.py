@@ -183,6 +183,7 @@ def test_layers_survive_their_config(layer):
     assert copy.get_config() == layer.get_config()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("onednn", ["0", "1"])
 def test_grouped_convolution_trains_with_and_without_native_kernels(onednn):
     """Without oneDNN TensorFlow has no grouped gradients on a CPU: then blocks are taken, also while tracing."""

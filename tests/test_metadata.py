@@ -69,6 +69,7 @@ def test_mediapipe_shows_the_labels_and_gives_the_same_scores(network, tmp_path,
         assert json.loads(archive.read("model.json"))["license"] == "Apache-2.0"
 
 
+@pytest.mark.slow
 def test_onnx_and_saved_models_say_the_same(network, tmp_path):
     path, pixels = tmp_path / "flowers.onnx", network[1]
     before = written(network, "onnx", path)
@@ -86,7 +87,9 @@ def test_onnx_and_saved_models_say_the_same(network, tmp_path):
     np.testing.assert_array_equal(scores(open_model(directory), pixels), before)
 
 
-@pytest.mark.parametrize("kind", [pytest.param("tflite-int8", marks=pytest.mark.slow), "onnx", "saved_model"])
+@pytest.mark.parametrize(
+    "kind", ["onnx", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("tflite-int8", "saved_model"))]
+)
 def test_every_format_says_all_of_it_without_mediapipe(network, tmp_path, monkeypatch, kind):
     """Its own readers need no schema: labels are there, whatever is installed, and phones' libraries are told of."""
     path = tmp_path / {"tflite-int8": "flowers.tflite", "onnx": "flowers.onnx", "saved_model": "1"}[kind]
@@ -101,6 +104,7 @@ def test_every_format_says_all_of_it_without_mediapipe(network, tmp_path, monkey
             assert archive.read("labels.txt").decode().splitlines() == list(ABOUT.labels)
 
 
+@pytest.mark.slow
 def test_a_keras_file_says_it_in_the_metadata_that_keras_writes(network, tmp_path):
     """Keras unpacks an archive onto the disk if there are more files in it than its three."""
     path = tmp_path / "flowers.keras"
@@ -116,6 +120,7 @@ def test_a_keras_file_says_it_in_the_metadata_that_keras_writes(network, tmp_pat
     assert open_model(path).about is None
 
 
+@pytest.mark.slow
 def test_what_is_said_in_a_damaged_way_is_one_line(network, tmp_path):
     path = tmp_path / "flowers.tflite"
     written(network, "tflite-int8", path)

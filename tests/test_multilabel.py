@@ -184,6 +184,7 @@ def test_arrays_and_other_sources_are_checked():
         TASK.load(Data(source="shapes:few"))
 
 
+@pytest.mark.slow
 def test_drawn_images_hold_what_their_names_say():
     found = TASK.load(Data(source="shapes:many"))
     for split in found.splits.values():
@@ -414,6 +415,7 @@ def trained(records, tmp_path_factory):
     return out
 
 
+@pytest.mark.slow
 def test_it_learns_and_its_thresholds_belong_to_it(trained, records):
     card = ModelDir(trained).read_card()
     assert card.task == "multilabel" and card.labels == LABELS and card.columns["classes"] == 3
@@ -497,6 +499,7 @@ def test_other_labels_get_a_new_head_and_new_thresholds(trained, tmp_path):
     assert set(card.options["thresholds"]) == {"w", "e"} and card.columns["classes"] == 2
 
 
+@pytest.mark.slow
 def test_a_classifier_becomes_one_for_several_labels(records, tmp_path):
     images, there = scenes(64, 5)
     classes = sources.arrays({"train": (images, there[:, 0]), "val": (images, there[:, 0])}, ("dark", "bright"))
@@ -514,6 +517,7 @@ def test_what_needs_one_class_for_each_record_says_so(trained):
         transferability.halves(TASK, TASK.load(Data(source="shapes:many")), (), 10, 10)
 
 
+@pytest.mark.slow
 def test_an_average_has_thresholds_of_its_own(trained, records, tmp_path):
     schedule = Schedule(epochs=1, batch=16, lr=1e-3, augment=())
     cnn_app.finetune(trained, records, tmp_path / "two", schedule=schedule)
@@ -543,6 +547,7 @@ def exported(trained, records):
     return cnn_app.export(trained, (*ENGINES, "tflite-int8"), records)
 
 
+@pytest.mark.slow
 def test_every_format_decides_alike(trained, exported, records):
     assert [result.target for result in exported] == [*ENGINES, "tflite-int8"]
     for result in exported:
@@ -562,6 +567,7 @@ def test_every_format_decides_alike(trained, exported, records):
             assert task.answer({"probabilities": one})["labels"] == task.answer({"probabilities": other})["labels"]
 
 
+@pytest.mark.slow
 def test_servers_give_the_labels_that_are_there(trained, exported, tmp_path):
     """By REST and by gRPC, from a graph that names them itself and from files that the server names them for."""
     task, images = tasks.of(open_model(trained)), scenes(5, 7)[0]

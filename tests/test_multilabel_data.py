@@ -118,6 +118,7 @@ def trained(place, tmp_path_factory):
     return out
 
 
+@pytest.mark.slow
 def test_the_rule_of_a_card_is_that_of_its_measures(trained, place, tmp_path):
     card = ModelDir(trained).read_card()
     assert card.data["split"] == {"rule": "class", "shares": [50, 25, 25], "seed": 3}

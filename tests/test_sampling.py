@@ -87,6 +87,7 @@ def epoch(planned, number, skip=0):
     return [inputs["image"] for inputs, _ in planned.stream.batches(number, skip)]
 
 
+@pytest.mark.slow
 def test_training_draws_from_the_files(folder):
     planned = job(folder, ("flip", "resized-crop"))
     column = planned.dataset.splits["train"].inputs["image"]

@@ -248,6 +248,7 @@ def test_what_cannot_be_meant_is_told(tmp_path, monkeypatch, options, told):
     assert told in line("train", "unet", *SHORT, *options)
 
 
+@pytest.mark.slow
 def test_bad_masks_can_be_skipped(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     folder(tmp_path / "data", 3, 16, labels="ground\nthing\n")
@@ -431,6 +432,7 @@ def test_the_middle_of_a_mask():
     np.testing.assert_array_equal(middle(mask, (4, 4)), mask[:, 2:6, 2:6])
 
 
+@pytest.mark.slow
 def test_a_network_without_padding_is_measured_in_the_middle(squares, tmp_path):
     """The same answers against masks that were cut by hand."""
     schedule, columns = Schedule(epochs=1, batch=4, augment=()), {"width": 2, "depth": 1, "image": (SIDE, SIDE, 3)}
@@ -506,6 +508,7 @@ def test_predict_draws_what_it_found(trained, squares, tmp_path):
     assert sum(row["share"] for row in found.answer["top"]) == pytest.approx(1)
 
 
+@pytest.mark.slow
 def test_the_saved_model_draws_for_clients(trained, squares):
     cnn_app.export(trained, ("saved_model",))
     (place,) = (trained / "serving").iterdir()
@@ -555,6 +558,7 @@ def test_every_format_agrees(trained, squares, tmp_path, padding):
         assert list(runtime.outputs.values())[0].shape == (None, side, side, 2)
 
 
+@pytest.mark.slow
 def test_other_classes_get_a_new_head(trained, tmp_path):
     data = folder(tmp_path / "data", 4, labels="ground\nthing\nsky\n")
     card = cnn_app.finetune(trained, str(data), tmp_path / "tuned", schedule=Schedule(epochs=1, batch=4, augment=()))

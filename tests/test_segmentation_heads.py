@@ -43,6 +43,7 @@ def test_every_backbone_tells_the_class_of_each_pixel(name):
     assert model.output_shape == (None, *BACKBONES[name]["image"][:2], 3)
 
 
+@pytest.mark.slow
 def test_what_each_decoder_looks_at():
     """MobileNetV2 has 320 channels at stride 32, before they widen; the deepest maps of 16, 8 and 4 have 96, 32, 24."""
     trunk = network("mobilenet_v2", "segmentation/fcn32s", image=(64, 64, 3)).count_params() - 3 * (320 + 1)
@@ -140,6 +141,7 @@ def test_fine_tuning_prefers_what_the_task_does(trained, squares, tmp_path):
     assert (whole.epochs, whole.batch) == (2, 32)
 
 
+@pytest.mark.slow
 def test_a_classifier_gives_its_trunk(squares, tmp_path):
     """Its head classified whole images; every other weight is copied."""
     columns = {"image": (32, 32, 3), "depths": (1, 1, 1)}
@@ -166,6 +168,7 @@ def test_published_weights_of_a_classifier_fit(tmp_path):
         np.testing.assert_array_equal(model.get_layer(ours).get_weights()[0], theirs.get_layer(name).get_weights()[0])
 
 
+@pytest.mark.slow
 def test_the_command_takes_task_and_decoder(squares, tmp_path):
     result = invoked("train", "vgg11", "-c", "width=0.05", "--image", "32", "--data", squares, "-t",
                      "name=segmentation", "-t", "decoder=fcn16s", "-t", "loss=lovasz", "--epochs", "1", "--batch", "4",

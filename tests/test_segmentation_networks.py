@@ -182,6 +182,7 @@ def test_deconvnet_mirrors_vgg():
     assert views(model)["fc6"].size == 404 and views(model)["up5_unpool"].size == 404 + 6 * 32
 
 
+@pytest.mark.slow
 def test_forward_pass_save_and_reload(tmp_path):
     for name in ("fcn8s", "dilated8", "deconvnet"):
         model = cnn_app.create_model(name, image=(64, 64, 3), padding="same", width=1 / 32, classes=3)

@@ -162,6 +162,7 @@ def tls(tmp_path_factory):
     return folder / "cert.pem", folder / "key.pem"
 
 
+@pytest.mark.slow
 def test_key_and_tls(colours, tls):
     cert, _ = tls
     image = served.one_colour("green")

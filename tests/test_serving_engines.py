@@ -48,6 +48,7 @@ def store(tmp_path_factory):
     return root
 
 
+@pytest.mark.slow
 def test_every_engine_answers_as_its_file_does(store, tmp_path):
     images = [served.png(one) for one in served.pixels(3, 20)]
     files = [tmp_path / f"{i}.png" for i in range(len(images))]

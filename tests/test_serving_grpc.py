@@ -133,6 +133,7 @@ def test_bad_requests_get_tf_servings_codes(predictions, asked, code, message):
     assert predictions.Predict(request(IMAGE), timeout=30).outputs
 
 
+@pytest.mark.slow
 def test_messages_over_the_limit_are_refused(colours):
     with served.running(colours, limits=Limits(body_bytes=10)) as found:
         with grpc.insecure_channel(found.grpc.removeprefix("grpc://")) as channel:

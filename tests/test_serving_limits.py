@@ -28,6 +28,7 @@ def test_an_image_may_be_as_large_as_without_a_server():
         kind.decoded_bytes(served.bomb(8100), most)
 
 
+@pytest.mark.slow
 def test_limits_of_body_and_time(colours):
     limits = Limits(body_bytes=50_000, read_s=0.3, answer_s=0.3, pixels=1000)
     with (

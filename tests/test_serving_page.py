@@ -97,6 +97,7 @@ def test_it_fits_narrow_screens_in_both_colours_and_needs_no_network(page, schem
     assert not [line for line in page.get_log("browser") if "Content Security Policy" in line["message"]]
 
 
+@pytest.mark.slow
 @needs_chromium
 def test_a_model_of_texts_gets_a_text_and_one_of_images_an_image(browser, colours, tmp_path):
     from selenium.webdriver.common.keys import Keys
@@ -149,6 +150,7 @@ def half_white(side=100):
     return array
 
 
+@pytest.mark.slow
 @needs_chromium
 def test_a_mask_lies_over_its_image_with_a_legend(browser, colours, tmp_path):
     from selenium.webdriver import ActionChains
@@ -220,6 +222,7 @@ def test_exported_networks_of_masks_and_texts(browser, tmp_path):
         assert not [line for line in browser.get_log("browser") if "Content Security Policy" in line["message"]]
 
 
+@pytest.mark.slow
 @needs_chromium
 def test_it_asks_for_a_key_that_is_needed(browser, colours):
     with served.running(colours, key="sesame") as found:
@@ -287,6 +290,7 @@ def test_it_tells_of_the_model(browser, colours, tmp_path):
     assert told["unknown"] == common | {"Name": "unknown"}
 
 
+@pytest.mark.slow
 def test_every_file_of_the_page_is_small_and_needs_no_key():
     for file in (*offer.FILES, offer.INDEX):
         assert len(file.read_text().splitlines()) < 250

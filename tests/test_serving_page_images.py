@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import photos
 import PIL.Image
+import pytest
 import served
 import tensorflow as tf
 from browsing import answered, find, give, give_all, labels, needs_chromium, wait
@@ -101,6 +102,7 @@ def test_it_says_what_it_leaves_out(browser, addresses):
     assert not [line for line in browser.get_log("browser") if "Content Security Policy" in line["message"]]
 
 
+@pytest.mark.slow
 def test_it_asks_again_where_the_server_is_busy(browser, colours):
     noise = {f"{i}.png": served.png(served.scenes(300, 1)[0] ^ np.uint8(i)) for i in range(3)}
     noise = {name: data + bytes(40_000) for name, data in noise.items()}  # behind the end of a PNG anything may be
@@ -191,6 +193,7 @@ return others.map((one) => [(one.left - shown.left) / shown.width, (one.top - sh
 """
 
 
+@pytest.mark.slow
 def test_a_mask_lies_where_the_network_looked(browser, tmp_path):
     from selenium.webdriver.support.ui import Select
 

@@ -21,6 +21,7 @@ def test_each_record_gets_its_answer_or_its_error(endpoint):
     assert str(found[0]).endswith(": cannot read the record: it is no JPEG, PNG, WebP, BMP or GIF")  # not "image 0"
 
 
+@pytest.mark.slow
 def test_a_record_that_is_too_large_is_an_error_of_its_own(colours):
     large, good = bytes(2**21), served.png(served.one_colour("blue"))
     with served.running(colours, limits=Limits(body_bytes=2**20)) as found:

@@ -83,6 +83,7 @@ def test_versions_come_and_go_under_load(tmp_path):
         assert served.asked(http, "POST", f"{found.rest}{URL}/versions/10:predict", "{}")[0] == 404
 
 
+@pytest.mark.slow
 def test_a_broken_version_is_told_of_and_harms_nobody(tmp_path):
     base = served.model_dir(tmp_path / "colours", 1) / "serving"
     with served.running(base) as found, urllib3.PoolManager() as http:

@@ -195,6 +195,7 @@ def test_health_and_metrics(addresses, http):
     assert 'cnn_app_batch_rows_count{model="colours",version="2"}' in page
 
 
+@pytest.mark.slow
 def test_several_models_by_what_a_store_holds(colours, tmp_path, http):
     (tmp_path / "store").mkdir()
     (tmp_path / "store" / "a").symlink_to(colours)
@@ -223,6 +224,7 @@ BODIES = st.fixed_dictionaries({}, optional={
 }).map(json.dumps).map(str.encode)  # fmt: skip
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None, derandomize=True, database=None,
           suppress_health_check=[HealthCheck.function_scoped_fixture])  # fmt: skip
 @given(

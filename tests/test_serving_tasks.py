@@ -57,6 +57,7 @@ def decoded(picture):
     return np.asarray(Image.open(io.BytesIO(picture)))
 
 
+@pytest.mark.slow
 def test_the_loader_of_tf_serving_gives_masks_as_keras_does(networks, files):
     """Every signature, in a session of TensorFlow's C API, at two sizes of the batch."""
     task, model = networks["masks"]
@@ -253,6 +254,7 @@ def test_predict_names_the_record_that_a_server_refuses(server, tmp_path):
     assert f"Error: {tmp_path / 'b.png'}: {endpoint} answers 400: cannot read the record" in result.stderr
 
 
+@pytest.mark.slow
 def test_a_stale_export_is_not_served(networks, tmp_path, http, caplog):
     """Its directory has another model now; a version that is loaded goes on."""
     task, model = networks["texts"]

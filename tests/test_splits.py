@@ -351,6 +351,7 @@ def model(tmp_path_factory):
     return folder, ModelDir(place / "model"), card
 
 
+@pytest.mark.slow
 def test_the_card_and_a_table_say_how_it_was_divided(model):
     folder, directory, card = model
     assert card.data["split"] == {"rule": "class", "shares": [50, 25, 25], "seed": 3}
@@ -360,6 +361,7 @@ def test_the_card_and_a_table_say_how_it_was_divided(model):
     assert {part: [row["file"] for row in rows if row["split"] == part] for part in SPLITS} == wanted
 
 
+@pytest.mark.slow
 def test_evaluating_and_exporting_use_the_rule_of_the_card(model):
     folder, directory, card = model
     _, dataset = sources.for_model(directory, None)
@@ -402,6 +404,7 @@ def test_models_of_other_splits_are_not_measured_together(model, tmp_path):
     assert len(cnn_app.evaluate(both, Data(source=str(folder), split="70/15/15")).reports) == 2
 
 
+@pytest.mark.slow
 def test_finetuning_keeps_the_rule_unless_another_is_given(model):
     folder, directory, card = model
     for source, transfer in ((str(directory.path), Transfer()), ("lenet5", Transfer(weights=str(directory.path)))):
@@ -419,6 +422,7 @@ def test_a_resumed_run_keeps_the_rule(model):
     assert sources.resumed(str(folder), ModelDir(folder / "none"), resume=True).split is None
 
 
+@pytest.mark.slow
 def test_a_table_that_a_model_was_trained_by_must_stay(tmp_path):
     folder = photos(tmp_path / "photos", a=4, b=4)
     (folder / "splits.csv").write_text("\n".join([*LINES[:-1], "b/3.png,test"]))
@@ -436,6 +440,7 @@ def test_a_table_that_a_model_was_trained_by_must_stay(tmp_path):
 # Names of figures
 
 
+@pytest.mark.slow
 def test_figures_of_a_val_that_stands_in_say_so(tmp_path):
     photos(tmp_path / "photos", train_a=6, train_b=6, val_a=2, val_b=2)
     arguments = (

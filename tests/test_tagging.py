@@ -470,6 +470,7 @@ def test_it_learns_and_its_card_says_what_it_is(trained, folder):
         assert not np.asarray(cnn_app.load_model(trained.path).get_layer(f"{name}_table").table)[0].any()
 
 
+@pytest.mark.slow
 def test_a_stopped_run_goes_on_to_the_same_result(trained, folder, tmp_path):
     directory = ModelDir(tmp_path / "tagger")
 
@@ -616,6 +617,7 @@ def test_export_proves_every_file(trained, folder):
         assert golden.check(trained.path / entry["path"]).passed
 
 
+@pytest.mark.slow
 def test_going_on_from_word_vectors_and_to_other_tags(trained, folder, tmp_path):
     vectors = tmp_path / "vectors.txt"
     vectors.write_text("".join(f"{word} {' '.join([str(i / 8)] * 8)}\n" for i, word in enumerate(("rome", "went"), 1)))

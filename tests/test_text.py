@@ -179,6 +179,7 @@ def test_tables_with_text_and_label(tmp_path):
     assert found.splits["train"].inputs["tokens"].array[0] == b'good "one", 0\nof two lines'
 
 
+@pytest.mark.slow
 def test_a_byte_order_mark_and_carriage_returns_are_no_part_of_words(tmp_path, trained):
     (tmp_path / "good").write_bytes(b"\xef\xbb\xbffine one\r\nand two\r\n")
     (tmp_path / "bad").write_bytes(b"bad\r\nworse\r\n")
@@ -372,6 +373,7 @@ def test_every_format_agrees(trained, reviews):
 # --- going on from it
 
 
+@pytest.mark.slow
 def test_a_models_own_vocabulary_is_kept(trained, tmp_path):
     """Also where other words are frequent and the classes are others; the head is new then."""
     rng = np.random.default_rng(1)
@@ -384,6 +386,7 @@ def test_a_models_own_vocabulary_is_kept(trained, tmp_path):
     assert "new" not in card.input["vocabulary"] and card.metrics["test"]["top1"] > 0.5
 
 
+@pytest.mark.slow
 def test_word_vectors_are_read_for_the_words_of_the_data(reviews, tmp_path, monkeypatch):
     rng = np.random.default_rng(0)
     known = {word: rng.normal(size=4).astype(np.float32) for word in (*GOOD, *BAD, "zork")}
@@ -406,6 +409,7 @@ def test_word_vectors_are_read_for_the_words_of_the_data(reviews, tmp_path, monk
     assert "no ImageNet weights are known to be published for text_cnn_static" in line(*ask)
 
 
+@pytest.mark.slow
 def test_models_of_several_vocabularies_are_one_ensemble(trained, reviews, tmp_path):
     other = tmp_path / "other"
     cnn_app.train("text_cnn", str(reviews), other, columns=SMALL | {"length": 20, "words": 8},

@@ -176,6 +176,7 @@ def test_files_are_places_with_colours_and_the_image_under_them(tmp_path):
 # --- the command
 
 
+@pytest.mark.slow
 def test_predict_writes_masks_of_a_folder(model, tmp_path):
     """At the size of each image; two of one name keep apart, and what is no image is told."""
     for name, sides in (("a/x.png", (40, 100)), ("b/x.png", (64, 64)), ("c.jpg", (90, 30))):

@@ -59,7 +59,7 @@ def test_the_kept_checkpoint_is_the_best_epoch(finished):
     assert finished.read_card().metrics["val"]["top1"] == float(best["val_top1"])
 
 
-@pytest.mark.parametrize("stop_at", [4, 9, 17])
+@pytest.mark.parametrize("stop_at", [4, *(pytest.param(step, marks=pytest.mark.slow) for step in (9, 17))])
 def test_resume_gives_the_same_result_bit_for_bit(finished, tmp_path, stop_at):
     """Stopped in the middle of an epoch and at its end (9 steps each), with dropout, augmentation and AdamW."""
     directory = ModelDir(tmp_path / "digits")
@@ -77,12 +77,14 @@ def test_resume_gives_the_same_result_bit_for_bit(finished, tmp_path, stop_at):
     assert directory.read_card().metrics == finished.read_card().metrics
 
 
+@pytest.mark.slow
 def test_another_seed_gives_another_result(finished, tmp_path):
     directory = ModelDir(tmp_path / "other")
     run(job(Schedule(epochs=1, batch=128, seed=6)), directory)
     assert any((ours != theirs).any() for ours, theirs in zip(weights(directory), weights(finished), strict=True))
 
 
+@pytest.mark.slow
 def test_resume_refuses_other_settings_and_missing_runs(tmp_path):
     directory = ModelDir(tmp_path / "digits")
     with pytest.raises(TrainingError, match="nothing to resume"):
@@ -110,6 +112,7 @@ def test_a_model_is_not_replaced_by_accident(finished):
     assert finished.model.read_bytes() == before
 
 
+@pytest.mark.slow
 def test_exports_of_the_old_model_go_when_the_new_one_is_there(tmp_path, monkeypatch):
     """Not before: they are good for the old model as long as that is there."""
     directory, schedule = ModelDir(tmp_path / "digits"), Schedule(epochs=1, batch=128)
@@ -132,6 +135,7 @@ def test_exports_of_the_old_model_go_when_the_new_one_is_there(tmp_path, monkeyp
     assert seen == [True] * 9 + [False] and not there() and directory.read_exports() == []
 
 
+@pytest.mark.slow
 def test_a_model_without_its_card_is_refused(tmp_path):
     """As a run leaves it that is killed after its model was written."""
     directory = ModelDir(tmp_path / "digits")
@@ -221,6 +225,7 @@ def test_class_weights_by_hand():
         assert logged == pytest.approx((losses * factors).mean(), rel=1e-4)
 
 
+@pytest.mark.slow
 def test_patience_ends_a_run(tmp_path):
     """With a rate of zero nothing gets better after the first epoch; a run that is over stays over."""
     schedule = Schedule(epochs=9, batch=128, lr=0.0, patience=2)
@@ -236,7 +241,7 @@ cli(sys.argv[1:])
 """
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [pytest.param(signal.SIGINT, marks=pytest.mark.slow), signal.SIGTERM])
 def test_a_signal_from_outside_saves_and_says_how_to_go_on(tmp_path, number):
     """A real process is signalled once its first epoch is on disk."""
     out = tmp_path / "digits"

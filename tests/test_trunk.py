@@ -57,6 +57,7 @@ def test_each_task_and_input_has_a_module_with_all_that_is_asked_of_it():
         assert kind.kind == name and asked(inputs.Input) - set(dir(kind)) - set(kind.__dataclass_fields__) == set()
 
 
+@pytest.mark.slow
 def test_export_is_a_job_before_and_after_its_package_is_imported():
     code = "import cnn_app; first = cnn_app.export; import cnn_app.export.targets; print(first.__name__); "
     code += "print(callable(first), callable(cnn_app.export), cnn_app.export.targets.TARGETS['onnx'].module)"

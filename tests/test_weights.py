@@ -128,6 +128,7 @@ def randomise(model):
         layer.set_weights(weights)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=() if name == "mobilenet_v2" else pytest.mark.slow) for name in applications()]
 )
@@ -151,6 +152,7 @@ def test_keras_applications(name, tmp_path):
     np.testing.assert_array_equal(cnn_app.load_model(tmp_path / "ours.keras").predict_on_batch(pixels), logits)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("columns, taken", [({}, ("crop", 0.875)), ({"resize": "stretch"}, ("stretch", 0.875))])
 def test_published_weights_bring_the_middle_that_they_were_measured_on(columns, taken, tmp_path):
     """Unless another way is asked for; a model that is trained further keeps its own."""
@@ -234,6 +236,7 @@ def test_pools_that_round_up(peer, size, tmp_path):
     np.testing.assert_allclose(model.predict_on_batch(pixels)[0], expected, **near)
 
 
+@pytest.mark.slow
 def test_pools_that_round_up_stay_so_in_files_and_exports(tmp_path):
     """Shapes change in place, on a model that has run, too."""
     model = cnn_app.create_model("seresnet18", image=(97, 97, 3), classes=3, depths=(1, 1, 1, 1))
@@ -261,6 +264,7 @@ def test_a_copy_rounds_as_its_source_also_at_another_size():
                 assert model.get_layer("stem_pool_pad").padding == (expected[model.input_shape[1]],) * 2
 
 
+@pytest.mark.slow
 def test_a_network_of_before_pools_had_layers_of_zeros_copies_as_it_was():
     """Its pools pad inside, as TensorFlow does; the copy's do the same in front."""
     columns = {"torchvision": True, "image": (97, 97, 3), "classes": 3}
@@ -281,6 +285,7 @@ def test_a_network_of_before_pools_had_layers_of_zeros_copies_as_it_was():
     np.testing.assert_allclose(target.predict_on_batch(pixels), source.predict_on_batch(pixels), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_strides_and_padding_move_on_a_model_that_has_run(tmp_path):
     """v1 -> v1.5 in place: compiled functions, shapes, saved files and the deployment copy follow."""
     columns = {"image": (64, 64, 3), "classes": 3, "depths": (1, 1, 1, 1)}
@@ -301,6 +306,7 @@ def test_strides_and_padding_move_on_a_model_that_has_run(tmp_path):
     np.testing.assert_allclose(copy.predict_on_batch(pixels), logits, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_padding_that_is_tensorflows_goes_back_into_the_convolution():
     """The deployment copy pads in layers only where the weights want it symmetric and the size is even."""
     model = cnn_app.create_model("mobilenet_v2", width=0.35, image=(64, 64, 3), classes=3)
@@ -312,6 +318,7 @@ def test_padding_that_is_tensorflows_goes_back_into_the_convolution():
         np.testing.assert_allclose(copy.predict_on_batch(pixels), model.predict_on_batch(pixels), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_zeros_go_back_into_a_pool_behind_a_relu_only():
     """A pool that pads inside has no zeros, which only differs where everything is negative."""
     inputs = keras.Input((8, 8, 2))

@@ -147,6 +147,7 @@ def test_our_page_may_post(addresses):
     assert posted(addresses.rest, addresses.rest).status == 200
 
 
+@pytest.mark.slow
 def test_pages_that_are_named_may_post(colours):
     with served.running(colours, origins=(ELSEWHERE,)) as found:
         answer = posted(found.rest, ELSEWHERE)
@@ -159,6 +160,7 @@ def test_pages_that_are_named_may_post(colours):
         assert posted(found.rest, "null").status == 403
 
 
+@pytest.mark.slow
 def test_a_browser_asks_without_the_key_whether_it_may_send_it(colours):
     asked = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "authorization"}
     with served.running(colours, origins=(ELSEWHERE,), key="secret") as found:

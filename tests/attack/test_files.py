@@ -244,6 +244,7 @@ def test_what_restores_must_not_write(tmp_path):
         check_saved_model(file.parent)
 
 
+@pytest.mark.slow
 def test_our_own_are_accepted(tmp_path):
     for place in COMPAT.rglob("saved_model.pb"):
         check_saved_model(place.parent)
@@ -369,6 +370,7 @@ def test_onnx_is_what_the_tests_take_it_for(tmp_path):
     onnx.checker.check_model(onnx.load(plain(tmp_path / "x.onnx")))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["card", "about", "recipe", "picture"]
                          + [pytest.param(kind, marks=pytest.mark.slow) for kind in ("tflite", "onnx", "keras",
                                                                                     "saved_model")])  # fmt: skip

@@ -223,6 +223,7 @@ def test_a_folder_that_is_held_is_rid_of_scratch_one_folder_deep(tmp_path):
 # --- commands
 
 
+@pytest.mark.slow
 def test_every_writer_of_a_model_directory_waits_for_its_turn(m):
     (m / "serving").mkdir()
     with working_in(m) as process:
@@ -241,6 +242,7 @@ def test_every_writer_of_a_model_directory_waits_for_its_turn(m):
         assert refused(*TRAIN, "--out", m, "--overwrite", at="serving") == process.pid
 
 
+@pytest.mark.slow
 def test_readers_and_dry_runs_do_not_wait(m):
     before = sorted(m.iterdir())
     with working_in(m):
@@ -269,7 +271,7 @@ def test_a_model_that_came_while_one_waited_is_not_replaced(m, monkeypatch):
     assert seen
 
 
-@pytest.mark.parametrize("first", ["export", "publish"])
+@pytest.mark.parametrize("first", [pytest.param("export", marks=pytest.mark.slow), "publish"])
 def test_an_export_and_a_publication_get_a_number_each(m, first):
     """Whichever comes second while the first is at work is refused, and then takes the next number."""
     source, held = exported(Path("source")), m / "serving"
