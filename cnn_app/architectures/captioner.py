@@ -5,8 +5,8 @@ a word's vector, are the first input of an LSTM; behind it stand the words, each
 `captioner` is that on a few convolutions that learn from random weights, for small images; any other backbone gets the
 same head.
 
-Where we differ: the mark in front of the first word is the one behind the last, and its vector is zero. Dropout, where
-`dropout` asks for it, is in front of the LSTM and behind it.
+Where we differ: features are normalized by batch normalization, the mark in front of the first word is the one behind
+the last, and its vector is zero. Dropout, where `dropout` asks for it, is in front of the LSTM and behind it.
 """
 
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import keras
 from keras import layers
 
-from cnn_app.architectures.blocks import conv_bn, image_input
+from cnn_app.architectures.blocks import BN_MOMENTUM, conv_bn, image_input
 from cnn_app.layers import WordTable
 from cnn_app.registry import ImageVariant
 
@@ -58,7 +58,9 @@ def captioned(image, pooled, spec: ImageVariant, sizes: tuple[int, int, int]) ->
     """The words behind features (N, C). sizes: of a word's vector, units of the LSTM, most words."""
     width, units, length = sizes
     words = keras.Input((length,), dtype="int32", name="words")
-    code = layers.Dense(width, name="head_code")(pooled)
+    # Features share a large mean, which hides what differs: without this all images get one caption.
+    norm = layers.BatchNormalization(momentum=BN_MOMENTUM, center=False, scale=False, name="head_norm")
+    code = layers.Dense(width, name="head_code")(norm(pooled))
     table = WordTable(spec.classes, width, reach=0.1, name="head_words")
     lstm = layers.LSTM(units, return_sequences=True, name="head_lstm")
     scorer = layers.Dense(spec.classes, name="logits")

@@ -27,7 +27,7 @@ def schedule(model: keras.Model, transfer: Transfer, epochs: int) -> FreezeSched
 
 
 def frozen(model: keras.Model, upto: str, train_batch_norm: bool = False) -> frozenset[str]:
-    """Names of the layers that keep their weights; all batch normalization does, unless it is to train.
+    """Names of the layers that keep their weights; all batch normalization but heads' does, unless it is to train.
 
     upto: "none", "backbone" (all but heads), or a layer or stage, which is frozen together with all in front of it.
     """
@@ -40,7 +40,8 @@ def frozen(model: keras.Model, upto: str, train_batch_norm: bool = False) -> fro
         kept = {layer.name for layer in keras.Model(model.input, outputs).layers}
     kept |= {layer.name for layer in model.layers if layer.weights and not layer.trainable}  # built to stay
     if not train_batch_norm:
-        kept |= {layer.name for layer in model.layers if isinstance(layer, layers.BatchNormalization)}
+        norms = (layer.name for layer in model.layers if isinstance(layer, layers.BatchNormalization))
+        kept |= {name for name in norms if not is_head(name)}
     return frozenset(kept)
 
 
