@@ -14,6 +14,7 @@ from cnn_app.cli.main import cli
 from cnn_app.data import arrays
 from cnn_app.errors import ArtifactError, ModelError, UnknownName
 from cnn_app.jobs.adopt import adopt
+from cnn_app.layers import GroupedConv2D
 from cnn_app.recipe import Export, Schedule, Transfer
 from cnn_app.transfer.adoption import CAFFE_MEAN, adopted
 
@@ -101,6 +102,21 @@ def test_a_network_in_a_network_and_layers_of_one_name():
 def test_what_cannot_be_adopted(model, options, told):
     with pytest.raises(ModelError, match=told):
         adopted(model(), **options)
+
+
+def test_convolutions_in_groups_are_those_that_servers_have():
+    """Keras compiles its own by XLA, which neither TF Serving nor ONNX take."""
+    seen = keras.Input((SIDE, SIDE, 3))
+    x = layers.Conv2D(8, 3, activation="relu")(layers.Rescaling(1 / 255)(seen))
+    x = layers.Conv2D(8, 3, 2, "same", groups=4, activation="tanh")(x)
+    x = layers.Conv2D(4, 3, groups=2, dilation_rate=2, use_bias=False)(x)
+    theirs = keras.Model(seen, softmax()(layers.GlobalAveragePooling2D()(x)))
+    ours = adopted(theirs)
+    np.testing.assert_allclose(scored(ours), theirs.predict_on_batch(PIXELS), atol=1e-6)
+    assert sum(isinstance(layer, GroupedConv2D) for layer in ours.layers) == 2
+    oblong = keras.Model(seen, softmax()(layers.Flatten()(layers.Conv2D(6, (1, 3), groups=3)(seen))))
+    with pytest.raises(ModelError, match="in 3 groups whose kernel, strides or dilation are not square"):
+        adopted(oblong, pixels="0..255")
 
 
 @pytest.mark.slow

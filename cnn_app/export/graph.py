@@ -53,6 +53,8 @@ def deployable(model: keras.Model) -> keras.Model:
             weights = layer.get_weights()
             if layer.name in order:
                 weights = [_unshuffled(weight, model.get_layer(order[layer.name]).groups) for weight in weights]
+            if isinstance(layer, layers.Conv2DTranspose):
+                weights[0] = _widened(weights[0], layer.strides)
             copy.get_layer(layer.name).set_weights(weights)
     return copy
 
@@ -145,6 +147,8 @@ def _swap(layer: keras.Layer) -> keras.Layer:
         config["padding"] = "same" if _is_same(before) else config["padding"]
     if isinstance(layer, GroupedConv2D):
         config["lowering"] = "native"
+    if isinstance(layer, layers.Conv2DTranspose):
+        config["kernel_size"] = [*map(max, layer.kernel_size, layer.strides)]
     if isinstance(layer, layers.AveragePooling2D) and layer.padding == "valid":
         constant = keras.initializers.Constant(1 / math.prod(layer.pool_size))
         return layers.DepthwiseConv2D(layer.pool_size, layer.strides, use_bias=False, depthwise_initializer=constant,
@@ -178,6 +182,12 @@ def _unshuffled(weight: np.ndarray, groups: int) -> np.ndarray:
     plain = np.empty_like(weight)
     plain[(slice(None),) * axis + (order,)] = weight
     return plain
+
+
+def _widened(kernel: np.ndarray, strides: tuple[int, int]) -> np.ndarray:
+    """The kernel of a transposed convolution with zeros up to its strides: ONNX has none with gaps between kernels."""
+    missing = [(0, max(0, stride - size)) for stride, size in zip(strides, kernel.shape[:2], strict=True)]
+    return np.pad(kernel, [*missing, (0, 0), (0, 0)])
 
 
 def readers(model: keras.Model) -> dict[str, list[keras.Layer]]:

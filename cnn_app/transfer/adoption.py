@@ -11,7 +11,7 @@ import numpy as np
 from keras import layers
 
 from cnn_app.errors import ModelError, unknown
-from cnn_app.layers import LogProbabilities
+from cnn_app.layers import GroupedConv2D, LogProbabilities
 from cnn_app.registry import FIXED, ImageVariant
 from cnn_app.transfer import HEAD, RANGES, SCORES, SHARES, SIGNED, TORCH, WHOLE
 
@@ -85,7 +85,7 @@ class Adopted:
 def copied(model: keras.Model, x):
     """What `model` says to x, by copies of its layers, those of models inside of it among them."""
     copies: dict[int, tuple[keras.Layer, keras.Layer]] = {}
-    names = {TAKEN, HEAD}
+    names, activated = {TAKEN, HEAD}, {}
 
     def copy(operation):
         if isinstance(operation, keras.Model) or not isinstance(operation, keras.Layer):
@@ -94,12 +94,18 @@ def copied(model: keras.Model, x):
             others = (f"{operation.name}_{i}" for i in count(1))
             name = next(name for name in chain([operation.name], others) if name not in names)
             names.add(name)
-            made = operation.__class__.from_config(operation.get_config() | {"name": name})
+            if isinstance(operation, layers.Conv2D) and operation.groups > 1:
+                made, activated[name] = _grouped(operation, name), operation.activation
+            else:
+                made = operation.__class__.from_config(operation.get_config() | {"name": name})
             copies[id(operation)] = operation, made
         return copies[id(operation)][1]
 
     def call(operation, *args, **kwargs):
-        return run(operation, args[0]) if isinstance(operation, keras.Model) else operation(*args, **kwargs)
+        if isinstance(operation, keras.Model):
+            return run(operation, args[0])
+        y = operation(*args, **kwargs)
+        return layers.Activation(activated[operation.name])(y) if operation.name in activated else y
 
     def run(model, x):
         graph = model._functional if isinstance(model, keras.Sequential) else model
@@ -111,6 +117,17 @@ def copied(model: keras.Model, x):
     for layer, made in copies.values():
         made.set_weights(layer.get_weights())
     return found
+
+
+def _grouped(layer: layers.Conv2D, name: str) -> GroupedConv2D:
+    """`layer` without its activation, by an operator that TF Serving and ONNX have."""
+    sides = [{*layer.kernel_size}, {*layer.strides}, {*layer.dilation_rate}]
+    if any(len(values) > 1 for values in sides) or layer.padding not in ("same", "valid"):
+        raise ModelError(f"{layer.name} is a convolution in {layer.groups} groups whose kernel, strides or dilation are "
+                         "not square; such a network cannot be adopted")  # fmt: skip
+    size, stride, dilation = (values.pop() for values in sides)
+    return GroupedConv2D(layer.filters, size, strides=stride, padding=layer.padding, dilation=dilation,
+                         groups=layer.groups, use_bias=layer.use_bias, name=name)  # fmt: skip
 
 
 def _leaves(model: keras.Model):
