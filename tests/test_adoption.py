@@ -115,7 +115,7 @@ def test_convolutions_in_groups_are_those_that_servers_have():
     np.testing.assert_allclose(scored(ours), theirs.predict_on_batch(PIXELS), atol=1e-6)
     assert sum(isinstance(layer, GroupedConv2D) for layer in ours.layers) == 2
     oblong = keras.Model(seen, softmax()(layers.Flatten()(layers.Conv2D(6, (1, 3), groups=3)(seen))))
-    with pytest.raises(ModelError, match="in 3 groups whose kernel, strides or dilation are not square"):
+    with pytest.raises(ModelError, match="in 3 groups with kernel, strides or dilation that are not square"):
         adopted(oblong, pixels="0..255")
 
 

@@ -1,4 +1,4 @@
-"""Windows of every kind, size and step answer in every format as they do in Keras; a network of many says it at once."""
+"""Windows of every kind, size and step answer in every format as in Keras; a network of many says it at once."""
 
 import itertools
 from dataclasses import dataclass
