@@ -51,7 +51,7 @@ def write(clip, place, as_frames):
             image.save(place / f"{number}.jpg", quality=90)
         return place.name
     place.parent.mkdir(parents=True, exist_ok=True)
-    images[0].save(place.with_suffix(".gif"), save_all=True, append_images=images[1:], duration=80, loop=0)
+    images[0].save(place.parent / f"{place.name}.gif", save_all=True, append_images=images[1:], duration=80, loop=0)
     return f"{place.name}.gif"
 
 
