@@ -20,31 +20,34 @@ class Counts(click.ParamType):
 @click.command()
 @click.argument("artifacts", nargs=-1, required=True, type=click.Path(exists=True), metavar="ARTIFACT...")
 @click.option("--threads", type=Counts(), default="1", show_default=True, help="How many threads; several with commas.")
+@click.option(
+    "--android",
+    type=click.Path(exists=True, dir_okay=False),
+    metavar="FILE",
+    help="Time .tflite files on a phone, over adb, by TFLite's benchmark_model for its processor in FILE.",
+)
+@click.option("--serial", help="Of the phone, where adb sees several.")
 @trust_option
 @json_option
-def benchmark(artifacts, threads, trust, as_json):
+def benchmark(artifacts, threads, android, serial, trust, as_json):
     """Time one record in each ARTIFACT: a directory, .keras, .tflite, .onnx or SavedModel.
 
     All run in processes of their own that take turns, so that what else the machine does hits all alike.
 
     \b
     cnn-app benchmark saved_models/photos/mobile/*.tflite saved_models/photos/onnx/*.onnx --threads 1,2
+    cnn-app benchmark saved_models/photos/mobile/*.tflite --android benchmark_model
     """
-    from dataclasses import asdict
-    from pathlib import Path
-
-    from cnn_app.artifacts import size_bytes
     from cnn_app.cli import view
-    from cnn_app.runtimes import latency
 
-    found = latency.measure(artifacts, threads, trust=trust)
-    if as_json:
-        return view.echo_json([asdict(speed) | {"bytes": size_bytes(Path(speed.path))} for speed in found])
-    rows = [
-        (speed.path, speed.threads, f"{speed.median_ms:.2f}", f"{speed.p90_ms:.2f}",
-         f"{speed.median_ms / found[0].median_ms:.2f}", f"{size_bytes(Path(speed.path)) / 1e6:.2f}",
-         f"{speed.peak_mib:.0f}", *view.coverage(speed))
-        for speed in found
-    ]  # fmt: skip
-    columns = [">threads", ">median ms", ">p90 ms", ">ratio", ">MB", ">peak MiB", ">delegates", "ops outside"]
-    view.table(["artifact", *columns], rows)
+    if android:
+        from cnn_app.runtimes.android import measure
+
+        found, shown = measure(artifacts, android, threads, serial), view.phone_speeds
+    elif serial:
+        raise click.UsageError("--serial names a phone for --android")
+    else:
+        from cnn_app.runtimes.latency import measure
+
+        found, shown = measure(artifacts, threads, trust=trust), view.speeds
+    shown(found, as_json)

@@ -150,6 +150,41 @@ def comparisons(as_json):
             table(["target", "strategy", *numbers], map(_comparison, results), title)
 
 
+def speeds(found, as_json):
+    """Of artifacts here."""
+    columns = (">threads", ">median ms", ">p90 ms", ">ratio", ">MB", ">peak MiB", ">delegates", "ops outside")
+    first = found[0].median_ms
+    _timed(found, as_json, columns, lambda speed, size: (
+        speed.threads, f"{speed.median_ms:.2f}", f"{speed.p90_ms:.2f}", f"{speed.median_ms / first:.2f}", size,
+        f"{speed.peak_mib:.0f}", *coverage(speed),
+    ))  # fmt: skip
+
+
+def phone_speeds(found, as_json):
+    """Of files on a phone."""
+    columns = (">threads", ">mean ms", ">min ms", ">max ms", ">ratio", ">MB", ">memory MiB", ">first ms", ">start ms")
+    first = found[0].mean_ms
+    _timed(found, as_json, columns, lambda speed, size: (
+        speed.threads, f"{speed.mean_ms:.2f}", f"{speed.min_ms:.2f}", f"{speed.max_ms:.2f}",
+        f"{speed.mean_ms / first:.2f}", size, "" if speed.memory_mib is None else f"{speed.memory_mib:.1f}",
+        f"{speed.first_ms:.2f}", f"{speed.start_ms:.2f}",
+    ), f"on {found[0].device}")  # fmt: skip
+
+
+def _timed(found, as_json, columns, row, title=None):
+    """row(speed, megabytes) -> cells behind the path."""
+    from dataclasses import asdict
+    from pathlib import Path
+
+    from cnn_app.artifacts import size_bytes
+
+    sizes = {speed.path: size_bytes(Path(speed.path)) for speed in found}
+    if as_json:
+        return echo_json([asdict(speed) | {"bytes": sizes[speed.path]} for speed in found])
+    rows = [(speed.path, *row(speed, f"{sizes[speed.path] / 1e6:.2f}")) for speed in found]
+    table(["artifact", *columns], rows, title)
+
+
 def coverage(speed):
     """How much of a TFLite file runs in XNNPACK; empty cells for other runtimes."""
     kinds = sorted((speed.ops_outside or {}).items(), key=lambda item: -item[1])

@@ -123,8 +123,8 @@ def _grouped(layer: layers.Conv2D, name: str) -> GroupedConv2D:
     """`layer` without its activation, by an operator that TF Serving and ONNX have."""
     sides = [{*layer.kernel_size}, {*layer.strides}, {*layer.dilation_rate}]
     if any(len(values) > 1 for values in sides) or layer.padding not in ("same", "valid"):
-        raise ModelError(f"{layer.name} is a convolution in {layer.groups} groups with kernel, strides or dilation that "
-                         "are not square; such a network cannot be adopted")  # fmt: skip
+        raise ModelError(f"{layer.name} is a convolution in {layer.groups} groups with kernel, strides or dilation "
+                         "that are not square; such a network cannot be adopted")  # fmt: skip
     size, stride, dilation = (values.pop() for values in sides)
     return GroupedConv2D(layer.filters, size, strides=stride, padding=layer.padding, dilation=dilation,
                          groups=layer.groups, use_bias=layer.use_bias, name=name)  # fmt: skip
