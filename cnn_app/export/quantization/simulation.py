@@ -56,7 +56,7 @@ def folded(model: keras.Model) -> keras.Model:
 
     def call(layer: keras.Layer, x, mask=None, training=None):
         source, name = model.get_layer(layer.name), layer.name
-        kind = _activation(source)
+        kind = activation(source)
         x = layers.Activation("linear", name=PIXELS)(x) if name == first else x
         if name in gone or isinstance(source, layers.Dropout):
             return x
@@ -117,7 +117,7 @@ def obstacle(plain: keras.Model) -> str:
 
 
 def _is_strange(layer: keras.Layer) -> bool:
-    return not isinstance(layer, (*COMPUTED, *MOVED, layers.InputLayer)) and not _activation(layer)
+    return not isinstance(layer, (*COMPUTED, *MOVED, layers.InputLayer)) and not activation(layer)
 
 
 def _behind_all(plain: keras.Model) -> set[str]:
@@ -198,7 +198,7 @@ def _is_rounded(layer: keras.Layer, behind: list[keras.Layer]) -> bool:
     """Whether its output gets a scale: not what only moves values, nor what an activation is fused into."""
     if isinstance(layer, (*MOVED, layers.InputLayer)):
         return False
-    return not (isinstance(layer, COMPUTED) and len(behind) == 1 and _activation(behind[0]) in FUSED)
+    return not (isinstance(layer, COMPUTED) and len(behind) == 1 and activation(behind[0]) in FUSED)
 
 
 def _fixed(layer: keras.Layer) -> tuple[float, float] | None:
@@ -207,17 +207,17 @@ def _fixed(layer: keras.Layer) -> tuple[float, float] | None:
         ends = [np.multiply(end, layer.scale) + layer.offset for end in _fixed(producer(layer))]
         wider = 1 + MARGIN * np.any(layer.offset)
         return float(np.min(ends) * wider), float(np.max(ends) * wider)
-    return None if isinstance(layer, KERNELS) else FIXED.get(_activation(layer))
+    return None if isinstance(layer, KERNELS) else FIXED.get(activation(layer))
 
 
 def _is_foldable(layer: keras.Layer, behind: dict[str, list[keras.Layer]]) -> bool:
     if not isinstance(layer, layers.BatchNormalization):
         return False
     before = producer(layer)
-    return isinstance(before, KERNELS) and len(behind[before.name]) == 1 and _activation(before) in ("", "linear")
+    return isinstance(before, KERNELS) and len(behind[before.name]) == 1 and activation(before) in ("", "linear")
 
 
-def _activation(layer: keras.Layer) -> str:
+def activation(layer: keras.Layer) -> str:
     """What `layer` does to each value at last; nothing for those that have no word for it."""
     if isinstance(layer, layers.ReLU):
         return "relu"
