@@ -18,6 +18,7 @@ from cnn_app.architectures.blocks import BN_MOMENTUM, conv_bn, image_input
 from cnn_app.layers import WordTable
 from cnn_app.registry import ImageVariant
 
+LEAST = 0.01  # variance of a feature: what hardly differs is not blown up, or float16 weights would be heard
 EMBEDDING, UNITS, LENGTH = 512, 512, 20  # section 4.3.1: both of 512; most words of a caption
 
 
@@ -59,7 +60,7 @@ def captioned(image, pooled, spec: ImageVariant, sizes: tuple[int, int, int]) ->
     width, units, length = sizes
     words = keras.Input((length,), dtype="int32", name="words")
     # Features share a large mean, which hides what differs: without this all images get one caption.
-    norm = layers.BatchNormalization(momentum=BN_MOMENTUM, center=False, scale=False, name="head_norm")
+    norm = layers.BatchNormalization(momentum=BN_MOMENTUM, epsilon=LEAST, center=False, scale=False, name="head_norm")
     code = layers.Dense(width, name="head_code")(norm(pooled))
     table = WordTable(spec.classes, width, reach=0.1, name="head_words")
     lstm = layers.LSTM(units, return_sequences=True, name="head_lstm")

@@ -2,9 +2,9 @@
 
 What one kernel gives times g, what the next one reads of it divided by g, is the same function behind a ReLU: that is
 cross-layer equalization (Nagel et al., arXiv:1906.04721, section 4.1). There g evens the ranges of kernels that have
-one scale each. Here kernels have a scale for each output channel, so what is evened are activations, and g weighs the noise
-of a channel's steps against that of the kernel that reads it. A channel is never made larger than the largest of its
-tensor, so ReLU6 stays where it is; there it becomes a ReLU.
+one scale each. Here kernels have a scale for each output channel, so what is evened are activations, and g weighs the
+noise of a channel's steps against that of the kernel that reads it. A channel is never made larger than the largest of
+its tensor, so ReLU6 can stay, which there becomes ReLU.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ def _factors(reader: keras.Layer, largest: np.ndarray, power: np.ndarray) -> np.
 
 
 def _by_input(reader: keras.Layer) -> tuple[np.ndarray, np.ndarray]:
-    """The kernel as (places, inputs, outputs that read one), and what a step of each of its values is (inputs, outputs)."""
+    """The kernel as (places, inputs, outputs that read one), and a step of each of its values (inputs, outputs)."""
     kernel = reader.get_weights()[0]
     kernel = kernel.reshape(-1, *kernel.shape[-2:])
     groups = reader.groups if isinstance(reader, GroupedConv2D) else 1
