@@ -65,16 +65,35 @@ def uneven(trained, tmp_path_factory):
     return uneven_copy(trained, tmp_path_factory.mktemp("store") / "uneven", 3000)
 
 
+@pytest.fixture
+def not_equalized(monkeypatch):
+    """As if more than one layer read each tensor."""
+    monkeypatch.setattr(strategies.equalization, "equalize", lambda plain, records: None)
+
+
 @pytest.mark.slow
-def test_the_ladder_is_climbed_until_the_drop_fits(uneven, monkeypatch):
+def test_one_channel_that_dwarfs_the_others_costs_nothing(uneven):
+    """All of the file stays in int8."""
+    directory, task, dataset = uneven
+    told = []
+    options = Export(targets=("tflite-int8",), max_drop=0.5)
+    exporting.export(directory, options, task, dataset, told.append, force=True)
+    assert [result.strategy for result in told] == ["200 images", "1000 images", "equalized, biases corrected"]
+    assert min(result.drop for result in told[:2]) > 5 and told[2].drop <= 0.5
+    assert directory.read_exports()[0]["float_layers"] == [] and told[2].speed.ops_outside == {"QUANTIZE": 1}
+
+
+@pytest.mark.slow
+def test_the_ladder_is_climbed_until_the_drop_fits(uneven, not_equalized, monkeypatch):
     """And only the file that is published is timed, which takes longer than writing it."""
     directory, task, dataset = uneven
     timed, measure = [], latency.measure
     monkeypatch.setattr(latency, "measure", lambda paths, **kept: timed.append(paths) or measure(paths, **kept))
     told = []
-    results = exporting.export(directory, Export(targets=("tflite-int8",), max_drop=0.5), task, dataset, told.append)
+    options = Export(targets=("tflite-int8",), max_drop=0.5)
+    results = exporting.export(directory, options, task, dataset, told.append, force=True)
     strategies = [result.strategy for result in told]
-    assert strategies == ["200 images", "1000 images", "biases corrected", "1 in float", "2 in float"]
+    assert strategies == ["200 images", "1000 images", "equalized, biases corrected", "1 in float", "2 in float"]
     assert all(result.drop > 5 for result in told[:4]) and [result.strategy for result in results] == ["2 in float"]
     assert results[0].drop <= 0.5 and results[0].speed.ops_outside == {"QUANTIZE": 1}
     assert len(timed) == 1 and [result.speed is None for result in told] == [True, True, True, True, False]
@@ -104,7 +123,7 @@ def test_harm_and_noise_are_measured_operator_by_operator(uneven):
 
 
 @pytest.mark.slow
-def test_training_with_rounding_brings_an_int8_file_into_the_budget(trained, tmp_path, monkeypatch):
+def test_training_with_rounding_brings_an_int8_file_into_the_budget(trained, not_equalized, tmp_path, monkeypatch):
     directory, task, dataset = uneven_copy(trained, tmp_path / "uneven", 300)
     monkeypatch.setattr(strategies, "KEPT", ())
     options, told, before = Export(targets=("tflite-int8",), max_drop=1.5, qat_epochs=4), [], sha256(directory.model)
@@ -112,7 +131,12 @@ def test_training_with_rounding_brings_an_int8_file_into_the_budget(trained, tmp
         monkeypatch.setattr(strategies, "INT16", "tflite-int8")  # which is no way out here
         exporting.export(directory, replace(options, qat_epochs=0), task, dataset)
     results = exporting.export(directory, options, task, dataset, told.append)
-    assert [result.strategy for result in told] == ["200 images", "1000 images", "biases corrected", "4 epochs of QAT"]
+    assert [result.strategy for result in told] == [
+        "200 images",
+        "1000 images",
+        "equalized, biases corrected",
+        "4 epochs of QAT",
+    ]
     assert min(result.drop for result in told[:3]) > 1.5 and results[0].drop <= 1.5
     assert (results[0].speed.delegates, results[0].speed.ops_outside) == (1, {"QUANTIZE": 1})
     assert results[0].target == "tflite-int8"

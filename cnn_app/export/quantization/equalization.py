@@ -3,8 +3,8 @@
 What one kernel gives times g, what the next one reads of it divided by g, is the same function behind a ReLU: that is
 cross-layer equalization (Nagel et al., arXiv:1906.04721, section 4.1). There g evens the ranges of kernels that have
 one scale each. Here kernels have a scale for each output channel, so what is evened are activations, and g weighs the
-noise of a channel's steps against that of the kernel that reads it. A channel is never made larger than the largest of
-its tensor, so ReLU6 can stay, which there becomes ReLU.
+noise of a channel's steps against that of the kernel that reads it. The range of a tensor never grows, so ReLU6 can
+stay, which there becomes ReLU.
 """
 
 from __future__ import annotations
@@ -36,11 +36,20 @@ class Pair:
     reader: keras.Layer
 
 
+@dataclass(frozen=True)
+class Seen:
+    """Of each channel of a pair's tensor: the ends of its range, and the mean square."""
+
+    low: np.ndarray
+    high: np.ndarray
+    power: np.ndarray
+
+
 def equalize(plain: keras.Model, records: Arrays) -> None:
     """Change the weights of `plain`, as `simulation.folded` makes it; on the records it stays the same function."""
     pairs = list(_pairs(plain))
-    for pair, (largest, power) in zip(pairs, _statistics(plain, pairs, records), strict=True):
-        factors = _factors(pair.reader, largest, power)
+    for pair, seen in zip(pairs, _statistics(plain, pairs, records), strict=True):
+        factors = _factors(pair.reader, seen)
         kernel, *bias = pair.first.get_weights()
         depthwise = isinstance(pair.first, layers.DepthwiseConv2D)
         by_channel = factors.reshape(kernel.shape[2:]) if depthwise else factors
@@ -63,36 +72,35 @@ def _pairs(plain: keras.Model) -> Iterator[Pair]:
             yield Pair(first, seen, after[0])
 
 
-def _statistics(plain: keras.Model, pairs: list[Pair], records: Arrays) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Of each pair's tensor: the largest value of each channel, and its mean square."""
+def _statistics(plain: keras.Model, pairs: list[Pair], records: Arrays) -> Iterator[Seen]:
     (images,) = records.values()
     images = images[:RECORDS]
     if not pairs:
         return
-    probe = keras.Model(plain.input, [_extent(pair.seen.output) for pair in pairs])
+    probe = keras.Model(plain.input, {pair.first.name: _extent(pair.seen.output) for pair in pairs})
     batches = [images[start : start + simulation.BATCH] for start in range(0, len(images), simulation.BATCH)]
-    for found in zip(
-        *([[np.asarray(part) for part in pair] for pair in probe(batch)] for batch in batches), strict=True
-    ):
-        shares = [len(batch) / len(images) for batch in batches]
-        yield (np.max([largest for largest, _ in found], 0),
-               np.sum([share * power for share, (_, power) in zip(shares, found, strict=True)], 0))  # fmt: skip
+    shares, found = np.array([len(batch) / len(images) for batch in batches]), [probe(batch) for batch in batches]
+    for pair in pairs:
+        low, high, power = (np.array(part) for part in zip(*(one[pair.first.name] for one in found), strict=True))
+        yield Seen(low.min(0), high.max(0), shares @ power)
 
 
-def _extent(y) -> list:
+def _extent(y) -> tuple:
     places = tuple(range(len(y.shape) - 1))
-    return [keras.ops.max(keras.ops.abs(y), places), keras.ops.mean(keras.ops.square(y), places)]
+    return keras.ops.min(y, places), keras.ops.max(y, places), keras.ops.mean(keras.ops.square(y), places)
 
 
-def _factors(reader: keras.Layer, largest: np.ndarray, power: np.ndarray) -> np.ndarray:
+def _factors(reader: keras.Layer, seen: Seen) -> np.ndarray:
     """What each channel is multiplied by."""
-    most = np.minimum(largest.max() / np.maximum(largest, 1e-12), MOST)
+    low, high = min(seen.low.min(), 0.0), max(seen.high.max(), 0.0)
+    ends = [end / np.where(end * own > 0, own, end / MOST) for end, own in ((low, seen.low), (high, seen.high)) if end]
+    most = np.minimum(np.min(ends, 0), MOST) if ends else np.ones_like(seen.high)
     if isinstance(reader, layers.DepthwiseConv2D):  # each channel has a kernel of its own scale
         return most
     kernel, steps = _by_input(reader)
     # A channel's steps make noise of (step / g)^2 |kernel|^2, and its kernel's of (steps g)^2 power: both over 12.
-    activations = (largest.max() / 255) ** 2 * np.square(kernel).sum((0, 2))
-    kernels = power * np.square(steps).sum(1) * len(kernel)
+    activations = ((high - low) / 255) ** 2 * np.square(kernel).sum((0, 2))
+    kernels = seen.power * np.square(steps).sum(1) * len(kernel)
     return np.clip((activations / np.maximum(kernels, 1e-30)) ** 0.25, 1, most)
 
 

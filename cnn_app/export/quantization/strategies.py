@@ -1,7 +1,7 @@
 """From float to integers within an accuracy budget: what is tried, from the cheapest to the surest.
 
-An int8 file is calibrated with some images, then with more, then its biases are corrected, then the layers that
-suffer most stay in float, then the network is trained on with rounding where that is asked for, then its activations
+An int8 file is calibrated with some images, then with more, then its channels are equalized and its biases
+corrected, then the layers that suffer most stay in float, then the network is trained on with rounding where that is asked for, then its activations
 get 16 bits. A strategy is only climbed when the one below it lost too much. Training stands before 16 bits: its file is
 int8 throughout, and as fast.
 """
@@ -17,7 +17,7 @@ from pathlib import Path
 import keras
 
 from cnn_app.export import targets, tflite
-from cnn_app.export.quantization import correction, qat, simulation
+from cnn_app.export.quantization import correction, equalization, qat, simulation
 from cnn_app.export.quantization.sensitivity import LayerError, Sensitivity
 from cnn_app.tasks import Task
 from cnn_app.tensors import Arrays
@@ -60,9 +60,10 @@ def attempts(
         return
     plain = simulation.folded(model)
     if simulated := not simulation.obstacle(plain):
+        equalization.equalize(plain, many)
         rounding = simulation.simulated(plain, many)
         correction.correct(plain, rounding, many)
-        yield _simulated(task, "biases corrected", plain, rounding)
+        yield _simulated(task, "equalized, biases corrected", plain, rounding)
     sensitivity = Sensitivity(task, model, many)
     worst = sensitivity.errors()
     for count in KEPT:
