@@ -22,7 +22,7 @@ NETWORKS = {  # name -> the side of its images; each scales pixels itself, but f
 }  # fmt: skip
 PIXELS = {"DenseNet121": "imagenet", "Xception": "-1..1", "NASNetMobile": "-1..1"}
 TARGETS = ("saved_model", "tflite-float32", "tflite-float16", "tflite-int8", "onnx")
-SCHEDULE = Schedule(epochs=3, batch=32, lr=0.001, warmup=1.0, augment=(), label_smoothing=0.0)
+SCHEDULE = Schedule(epochs=3, batch=16, lr=0.001, warmup=1.0, augment=(), label_smoothing=0.0)
 
 
 def row(name: str, folder: Path) -> None:

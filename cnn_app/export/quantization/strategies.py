@@ -1,9 +1,9 @@
 """From float to integers within an accuracy budget: what is tried, from the cheapest to the surest.
 
-An int8 file is calibrated with some images, then with more, then its channels are equalized and its biases
-corrected, then the layers that suffer most stay in float, then the network is trained on with rounding where that is asked for, then its activations
-get 16 bits. A strategy is only climbed when the one below it lost too much. Training stands before 16 bits: its file is
-int8 throughout, and as fast.
+An int8 file is calibrated with some images, then with more, then its channels are equalized and its biases corrected,
+then the layers that suffer most stay in float, then the network is trained on with rounding where that is asked for,
+then its activations get 16 bits. A strategy is only climbed when the one below it lost too much. Training stands before
+16 bits: its file is int8 throughout, and as fast.
 """
 
 from __future__ import annotations
