@@ -4,6 +4,7 @@ import io
 import json
 import wave
 
+import browsing
 import click.testing
 import keras
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 import scipy.fft
 import scipy.io.wavfile
 import scipy.signal
+import served
 import tensorflow as tf
 
 import cnn_app
@@ -344,6 +346,28 @@ def test_every_file_says_what_keras_says(exported):
     assert {name: one.agreement for name, one in found.items()} == dict.fromkeys(found, 1)
     assert max(found[name].max_difference for name in ("saved_model", "tflite-float32", "onnx")) < 1e-4
     assert found["tflite-int8"].strategy == "48 waves" and found["tflite-int8"].max_difference < 0.1
+
+
+@browsing.needs_chromium
+@pytest.mark.slow
+def test_the_page_takes_waves(exported, browser):
+    """They can be heard; an image is no question to such a model."""
+    _, directory = exported
+    with served.running(directory / "serving") as found:
+        browser.get(found.rest)
+        browsing.wait(browser, lambda: browsing.find(browser, "#model").text)
+        assert browsing.find(browser, "#status").text == "No wave yet."
+        assert "Drop or paste waves here" in browsing.find(browser, "#drop").text
+        assert browsing.find(browser, "#file").get_attribute("accept") == ".wav"
+        assert not browsing.find(browser, "#drawing").is_displayed()
+        for label in TONES:
+            data = wave_files.encoded(tone(label, 99), RATE)
+            browsing.give(browser, data, name=f"{label}.wav", kind="audio/wav")
+            browsing.answered(browser, label)
+        assert browsing.find(browser, "#heard").is_displayed() and not browsing.find(browser, "#shown").is_displayed()
+        browsing.wait(browser, lambda: browser.execute_script("return document.getElementById('heard').duration > 0"))
+        browsing.give(browser, b"RIFF, no wave", name="bad.wav", kind="audio/wav")
+        browsing.wait(browser, lambda: "WAV" in browsing.find(browser, "#error").text)
 
 
 def test_an_int8_file_takes_floats_and_keeps_its_front_in_float(exported):

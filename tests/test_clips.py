@@ -7,10 +7,12 @@ import struct
 import sys
 import tarfile
 
+import browsing
 import click.testing
 import keras
 import numpy as np
 import pytest
+import served
 import tensorflow as tf
 from PIL import Image as Pillow
 
@@ -642,6 +644,26 @@ def test_servers_take_gifs_and_the_saved_model_decodes_them_itself(exported):
         told = engine.run("clip_bytes", {"clip_bytes": np.array(several, object)})
         np.testing.assert_allclose(told["probabilities"], wanted, atol=1e-4)
         engine.close()
+
+
+@browsing.needs_chromium
+@pytest.mark.slow
+def test_the_page_takes_clips(exported, browser):
+    """Several at once; what moves is shown."""
+    _, directory = exported
+    with served.running(directory / "serving") as found:
+        browser.get(found.rest)
+        browsing.wait(browser, lambda: browsing.find(browser, "#model").text)
+        assert browsing.find(browser, "#status").text == "No clip yet."
+        assert browsing.find(browser, "#file").get_attribute("accept").startswith(".gif,.tar")
+        browsing.give(browser, gif(filmed("down", 97)), name="down.gif", kind="image/gif")
+        browsing.answered(browser, "down")
+        shown = "return document.getElementById('shown').naturalWidth"
+        browsing.wait(browser, lambda: browser.execute_script(shown) == 16)
+        several = {f"{way}.gif": gif(filmed(way, 98)) for way in ("right", "down")}
+        browsing.give_all(browser, several, kind="image/gif")
+        browsing.wait(browser, lambda: browsing.find(browser, "#told").text == "2 clips: 2 answered.")
+        assert browsing.labels(browser)[0] == "right"
 
 
 def test_answers_to_files_and_folders(exported, tmp_path):

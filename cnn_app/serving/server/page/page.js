@@ -1,11 +1,13 @@
 // The page asks as any client does: TF Serving's :predict, with a signature for encoded records that the model has.
 import { frame } from "./box.js";
 import { drawing } from "./draw.js";
+import { AUDIO, IMAGE, invite, one as singular, plural, signatureOf } from "./files.js";
 import { base64, shrunk, upright, windowOf } from "./images.js";
 import { best, colour, facts, item, named, percent, thumbnail } from "./parts.js";
+import { asking } from "./requests.js";
 
 const $ = (id) => document.getElementById(id);
-const [IMAGE, TEXT] = ["image_bytes", "text"]; // the signatures that it knows how to ask
+const TEXT = "text"; // the signature that takes what is written; files.js has those of files
 const [MOST, ABREAST] = [100, 3]; // images at once, and requests that are asked at a time
 let models = [];
 let last = null; // what was asked about last, for another model: {signature, items, left}
@@ -15,22 +17,11 @@ let turn = 0; // answers may come in another order than the questions
 
 const headers = () => ($("key").value ? { Authorization: `Bearer ${$("key").value}` } : {});
 
-const pause = (seconds) => new Promise((go) => { setTimeout(go, 1000 * seconds); });
-
-async function json(path, options = {}, tries = 5) {
-  const response = await fetch(path, { ...options, headers: headers() });
-  if (response.status === 429 && tries) {
-    await pause(Number(response.headers.get("Retry-After") ?? 1));
-    return json(path, options, tries - 1);
-  }
-  const found = await response.json().catch(() => ({ error: "no JSON came back" }));
-  if (response.status === 401) $("locked").hidden = false;
-  if (!response.ok) throw new Error(`${response.status}: ${found.error}`);
-  return found;
-}
+const json = asking(headers, () => { $("locked").hidden = false; });
 
 const model = () => models[$("model").value];
 const takes = (signature) => model()?.encoded.includes(signature) ?? false;
+const taken = () => signatureOf(takes) ?? IMAGE; // by which files are asked about
 
 async function loadModels() {
   const before = $("model").value;
@@ -45,15 +36,17 @@ async function loadModels() {
 
 // What the chosen model is, and can be asked with.
 function offer() {
-  $("images").hidden = Boolean(model()) && !takes(IMAGE);
+  $("images").hidden = Boolean(model()) && !takes(taken());
+  $("drawing").hidden = taken() !== IMAGE;
+  invite(taken(), $("file"), $("formats"), $("wanted"));
   $("texts").hidden = !takes(TEXT);
   $("about").hidden = !model();
   $("several").hidden = $("images").hidden || !last || last.items.length < 2;
   $("facts").replaceChildren(...(model() ? facts(model()) : []));
   lay();
   if (last && takes(last.signature)) return;
-  const nothing = "This model takes neither images nor texts.";
-  $("status").textContent = !$("images").hidden ? "No image yet." : !$("texts").hidden ? "No text yet." : nothing;
+  const nothing = "This model takes neither files nor texts.";
+  $("status").textContent = !$("images").hidden ? `No ${singular(taken())} yet.` : !$("texts").hidden ? "No text yet." : nothing;
 }
 
 function show(row) {
@@ -113,7 +106,7 @@ async function answered(one, signature) {
   }
 }
 
-// One image a request, so that one that is refused takes no other along.
+// One a request, so that one that is refused takes no other along.
 async function ask(signature, items, left = 0) {
   const mine = ++turn;
   last = { signature, items, left };
@@ -178,16 +171,19 @@ function count() {
   const [done, bad] = ["row", "error"].map((what) => items.filter((one) => one[what]).length);
   const so = done + bad < items.length ? "asking..." : `${done} answered${bad ? `, ${bad} failed` : ""}.`;
   const rest = left ? ` ${left} more were left out: ${MOST} at once are the most.` : "";
-  $("told").textContent = `${items.length} images: ${so}${rest}`;
+  $("told").textContent = `${items.length} ${plural(last.signature)}: ${so}${rest}`;
 }
 
 async function preview(one) {
   if (shown === one) return;
   shown = one;
-  const blob = await upright(one.value).catch(() => one.value);
+  const heard = last.signature === AUDIO;
+  const blob = heard ? one.value : await upright(one.value).catch(() => one.value);
   if (shown !== one) return;
-  URL.revokeObjectURL($("shown").src);
-  Object.assign($("shown"), { src: URL.createObjectURL(blob), alt: one.name, hidden: false });
+  const [now, other] = heard ? [$("heard"), $("shown")] : [$("shown"), $("heard")];
+  URL.revokeObjectURL(now.src);
+  Object.assign(now, { src: URL.createObjectURL(blob), hidden: false });
+  [other.hidden, $("shown").alt] = [true, one.name];
 }
 
 // Mask and frame over what the model sees of the image.
@@ -202,7 +198,7 @@ function lay() {
 
 function take(files) {
   const items = [...files].slice(0, MOST).map((value) => ({ value, name: value.name }));
-  if (items.length) ask(IMAGE, items, files.length - items.length);
+  if (items.length) ask(taken(), items, files.length - items.length);
 }
 
 // The same question to another model, if it is one for it.
