@@ -13,6 +13,7 @@ from cnn_app.artifacts import ModelDir
 from cnn_app.cli.main import cli
 from cnn_app.data import arrays
 from cnn_app.errors import ArtifactError, ModelError, UnknownName
+from cnn_app.export.graph import deployable
 from cnn_app.jobs.adopt import adopt
 from cnn_app.layers import GroupedConv2D
 from cnn_app.recipe import Export, Schedule, Transfer
@@ -117,6 +118,19 @@ def test_convolutions_in_groups_are_those_that_servers_have():
     oblong = keras.Model(seen, softmax()(layers.Flatten()(layers.Conv2D(6, (1, 3), groups=3)(seen))))
     with pytest.raises(ModelError, match="in 3 groups with kernel, strides or dilation that are not square"):
         adopted(oblong, pixels="0..255")
+
+
+def test_operations_between_layers_become_layers(tmp_path):
+    """As `x * 0.5 + 1` in the code of a network; a file of ours holds them, and exports go through them."""
+    seen = keras.Input((SIDE, SIDE, 3))
+    x = layers.Conv2D(4, 3, 2)(layers.Rescaling(1 / 255)(seen))
+    x = 1 - keras.ops.concatenate([x * 0.5 + 1, keras.ops.relu(x)], axis=-1)
+    theirs = keras.Model(seen, softmax()(keras.ops.mean(x, axis=(1, 2))))
+    ours = adopted(theirs)
+    assert all(isinstance(operation, keras.Layer) for operation in ours.operations)
+    ours.save(tmp_path / "ours.keras")
+    for network in (ours, cnn_app.load_model(tmp_path / "ours.keras"), deployable(ours)):
+        np.testing.assert_allclose(scored(network), theirs.predict_on_batch(PIXELS), atol=1e-6)
 
 
 @pytest.mark.slow

@@ -44,7 +44,7 @@ EXPORTS = [check["artifact"] for check in PRINTED["verify"]]
 LABELS = ("circle", "cross", "square", "star", "triangle")
 LATER = {
     "AroundPlaces", "Bilinear", "BilinearResizing", "Cepstrum", "FakeQuant", "FakeQuantKernel", "FixedConv2DTranspose",
-    "FrameMax", "FrameStack", "FramesApart", "FramesTogether", "FramewiseConv3D", "FramewiseMaxPooling3D",
+    "Computed", "FrameMax", "FrameStack", "FramesApart", "FramesTogether", "FramewiseConv3D", "FramewiseMaxPooling3D",
     "GaussianDivergence", "GaussianSampling", "GreedyWords", "LogMel", "LogProbabilities", "MaxPoolingWithArgmax",
     "MaxUnpooling", "MinusMean", "NearestUpSampling2D", "NestedIdentity", "PaddingIsZero", "StatisticsPooling",
     "WordTable", "WordsThere",

@@ -193,7 +193,7 @@ def test_learning_rates_by_hand():
     assert values[60] == pytest.approx(0.5) and values[-1] < 1e-3
     plateau = Schedule(epochs=10, lr=1.0, warmup=0, rate="plateau")
     assert [optimizers.learning_rate(plateau, 50, 10, n) for n in (0, 1, 2)] == pytest.approx([1, 0.1, 0.01])
-    assert optimizers.learning_rate(Schedule(lr=0.5, warmup=0, rate="constant"), 99, 10) == 0.5
+    assert optimizers.learning_rate(Schedule(lr=0.5, warmup=0, rate="constant"), 99, 10, 2) == 0.5
 
 
 def test_rates_by_layer_by_hand():

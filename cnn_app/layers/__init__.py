@@ -5,6 +5,7 @@ from cnn_app.layers.channels import ChannelScale, ChannelShuffle, ChannelSplit, 
 from cnn_app.layers.convolution import GroupedConv2D, TableConv2D, block_diagonal, merged_blocks
 from cnn_app.layers.initializers import Bilinear, NestedIdentity
 from cnn_app.layers.normalization import FusedBatchNormalization, LocalResponseNormalization, plain_lrn
+from cnn_app.layers.operations import Computed
 from cnn_app.layers.places import AroundPlaces
 from cnn_app.layers.pooling import MaxPoolingWithArgmax, MaxUnpooling
 from cnn_app.layers.probabilities import LogProbabilities
@@ -30,6 +31,7 @@ __all__ = [
     "ChannelScale",
     "ChannelShuffle",
     "ChannelSplit",
+    "Computed",
     "FakeQuant",
     "FakeQuantKernel",
     "FixedConv2DTranspose",

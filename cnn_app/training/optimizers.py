@@ -21,7 +21,7 @@ def learning_rate(schedule: Schedule, step: int, steps_per_epoch: int, plateaus:
         return schedule.lr * (step + 1) / (warmup + 1)
     if schedule.rate == "cosine":
         return schedule.lr * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, total - warmup)))
-    return schedule.lr * PLATEAU_FACTOR**plateaus
+    return schedule.lr * PLATEAU_FACTOR ** (plateaus if schedule.rate == "plateau" else 0)
 
 
 def optimizer(schedule: Schedule, factors: Mapping[str, float] | None = None) -> keras.Optimizer:

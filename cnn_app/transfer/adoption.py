@@ -11,7 +11,7 @@ import numpy as np
 from keras import layers
 
 from cnn_app.errors import ModelError, unknown
-from cnn_app.layers import GroupedConv2D, LogProbabilities
+from cnn_app.layers import Computed, GroupedConv2D, LogProbabilities
 from cnn_app.registry import FIXED, ImageVariant
 from cnn_app.transfer import HEAD, RANGES, SCORES, SHARES, SIGNED, TORCH, WHOLE
 
@@ -87,13 +87,17 @@ def copied(model: keras.Model, x):
     copies: dict[int, tuple[keras.Layer, keras.Layer]] = {}
     names, activated = {TAKEN, HEAD}, {}
 
+    def named(operation) -> str:
+        others = (f"{operation.name}_{i}" for i in count(1))
+        name = next(name for name in chain([operation.name], others) if name not in names)
+        names.add(name)
+        return name
+
     def copy(operation):
         if isinstance(operation, keras.Model) or not isinstance(operation, keras.Layer):
             return operation
         if id(operation) not in copies:
-            others = (f"{operation.name}_{i}" for i in count(1))
-            name = next(name for name in chain([operation.name], others) if name not in names)
-            names.add(name)
+            name = named(operation)
             if isinstance(operation, layers.Conv2D) and operation.groups > 1:
                 made, activated[name] = _grouped(operation, name), operation.activation
             else:
@@ -104,6 +108,8 @@ def copied(model: keras.Model, x):
     def call(operation, *args, **kwargs):
         if isinstance(operation, keras.Model):
             return run(operation, args[0])
+        if not isinstance(operation, keras.Layer):
+            return _computed(operation, named(operation), args, kwargs)
         y = operation(*args, **kwargs)
         return layers.Activation(activated[operation.name])(y) if operation.name in activated else y
 
@@ -117,6 +123,19 @@ def copied(model: keras.Model, x):
     for layer, made in copies.values():
         made.set_weights(layer.get_weights())
     return found
+
+
+def _computed(operation, name: str, args: tuple, options: dict):
+    """What an operation that is no layer gives, by a layer."""
+    constants = {place: value for place, value in enumerate(args) if not _is_tensor(value)}
+    tensors = [value for place, value in enumerate(args) if place not in constants]
+    if not tensors or any(map(_is_tensor, options.values())):
+        raise ModelError(f"{operation.name} takes tensors by name, which cannot be adopted")
+    return Computed(operation, constants, options, name=name)(*tensors)
+
+
+def _is_tensor(value) -> bool:
+    return any(isinstance(part, keras.KerasTensor) for part in keras.tree.flatten(value))
 
 
 def _grouped(layer: layers.Conv2D, name: str) -> GroupedConv2D:
