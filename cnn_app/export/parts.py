@@ -23,7 +23,7 @@ from cnn_app.runtimes.keras_model import fed
 from cnn_app.tasks import Task
 from cnn_app.tensors import Arrays
 
-FAR = {"float32": 1e-3, "float16": 0.05}  # of the largest number, from which on a file with such weights is refused
+FAR = {"float32": 1e-3, "float16": 0.05}  # share of what Keras says, both root mean square: what is farther is refused
 
 
 def write(
@@ -45,8 +45,14 @@ def write(
         with replacing(path) as scratch:
             serve = graph.alone(task, part, batch=1 if target.module == "tflite" else None)
             import_module(f"cnn_app.export.{target.module}").write_alone(serve, part, scratch, target)
-            far = max_difference(open_model(scratch).run(given), wanted)
-            if far > FAR[target.weights] * max(1.0, *(float(np.abs(array).max()) for array in wanted.values())):
-                raise ExportError(f"{path.name} differs by {far:.2g} from the same part in Keras; it was not written")
-            yield path, scratch, {"part": name, "n": count, "max_difference": far}
+            found = open_model(scratch).run(given)
+            far = max(_power(found[key] - array) / max(_power(array), 1e-6) for key, array in wanted.items())
+            if far > FAR[target.weights]:
+                raise ExportError(f"{path.name} differs by {far:.1%} from the same part in Keras; it was not written")
+            yield path, scratch, {"part": name, "n": count, "max_difference": max_difference(found, wanted)}
         known |= {key: array for key, array in wanted.items() if key not in known}
+
+
+def _power(array: np.ndarray) -> float:
+    """Root mean square."""
+    return float(np.sqrt(np.square(array, dtype=np.float64).mean()))
