@@ -180,6 +180,10 @@ def test_huber_loss_and_what_is_known():
     loss = task.objective(SCHEDULE, None)(values, targets)
     np.testing.assert_allclose(loss, [3 - 0.5, 0.5 * 0.5**2, 0.5 * 0.05**2], rtol=1e-5)
     np.testing.assert_array_equal(task.step_metrics(values, targets)["known"], [0, 0, 1])
+    loss = replace(task, huber=2.0).objective(SCHEDULE, None)(values, targets)
+    np.testing.assert_allclose(loss, [2 * (3 - 1), 0.5 * 0.5**2, 0.5 * 0.05**2], rtol=1e-5)
+    with pytest.raises(RecipeError, match="huber of control is a number above 0, received 0"):
+        replace(task, huber=0)
 
 
 def test_epsilon_falls_over_the_first_part_of_a_training():

@@ -45,6 +45,7 @@ class Control(Base):
     target_every: int = 200  # of its steps the weights that targets are computed by are renewed
     epsilon: float = 0.05  # share of random actions at last
     exploration: float = 0.5  # of the training: over it epsilon falls from 1
+    huber: float = 1.0  # error of a value beyond which it pulls no harder
     double: bool = False  # double Q-learning
     clip_rewards: bool = False  # to their sign
     environment: str = ""  # catch, or gym:NAME
@@ -66,6 +67,8 @@ class Control(Base):
         for name in ("gamma", "epsilon", "exploration"):
             if type(value := getattr(self, name)) not in (int, float) or not 0 <= value <= 1:
                 raise RecipeError(f"{name} of control is a share from 0 to 1, received {value!r}")
+        if type(self.huber) not in (int, float) or not self.huber > 0:
+            raise RecipeError(f"huber of control is a number above 0, received {self.huber!r}")
         for name in ("double", "clip_rewards"):
             if type(value := getattr(self, name)) is not bool:
                 raise RecipeError(f"{name} of control is true or false, received {value!r}")
@@ -122,7 +125,9 @@ class Control(Base):
         return Interaction(self, model, schedule)
 
     def objective(self, schedule: Schedule, split: Split) -> Callable:
-        """The Huber loss of the value of what was done: errors beyond 1 pull no harder (Mnih et al. 2015)."""
+        """The Huber loss of the value of what was done, by default with errors beyond 1 pulling no harder (Mnih et al.
+        2015). Values that lie far apart need a larger `huber`, or the few steps that end an episode are outvoted.
+        """
         from keras import ops
 
         if schedule.class_weights != "none" or schedule.label_smoothing:
@@ -130,7 +135,7 @@ class Control(Base):
 
         def loss(outputs, targets):
             error = ops.abs(_error(outputs, targets))
-            return ops.where(error <= 1, 0.5 * error**2, error - 0.5)
+            return ops.where(error <= self.huber, 0.5 * error**2, self.huber * (error - 0.5 * self.huber))
 
         return loss
 
