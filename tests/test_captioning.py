@@ -20,10 +20,11 @@ from cnn_app.architectures.reference import REFERENCE
 from cnn_app.artifacts import ModelDir
 from cnn_app.cli.main import cli
 from cnn_app.data import arrays
-from cnn_app.errors import DataError, ModelError, RecipeError, TrainingError
-from cnn_app.export import golden
+from cnn_app.errors import DataError, ExportError, ModelError, RecipeError, TrainingError
+from cnn_app.export import golden, parts, tflite
 from cnn_app.export.graph import deployable
 from cnn_app.export.quantization import simulation
+from cnn_app.export.targets import target
 from cnn_app.inputs.image import Image
 from cnn_app.jobs.predict import predict
 from cnn_app.jobs.train import dry_run, memorise, plan, run
@@ -513,6 +514,28 @@ def test_export_proves_every_file(trained, folder):
         encode, step = (open_model(trained.path / stem.format(part)) for part in ("encode", "step"))
         found = beam_search(encode.run(image), step.run, 5, 1)
         assert known.sentence(found["tokens"][0]) == wanted.answer["caption"]
+
+
+@pytest.mark.parametrize(("share", "told"), [(1.04, None), (1.06, r"words.encode.tflite differs by 6.0% from the")])
+def test_a_part_that_says_something_else_is_not_written(tmp_path, monkeypatch, share, told):
+    """In float16 by a twentieth, root mean square."""
+    known = task()
+    deployed = deployable(network())
+    part = known.parts(deployed)["encode"]
+
+    class File:
+        def run(self, given):
+            return {name: share * np.asarray(array) for name, array in part(given["image"]).items()}
+
+    monkeypatch.setattr(parts, "open_model", lambda path: File())
+    monkeypatch.setattr(tflite, "write_alone", lambda serve, part, path, target: path.write_bytes(b"it"))
+    written = parts.write(known, deployed, tmp_path / "words.tflite", target("tflite-float16"), {"image": pixels()})
+    if told is None:
+        assert next(written)[2]["part"] == "encode"
+    else:
+        with pytest.raises(ExportError, match=told):
+            next(written)
+        assert not list(tmp_path.iterdir())
 
 
 def test_the_layer_gives_its_shapes_before_it_runs():
