@@ -124,7 +124,7 @@ def test_operations_between_layers_become_layers(tmp_path):
     """As `x * 0.5 + 1` in the code of a network; a file of ours holds them, and exports go through them."""
     seen = keras.Input((SIDE, SIDE, 3))
     x = layers.Conv2D(4, 3, 2)(layers.Rescaling(1 / 255)(seen))
-    x = 1 - keras.ops.concatenate([x * 0.5 + 1, keras.ops.relu(x)], axis=-1)
+    x = 1 - keras.ops.concatenate([x * 0.5 + 1, x * keras.ops.relu(x)], axis=-1)
     theirs = keras.Model(seen, softmax()(keras.ops.mean(x, axis=(1, 2))))
     ours = adopted(theirs)
     assert all(isinstance(operation, keras.Layer) for operation in ours.operations)

@@ -131,7 +131,8 @@ def _computed(operation, name: str, args: tuple, options: dict):
     tensors = [value for place, value in enumerate(args) if place not in constants]
     if not tensors or any(map(_is_tensor, options.values())):
         raise ModelError(f"{operation.name} takes tensors by name, which cannot be adopted")
-    return Computed(operation, constants, options, name=name)(*tensors)
+    apart = len(tensors) > 1
+    return Computed(operation, constants, options, apart, name=name)(tensors if apart else tensors[0])
 
 
 def _is_tensor(value) -> bool:
