@@ -10,7 +10,7 @@ const KINDS = {
 export const signatureOf = (takes) => Object.keys(KINDS).find(takes);
 
 export const one = (signature) => KINDS[signature].one;
-export const plural = (signature) => KINDS[signature].plural;
+export const plural = (signature) => KINDS[signature]?.plural ?? "texts";
 
 // Ask for such files: `chooser` is the input for them, `formats` says what they may be, `named` what they are.
 export function invite(signature, chooser, formats, named) {
