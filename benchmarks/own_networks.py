@@ -41,13 +41,12 @@ def row(name: str, folder: Path) -> None:
     last = {result.target: result for result in tried}
     floats = [found for target, found in last.items() if target in TARGETS and target != "tflite-int8"]
     lowest, furthest = min(found.agreement for found in floats), max(found.max_difference for found in floats)
-    whole = max(tried, key=lambda found: found.target in ("tflite-int8", "tflite-int16x8"))
     integers = [found for found in tried if found.target in ("tflite-int8", "tflite-int16x8")]
     best = integers[-1] if not refused else min(integers, key=lambda found: found.drop)
     speed = best.speed
     outside = ", ".join(f"{count} {kind}" for kind, count in speed.ops_outside.items()) if speed else "refused"
     passed = all(golden.check(file).passed for file in files(directory))
-    print(f"| {name} | {whole.keras_value:.4f} of {whole.n} | {lowest:.4f} | {furthest:.0e} | {best.target} by "
+    print(f"| {name} | {floats[0].keras_value:.4f} of {floats[0].n} | {lowest:.4f} | {furthest:.0e} | {best.target} by "
           f"{best.strategy} | {best.drop:+.2f} | {speed.delegates if speed else ''} | {outside} | "
           f"{'yes' if passed else 'no'} |", flush=True)  # fmt: skip
     if refused:

@@ -22,9 +22,7 @@ def correct(plain: keras.Model, rounding: keras.Model, records: Arrays) -> None:
 
     Layer by layer, each behind the corrected ones in front of it, in one pass: what nobody reads any more is dropped.
     """
-    (images,) = records.values()  # simulated networks have one input
-    chosen = images[np.linspace(0, len(images) - 1, min(RECORDS, len(images))).round().astype(int)]
-    batches = [chosen[start : start + simulation.BATCH] for start in range(0, len(chosen), simulation.BATCH)]
+    batches = list(simulation.batches(records, RECORDS))
     wanted, places = _means(plain, batches), simulation.scales(plain)
     values = {plain.layers[0].name: [ops.convert_to_tensor(batch) for batch in batches]}
     waiting = {name: len(behind) for name, behind in graph.readers(plain).items()}

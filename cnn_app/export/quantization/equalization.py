@@ -73,16 +73,14 @@ def _pairs(plain: keras.Model) -> Iterator[Pair]:
 
 
 def _statistics(plain: keras.Model, pairs: list[Pair], records: Arrays) -> Iterator[Seen]:
-    (images,) = records.values()
-    images = images[:RECORDS]
     if not pairs:
         return
     probe = keras.Model(plain.input, {pair.first.name: _extent(pair.seen.output) for pair in pairs})
-    batches = [images[start : start + simulation.BATCH] for start in range(0, len(images), simulation.BATCH)]
-    shares, found = np.array([len(batch) / len(images) for batch in batches]), [probe(batch) for batch in batches]
+    batches = list(simulation.batches(records, RECORDS))
+    sizes, found = [len(batch) for batch in batches], [probe(batch) for batch in batches]
     for pair in pairs:
         low, high, power = (np.array(part) for part in zip(*(one[pair.first.name] for one in found), strict=True))
-        yield Seen(low.min(0), high.max(0), shares @ power)
+        yield Seen(low.min(0), high.max(0), np.average(power, 0, sizes))
 
 
 def _extent(y) -> tuple:

@@ -6,7 +6,7 @@ converter reads the ranges that were learned. What stands behind all of them, su
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 import keras
 import numpy as np
@@ -80,7 +80,6 @@ def simulated(plain: keras.Model, records: Arrays) -> keras.Model:
 
     Training moves the ranges.
     """
-    (images,) = records.values()
 
     def learned(name: str, members: int, fixed) -> FakeQuant:
         return FakeQuant(members, fixed=fixed, name=name)
@@ -91,9 +90,18 @@ def simulated(plain: keras.Model, records: Arrays) -> keras.Model:
             wrapped = model.get_layer(wrapper(layer))
             wrapped.set_weights(layer.get_weights())
             wrapped.trainable = layer.trainable
-    for start in range(0, len(images), BATCH):
-        model(images[start : start + BATCH], training=True)
+    for batch in batches(records):
+        model(batch, training=True)
     return model
+
+
+def batches(records: Arrays, most: int | None = None) -> Iterator[np.ndarray]:
+    """What the one input of a simulated network takes: all records, or `most` of them that lie evenly."""
+    (images,) = records.values()
+    if most is not None and most < len(images):
+        images = images[np.linspace(0, len(images) - 1, most).round().astype(int)]
+    for start in range(0, len(images), BATCH):
+        yield images[start : start + BATCH]
 
 
 def rangeful(plain: keras.Model, model: keras.Model) -> keras.Model:
