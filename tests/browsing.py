@@ -45,6 +45,12 @@ def wait(page, what):
     return WebDriverWait(page, 20, poll_frequency=0.02).until(lambda _: what())
 
 
+def visit(page, address):
+    """The page of a server, once it knows its models."""
+    page.get(address)
+    wait(page, lambda: find(page, "#model").text)
+
+
 def give(page, data, how="drop", name="image.png", kind="image/png"):
     give_all(page, {name: data}, how, kind)
 

@@ -354,8 +354,7 @@ def test_the_page_takes_waves(exported, browser):
     """They can be heard; an image is no question to such a model."""
     _, directory = exported
     with served.running(directory / "serving") as found:
-        browser.get(found.rest)
-        browsing.wait(browser, lambda: browsing.find(browser, "#model").text)
+        browsing.visit(browser, found.rest)
         assert browsing.find(browser, "#status").text == "No wave yet."
         assert "Drop or paste waves here" in browsing.find(browser, "#drop").text
         assert browsing.find(browser, "#file").get_attribute("accept") == ".wav"

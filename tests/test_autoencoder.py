@@ -388,8 +388,7 @@ def test_commands_draw_what_is_decoded(trained, tmp_path):
 @browsing.needs_chromium
 def test_the_page_shows_the_reconstruction(files, browser):
     with served.running(files["saved_model"]) as found:
-        browser.get(found.rest)
-        browsing.wait(browser, lambda: browsing.find(browser, "#model").text)
+        browsing.visit(browser, found.rest)
         browsing.give(browser, png())
         over = browsing.find(browser, "#mask")
         browsing.wait(browser, over.is_displayed)

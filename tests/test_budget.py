@@ -188,7 +188,7 @@ def test_a_confidence_that_does_not_hold_says_what_would(proven):
     assert proven(stored, test, max_drop=1.0, confidence=0.9).interval.high <= 1.0
 
 
-def test_the_command(tmp_path):
+def test_the_command(tmp_path, monkeypatch):
     """269 test records can sign 1 point with a confidence of 0.8, not with 0.95."""
     path = tmp_path / "m"
     cnn_app.train("lenet5", "digits", path, columns={"image": (32, 32, 1)}, schedule=Schedule(epochs=1, batch=64))
@@ -203,7 +203,11 @@ def test_the_command(tmp_path):
     (line,) = ModelDir(path).read_exports()
     assert line["confidence"] == 0.8 and line["interval_method"] == "Tango 1998" and "chosen" not in line
     assert line["drop_interval"][1] == pytest.approx(100 * budget.tango(0, 0, 269, 0.8)[1])
+    calibrated, calibration = [], Classification.calibration
+    monkeypatch.setattr(Classification, "calibration", lambda task, model, split, count: (
+        calibrated.append(len(split)), calibration(task, model, split, count))[1])  # fmt: skip
     (integer,) = cnn_app.export(path, Export(targets=("tflite-int8",), max_drop=5.0))
+    assert set(calibrated) == {1797 - 269 - 270}  # train's, and none of those that choose or prove
     assert integer.chosen.figures == {"split": "val"} and integer.figures == {} and integer.chosen.n == 270
     assert replace(integer, chosen=None).as_json().keys() == integer.as_json().keys() - {"chosen"}
 

@@ -471,8 +471,7 @@ def test_the_page_shows_the_sentence(trained, files, folder, browser):
     image = folder / "images" / "01.png"
     (wanted,) = predict(trained.path, image)
     with served.running(files["saved_model"]) as found:
-        browser.get(found.rest)
-        browsing.wait(browser, lambda: browsing.find(browser, "#model").text)
+        browsing.visit(browser, found.rest)
         browsing.give(browser, image.read_bytes())
         browsing.wait(browser, lambda: wanted.answer["caption"] in browsing.find(browser, "#top").text)
 

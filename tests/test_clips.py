@@ -652,8 +652,7 @@ def test_the_page_takes_clips(exported, browser):
     """Several at once; what moves is shown."""
     _, directory = exported
     with served.running(directory / "serving") as found:
-        browser.get(found.rest)
-        browsing.wait(browser, lambda: browsing.find(browser, "#model").text)
+        browsing.visit(browser, found.rest)
         assert browsing.find(browser, "#status").text == "No clip yet."
         assert browsing.find(browser, "#file").get_attribute("accept").startswith(".gif,.tar")
         browsing.give(browser, gif(filmed("down", 97)), name="down.gif", kind="image/gif")

@@ -198,8 +198,7 @@ def test_the_page_marks_an_unlike_image(digits, browser):
     files = {name: (digits / name).read_bytes() for name in ("own.png", "foreign.png")}
     (place,) = (digits / "digits" / "serving").iterdir()
     with served.running(place) as found:
-        browser.get(found.rest)
-        browsing.wait(browser, lambda: browsing.find(browser, "#model").text)
+        browsing.visit(browser, found.rest)
         browsing.give_all(browser, files)
         browsing.wait(browser, lambda: browsing.find(browser, "#told").text == "2 images: 2 answered.")
         marked = browser.execute_script(

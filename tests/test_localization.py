@@ -379,8 +379,7 @@ def test_the_page_frames_the_box(places, browser):
     """Where it is in the upright image, as shares of its sides."""
     resize, files = places
     with served.running(files["saved_model"]) as found:
-        browser.get(found.rest)
-        browsing.wait(browser, lambda: browsing.find(browser, "#model").text)
+        browsing.visit(browser, found.rest)
         browsing.give(browser, picture(6))
         frame = browsing.find(browser, "#box")
         browsing.wait(browser, frame.is_displayed)

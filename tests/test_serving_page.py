@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import served
 import urllib3
-from browsing import answered, find, give, labels, needs_chromium, wait
+from browsing import answered, find, give, labels, needs_chromium, visit, wait
 
 from cnn_app.inputs import files, headers
 from cnn_app.serving.server import access, offer
@@ -12,8 +12,7 @@ from cnn_app.serving.server import access, offer
 
 @pytest.fixture
 def page(browser, addresses):
-    browser.get(addresses.rest)
-    wait(browser, lambda: find(browser, "#model").text)
+    visit(browser, addresses.rest)
     return browser
 
 
@@ -124,8 +123,7 @@ def test_a_model_of_texts_gets_a_text_and_one_of_images_an_image(browser, colour
 @needs_chromium
 def test_labels_that_are_there_are_ticked_and_never_cut_off(browser, tmp_path):
     with served.running(f"several={served.several(tmp_path / 'several')}") as found:
-        browser.get(found.rest)
-        wait(browser, lambda: find(browser, "#model").text)
+        visit(browser, found.rest)
         give(browser, served.png(served.one_colour("red")))
         answered(browser, "a \u2713")
         assert labels(browser) == ["a \u2713", "b", "c", "d", "e", "g \u2713"]
@@ -157,8 +155,7 @@ def test_a_mask_lies_over_its_image_with_a_legend(browser, colours, tmp_path):
     from selenium.webdriver.support.ui import Select
 
     with served.running(f"a_mask={served.masks(tmp_path / 'masks')}", colours) as found:
-        browser.get(found.rest)
-        wait(browser, lambda: find(browser, "#model").text)
+        visit(browser, found.rest)
         give(browser, served.png(half_white()))
         wait(browser, lambda: browser.execute_script("return document.getElementById('mask').naturalWidth") == 32)
         assert find(browser, "#mask").is_displayed() and max(browser.execute_script(COVER)) < 1
@@ -197,8 +194,7 @@ def test_exported_networks_of_masks_and_texts(browser, tmp_path):
     served.export(*served.unet(32, seven), tmp_path / "masks")
     served.export(*served.text_cnn(), tmp_path / "texts")
     with served.running(tmp_path / "masks", tmp_path / "texts") as found:
-        browser.get(found.rest)
-        wait(browser, lambda: find(browser, "#model").text)
+        visit(browser, found.rest)
         assert not find(browser, "#fading").is_displayed()
         give(browser, served.png(served.scenes(64, 1)[0]))
         wait(browser, lambda: browser.execute_script("return document.getElementById('mask').naturalWidth") == 32)
@@ -263,8 +259,7 @@ def test_it_tells_of_the_model(browser, colours, tmp_path):
         urllib3.PoolManager() as http,
     ):
         models = served.asked(http, "GET", f"{found.rest}/models.json")[1]
-        browser.get(found.rest)
-        wait(browser, lambda: find(browser, "#model").text)
+        visit(browser, found.rest)
         told = {}
         for place, model in enumerate(models):
             Select(find(browser, "#model")).select_by_index(place)

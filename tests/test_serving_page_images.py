@@ -10,7 +10,7 @@ import PIL.Image
 import pytest
 import served
 import tensorflow as tf
-from browsing import answered, find, give, give_all, labels, needs_chromium, wait
+from browsing import answered, find, give, give_all, labels, needs_chromium, visit, wait
 
 from cnn_app.inputs import framing
 from cnn_app.inputs.image import Image
@@ -32,8 +32,7 @@ COLOURS = {f"{label}.png": served.png(served.one_colour(label, 50)) for label in
 
 
 def opened(browser, found):
-    browser.get(found.rest)
-    wait(browser, lambda: find(browser, "#model").text)
+    visit(browser, found.rest)
 
 
 def finished(browser, told):

@@ -1,7 +1,7 @@
 // The page asks as any client does: TF Serving's :predict, with a signature for encoded records that the model has.
 import { frame } from "./box.js";
 import { drawing } from "./draw.js";
-import { AUDIO, IMAGE, invite, one as singular, plural, signatureOf } from "./files.js";
+import { AUDIO, IMAGE, invite, plural, signatureOf, singular } from "./files.js";
 import { base64, shrunk, upright, windowOf } from "./images.js";
 import { best, colour, facts, item, named, percent, thumbnail } from "./parts.js";
 import { asking } from "./requests.js";
