@@ -29,16 +29,16 @@ def pixels(n=8):
     return drawn
 
 
-def test_in_front_of_a_depthwise_kernel_all_channels_become_as_large_as_the_largest():
+def test_in_front_of_a_depthwise_kernel_all_channels_become_half_as_large_as_the_largest():
     plain = network(layers.ReLU(), layers.ZeroPadding2D(1), layers.DepthwiseConv2D(3, name="second"))
     before, kernel = plain.predict_on_batch(pixels()), plain.get_layer("second").get_weights()[0]
     equalization.equalize(plain, {"image": pixels()})
     weights, bias = plain.get_layer("first").get_weights()
-    # Largest values are 10, 1 + 0.5 and 0.1 + 0.05, so factors are 1, 10 / 1.5 and 10 / 0.15.
-    np.testing.assert_allclose(np.diag(weights[0, 0]), [10, 10 / 1.5, 10 / 1.5], rtol=1e-6)
-    np.testing.assert_allclose(bias, [0, 0.5 * 10 / 1.5, 0.05 * 10 / 0.15], rtol=1e-6)
+    # Largest values are 10, 1 + 0.5 and 0.1 + 0.05, so factors are 1, 5 / 1.5 and 5 / 0.15.
+    np.testing.assert_allclose(np.diag(weights[0, 0]), [10, 5 / 1.5, 5 / 1.5], rtol=1e-6)
+    np.testing.assert_allclose(bias, [0, 0.5 * 5 / 1.5, 0.05 * 5 / 0.15], rtol=1e-6)
     np.testing.assert_allclose(
-        plain.get_layer("second").get_weights()[0][..., 2, 0], kernel[..., 2, 0] * 0.015, rtol=1e-6
+        plain.get_layer("second").get_weights()[0][..., 2, 0], kernel[..., 2, 0] * 0.03, rtol=1e-6
     )
     np.testing.assert_allclose(plain.predict_on_batch(pixels()), before, atol=1e-5)
 
@@ -114,7 +114,7 @@ def test_uneven_channels_round_less(reader):
 
 
 def test_the_range_of_a_tensor_never_grows():
-    """A channel of -0.5 to 0.5 cannot become as large as one of 6, where the lowest value of all is -1."""
-    seen = equalization.Seen(np.array([-1.0, -0.5, 0.0, 0.0]), np.array([6.0, 0.5, 0.03, 0.0]), np.ones(4))
+    """A channel of -0.25 to 0.25 cannot become half as large as one of 6, where the lowest value of all is -1."""
+    seen = equalization.Seen(np.array([-1.0, -0.25, 0.0, 0.0]), np.array([6.0, 0.25, 0.03, 0.0]), np.ones(4))
     reader = layers.DepthwiseConv2D(1)
-    np.testing.assert_allclose(equalization._factors(reader, seen), [1, 2, 200, equalization.MOST])
+    np.testing.assert_allclose(equalization._factors(reader, seen), [1, 2, 100, equalization.MOST / 2])

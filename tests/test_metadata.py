@@ -12,11 +12,13 @@ from scores import scores, write
 
 import cnn_app
 from cnn_app.errors import ArtifactError, ExportError
-from cnn_app.export import graph, metadata
+from cnn_app.export import graph, metadata, tflite
 from cnn_app.export.targets import TARGETS, target
+from cnn_app.inputs.audio import Audio
 from cnn_app.inputs.image import Image
 from cnn_app.runtimes import keras_model, open_model
 from cnn_app.runtimes.about import About
+from cnn_app.tasks.classification import Classification
 
 ABOUT = About(
     task="classification", input=Image((64, 64, 3)).facts(), name="flowers", description="mobilenet_v2",
@@ -161,6 +163,30 @@ def test_mediapipe_gives_the_same_masks(tmp_path, kind):
             shares = np.stack([mask.numpy_view().squeeze() for mask in found.confidence_masks], -1)
             np.testing.assert_allclose(shares, expected, atol=1e-6)
             np.testing.assert_array_equal(found.category_mask.numpy_view().squeeze(), expected.argmax(-1))
+
+
+@pytest.mark.parametrize("kind", ["tflite-int8", pytest.param("tflite-float32", marks=pytest.mark.slow)])
+def test_mediapipe_hears_the_same(tmp_path, kind):
+    """Its AudioClassifier takes a wave of our rate and length: labels and scores."""
+    mediapipe = pytest.importorskip("mediapipe", exc_type=ImportError)
+    audio, containers = mediapipe.tasks.audio, mediapipe.tasks.components.containers
+    keras.utils.set_random_seed(0)
+    task = Classification(input=Audio(8000, 8000), labels=("eins", "zwei", "fünf"))
+    model = graph.deployable(cnn_app.create_model("tdnn", classes=3))
+    sizes = np.linspace(0.01, 0.5, 6)[:, None]
+    waves = np.clip(np.random.default_rng(0).normal(size=(6, 8000)) * sizes, -1, 1).astype(np.float32)
+    path = tmp_path / "digits.tflite"
+    tflite.write(task, model, path, target(kind), {"audio": waves} if target(kind).calibrated else None)
+    assert metadata.attach(path, replace(ABOUT, input=task.input.facts(), labels=task.labels))
+    wanted = open_model(path).run({"audio": waves})["probabilities"]
+    assert np.ptp(wanted, axis=0).min() > 1e-4
+    base = mediapipe.tasks.BaseOptions(model_asset_path=str(path))
+    options = audio.AudioClassifierOptions(base_options=base, max_results=3)
+    with audio.AudioClassifier.create_from_options(options) as classifier:
+        for wave, expected in zip(waves, wanted, strict=True):
+            (heard,) = classifier.classify(containers.AudioData.create_from_array(wave, 8000))
+            found = {one.category_name: one.score for one in heard.classifications[0].categories}
+            np.testing.assert_allclose([found[label] for label in task.labels], expected, atol=1e-6)
 
 
 def test_bytes_need_no_scaling():

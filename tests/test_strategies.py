@@ -78,7 +78,7 @@ def test_one_channel_that_dwarfs_the_others_costs_nothing(uneven):
     told = []
     options = Export(targets=("tflite-int8",), max_drop=0.5)
     exporting.export(directory, options, task, dataset, told.append, force=True)
-    assert [result.strategy for result in told] == ["200 images", "1000 images", "equalized, biases corrected"]
+    assert [result.strategy for result in told] == ["200 images", "1000 images", strategies.EQUALIZED]
     assert min(result.drop for result in told[:2]) > 5 and told[2].drop <= 0.5
     assert directory.read_exports()[0]["float_layers"] == [] and told[2].speed.ops_outside == {"QUANTIZE": 1}
 
@@ -92,8 +92,13 @@ def test_the_ladder_is_climbed_until_the_drop_fits(uneven, not_equalized, monkey
     told = []
     options = Export(targets=("tflite-int8",), max_drop=0.5)
     results = exporting.export(directory, options, task, dataset, told.append, force=True)
-    strategies = [result.strategy for result in told]
-    assert strategies == ["200 images", "1000 images", "equalized, biases corrected", "1 in float", "2 in float"]
+    assert [result.strategy for result in told] == [
+        "200 images",
+        "1000 images",
+        strategies.EQUALIZED,
+        "1 in float",
+        "2 in float",
+    ]
     assert all(result.drop > 5 for result in told[:4]) and [result.strategy for result in results] == ["2 in float"]
     assert results[0].drop <= 0.5 and results[0].speed.ops_outside == {"QUANTIZE": 1}
     assert len(timed) == 1 and [result.speed is None for result in told] == [True, True, True, True, False]
@@ -134,7 +139,7 @@ def test_training_with_rounding_brings_an_int8_file_into_the_budget(trained, not
     assert [result.strategy for result in told] == [
         "200 images",
         "1000 images",
-        "equalized, biases corrected",
+        strategies.EQUALIZED,
         "4 epochs of QAT",
     ]
     assert min(result.drop for result in told[:3]) > 1.5 and results[0].drop <= 1.5
@@ -146,7 +151,7 @@ def test_training_with_rounding_brings_an_int8_file_into_the_budget(trained, not
 
 
 @pytest.mark.slow
-def test_a_signal_ends_training_and_nothing_is_written(trained, tmp_path, monkeypatch):
+def test_a_signal_ends_training_and_nothing_is_written(trained, not_equalized, tmp_path, monkeypatch):
     directory, task, dataset = uneven_copy(trained, tmp_path / "uneven", 300)
     monkeypatch.setattr(strategies, "KEPT", ())
     stop = Watch(step=lambda epoch, step, steps, logs: signal.raise_signal(signal.SIGINT))

@@ -18,6 +18,7 @@ from cnn_app import tasks
 from cnn_app.tasks import Task
 from cnn_app.tensors import Arrays
 
+ROUNDING = 1e-9  # of points
 CONFIDENCE = 0.95  # of an interval where nobody asks for another
 GROUPS = 20  # of records that the jackknife leaves out in turn
 STEP = 1e-12  # away from the difference itself, where the score of an unchanged file is 0 / 0

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import keras
 import numpy as np
@@ -16,7 +16,7 @@ from cnn_app.atomic import replacing
 from cnn_app.data import pipeline
 from cnn_app.data.dataset import Dataset
 from cnn_app.errors import ExportError
-from cnn_app.export import budget, golden, metadata, parts, tflite, warmup
+from cnn_app.export import budget, choice, golden, metadata, parts, tflite, warmup
 from cnn_app.export import targets as table
 from cnn_app.export.graph import deployable
 from cnn_app.export.quantization import qat, sensitivity, simulation, strategies
@@ -30,7 +30,6 @@ from cnn_app.tensors import Arrays
 from cnn_app.training.engine import Watch
 
 VERIFIED = 1000  # held-out records at most, where no confidence is asked for
-ROUNDING = 1e-9  # of points
 VERIFIED_BYTES = 2**29  # of their outputs at most, which for dense ones are fewer records
 
 
@@ -73,8 +72,8 @@ def export(
     if options.confidence:
         _refuse_too_few(proof, options)
     is_chosen = any(table.target(name).calibrated for name in options.targets) and not proof.figures
-    choice = reference(task, model, dataset, "val") if is_chosen else proof
-    bench = _Bench(directory, options, force, _about(directory, options), proof, choice, tell, copy)
+    val = reference(task, model, dataset, "val") if is_chosen else proof
+    bench = _Bench(directory, options, force, _about(directory, options), proof, val, tell, copy)
     schedule = qat.schedule(directory.read_card(), options.qat_epochs) if options.qat_epochs else None
     tuning = qat.Tuning(dataset, schedule, watch or Watch()) if schedule else None
 
@@ -82,9 +81,9 @@ def export(
         return task.calibration(model, dataset.splits["train"], count)
 
     for name in options.targets:
-        attempts = strategies.attempts(name, task, copy, records, options.calibration, tuning)
+        tiers = strategies.attempts(name, task, copy, records, options.calibration, tuning)
         try:
-            results.append(_climb(name, attempts, bench))
+            results.append(_written(name, tiers, bench))
         except ExportError as error:
             refused.append(str(error))
     if refused:
@@ -117,27 +116,23 @@ def _refuse_too_few(proof: Reference, options: Export) -> None:
         )
 
 
-class _TooMuch(Exception):
-    """A file lost more than the budget; the next strategy is tried."""
+def _written(name: str, tiers: Iterable[Iterable[strategies.Attempt]], bench: _Bench) -> Comparison:
+    """Publish target `name`, an integer one as it is best on val."""
+    if not table.target(name).calibrated:
+        ((attempt,),) = tiers
+        return _publish(attempt, None, bench)
+    with TemporaryDirectory() as folder:
+        return _publish(*choice.choose(name, tiers, bench.choice, bench.options, Path(folder), bench.tell), bench)
 
 
-def _climb(name: str, attempts: Iterable[strategies.Attempt], bench: _Bench) -> Comparison:
-    """Publish the first attempt that keeps within the budget where it is chosen, if its proof holds."""
-    tried: list[Comparison] = []
-    for attempt in attempts:
-        with suppress(_TooMuch):
-            return _publish(attempt, bench, tried)
-    raise ExportError(_refusal(name, tried, bench))
-
-
-def _publish(attempt: strategies.Attempt, bench: _Bench, tried: list[Comparison]) -> Comparison:
+def _publish(attempt: strategies.Attempt, chosen: Comparison | None, bench: _Bench) -> Comparison:
     target, place = table.target(attempt.target), table.place(bench.directory, attempt.target)
     inputs, outputs = bench.reference.inputs, bench.reference.outputs
     _refuse_existing(place, bench.force)
     with replacing(place) as scratch:
         attempt.write(scratch)
         facts: dict = {"metadata": metadata.attach(scratch, bench.about), "float_layers": attempt.float_layers}
-        result = _proven(attempt, scratch, bench, tried)
+        result = _proven(attempt, chosen, scratch, bench)
         result = replace(result, speed=timed(scratch))
         bench.tell(result)
         if attempt.simulation is not None:
@@ -159,48 +154,27 @@ def _publish(attempt: strategies.Attempt, bench: _Bench, tried: list[Comparison]
     return result
 
 
-def _proven(attempt: strategies.Attempt, file: Path, bench: _Bench, tried: list[Comparison]) -> Comparison:
-    """The comparison on test of a file that is within the budget on val, and on test."""
-    chosen, options = None, bench.options
-    if table.target(attempt.target).calibrated and bench.choice is not bench.reference:
-        chosen = compare(attempt.target, file, bench.choice, attempt.strategy)
-        tried.append(chosen)
-        _refuse_beyond(chosen, bench)
-    confidence = options.confidence or budget.CONFIDENCE
-    result = replace(compare(attempt.target, file, bench.reference, attempt.strategy, confidence), chosen=chosen)
-    tried.append(result)
-    if chosen is None:
-        _refuse_beyond(result, bench)
-    beyond = result.drop > options.max_drop + ROUNDING
-    if beyond or (options.confidence and result.interval.high > options.max_drop + ROUNDING):
+def _proven(attempt: strategies.Attempt, chosen: Comparison | None, file: Path, bench: _Bench) -> Comparison:
+    """The comparison on test of a file that was chosen on val, or that there is no choice of."""
+    options, task = bench.options, bench.reference.task
+    result = chosen if bench.choice is bench.reference else None
+    if result is None:
+        confidence = options.confidence or budget.CONFIDENCE
+        result = compare(attempt.target, file, bench.reference, attempt.strategy, confidence)
+        result = replace(result, chosen=chosen)
+    is_beyond = result.drop > options.max_drop + budget.ROUNDING
+    if is_beyond and chosen is None:
+        bench.tell(result)
+        raise ExportError(choice.refusal(result.target, [result], task, options))
+    if is_beyond or (options.confidence and result.interval.high > options.max_drop + budget.ROUNDING):
         bench.tell(result)
         raise ExportError(_unproven(result, bench))
     return result
 
 
-def _refuse_beyond(result: Comparison, bench: _Bench) -> None:
-    if result.drop > bench.options.max_drop + ROUNDING:
-        bench.tell(result)
-        raise _TooMuch
-
-
 def _refuse_existing(place: Path, force: bool) -> None:
     if place.exists() and not force:
         raise ExportError(f"{place} exists; --force replaces it")
-
-
-def _refusal(name: str, tried: list[Comparison], bench: _Bench) -> str:
-    best, options = min(tried, key=lambda result: result.drop), bench.options
-    learn = name == strategies.INT8 and not options.qat_epochs
-    way_out = "let it learn to round with --qat-epochs 3, or " if learn else ""
-    ways = f" at best, in {len(tried)} ways" if len(tried) > 1 else ""
-    task = bench.reference.task
-    where = " of val" if best.figures and bench.choice is not bench.reference else ""
-    return (
-        f"{name} {tasks.told_drop(task, best.drop)} ({best.keras_value:.4f} to {best.value:.4f} on {best.n} "
-        f"{task.input.plural}{where}){ways}, more than --max-drop {options.max_drop:g}; it was not written: {way_out}"
-        "ship tflite-float16"
-    )
 
 
 def _unproven(result: Comparison, bench: _Bench) -> str:
@@ -212,7 +186,7 @@ def _unproven(result: Comparison, bench: _Bench) -> str:
         f"{result.target}{f' ({result.strategy})' * bool(result.strategy)} "
         f"{tasks.told_drop(task, result.drop)} ({result.keras_value:.4f} to {result.value:.4f} on {result.n} {plural}"
     )
-    if result.drop > options.max_drop + ROUNDING:
+    if result.drop > options.max_drop + budget.ROUNDING:
         where = f", {result.chosen.drop:.2f} on those of val that chose it" if result.chosen else ""
         return (
             f"{told}{where}), more than --max-drop {options.max_drop:g}; it was not written, and test is asked once: "

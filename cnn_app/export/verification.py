@@ -51,7 +51,7 @@ class Comparison:
     speed: Speed | None = None  # None for a file that was refused
     strategy: str = ""  # what was done to keep within the budget
     figures: dict = field(default_factory=dict)  # {"split": "val"} of records that are no test
-    interval: Interval | None = None  # of drop; None where the file was refused as it was chosen
+    interval: Interval | None = None  # of drop; None where the file was not chosen
     chosen: Comparison | None = None  # on the records that this way to write it was chosen by
 
     def as_json(self) -> dict:
@@ -62,7 +62,8 @@ class Comparison:
             "latency_ms": speed and speed.median_ms, "delegates": speed and speed.delegates,
             "ops_outside": speed and speed.ops_outside, "strategy": self.strategy, **self.figures,
             **(self.interval.as_json() if self.interval else {}),
-            **({"chosen": {"split": "val", "n": self.chosen.n, "drop": self.chosen.drop}} if self.chosen else {}),
+            **({"chosen": {"split": "val", "n": self.chosen.n, "drop": self.chosen.drop,
+                            "agreement": self.chosen.agreement}} if self.chosen else {}),
         }  # fmt: skip
 
 

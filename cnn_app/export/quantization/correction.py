@@ -1,7 +1,7 @@
-"""Bias correction: rounded kernels shift what a layer gives on average, and its bias takes that back.
+"""Layer by layer, the kernel is rounded for what it reads, and its bias takes back what it shifts on average.
 
-Nagel et al., arXiv:1906.04721, section 4.2, with means of real images (appendix D). Depthwise kernels of nine values
-shift most: MobileNets lose points without it.
+Bias correction: Nagel et al., arXiv:1906.04721, section 4.2, with means of real images (appendix D). Depthwise kernels
+of nine values shift most: MobileNets lose points without it.
 """
 
 from __future__ import annotations
@@ -11,14 +11,15 @@ import numpy as np
 from keras import ops
 
 from cnn_app.export import graph
-from cnn_app.export.quantization import simulation
+from cnn_app.export.quantization import adaptive_rounding, simulation
 from cnn_app.tensors import Arrays
 
 RECORDS = 64
 
 
 def correct(plain: keras.Model, rounding: keras.Model, records: Arrays) -> None:
-    """Set the biases of `rounding` = simulation.simulated(plain) so that each layer's mean is that of `plain`.
+    """Round the kernels of `rounding` = simulation.simulated(plain), and set its biases so that each layer's mean is
+    that of `plain`.
 
     Layer by layer, each behind the corrected ones in front of it, in one pass: what nobody reads any more is dropped.
     """
@@ -28,7 +29,10 @@ def correct(plain: keras.Model, rounding: keras.Model, records: Arrays) -> None:
     waiting = {name: len(behind) for name, behind in graph.readers(plain).items()}
     for layer in plain.layers[1:]:
         twin = rounding.get_layer(simulation.wrapper(layer))
-        found = [twin(x) for x in _inputs(layer, values)]
+        read = _inputs(layer, values)
+        if isinstance(layer, simulation.KERNELS):
+            adaptive_rounding.round_kernel(twin.layer, read)
+        found = [twin(x) for x in read]
         if layer.name in wanted:
             shift = wanted[layer.name] - _mean(found)
             twin.layer.bias.assign_add(shift)

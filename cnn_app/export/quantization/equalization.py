@@ -25,6 +25,7 @@ RECORDS = 256
 HOMOGENEOUS = ("relu", "relu6", "linear")
 CHANNELWISE = (layers.ZeroPadding2D, layers.MaxPooling2D, layers.Cropping2D, layers.GlobalAveragePooling2D)
 MOST = 1e3  # times
+HEADROOM = 2  # of a channel that is enlarged: what is larger than on these records would be cut off
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,8 @@ def _pairs(plain: keras.Model) -> Iterator[Pair]:
 def _statistics(plain: keras.Model, pairs: list[Pair], records: Arrays) -> Iterator[Seen]:
     if not pairs:
         return
-    probe = keras.Model(plain.input, {pair.first.name: _extent(pair.seen.output) for pair in pairs})
+    network = keras.Model(plain.input, {pair.first.name: _extent(pair.seen.output) for pair in pairs})
+    probe = simulation.compiled(network)
     batches = list(simulation.batches(records, RECORDS))
     sizes, found = [len(batch) for batch in batches], [probe(batch) for batch in batches]
     for pair in pairs:
@@ -92,7 +94,7 @@ def _factors(reader: keras.Layer, seen: Seen) -> np.ndarray:
     """What each channel is multiplied by."""
     low, high = min(seen.low.min(), 0.0), max(seen.high.max(), 0.0)
     ends = [end / np.where(end * own > 0, own, end / MOST) for end, own in ((low, seen.low), (high, seen.high)) if end]
-    most = np.minimum(np.min(ends, 0), MOST) if ends else np.ones_like(seen.high)
+    most = np.clip(np.min(ends, 0) / HEADROOM, 1, MOST) if ends else np.ones_like(seen.high)
     if isinstance(reader, layers.DepthwiseConv2D):  # each channel has a kernel of its own scale
         return most
     kernel, steps = _by_input(reader)

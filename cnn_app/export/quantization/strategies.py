@@ -1,16 +1,16 @@
 """From float to integers within an accuracy budget: what is tried, from the cheapest to the surest.
 
-An int8 file is calibrated with some images, then with more, then its channels are equalized and its biases corrected,
-then the layers that suffer most stay in float, then the network is trained on with rounding where that is asked for,
-then its activations get 16 bits. A strategy is only climbed when the one below it lost too much. Training stands before
-16 bits: its file is int8 throughout, and as fast.
+An int8 file is calibrated with some images, or with more, or its channels are equalized, its kernels rounded for what
+they read and its biases corrected: these three are equally fast, and compared. Then the layers that suffer most stay in
+float, then the network is trained on with rounding where that is asked for, then its activations get 16 bits. One of
+these is only tried when all before it lost too much. Training stands before 16 bits: its file is int8 throughout.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from importlib import import_module
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from cnn_app.tensors import Arrays
 
 MOST_RECORDS = 1000  # of the second strategy
 KEPT = (1, 2, 4, 8, 16)  # layers that stay in float
+EQUALIZED = "equalized, rounded by layer"
 INT8, INT16 = "tflite-int8", "tflite-int16x8"
 
 
@@ -42,40 +43,54 @@ class Attempt:
 def attempts(
     name: str, task: Task, model: keras.Model, records: Callable[[int], Arrays], calibration: int,
     tuning: qat.Tuning | None = None,
-) -> Iterator[Attempt]:  # fmt: skip
-    """Ways to write target `name` of a model as `graph.deployable` makes it, each made when it is asked for.
+) -> Iterator[Iterable[Attempt]]:  # fmt: skip
+    """Ways to write target `name` of a model as `graph.deployable` makes it, equally fast ones together.
 
-    records(n) gives up to n training records; the first strategy takes `calibration` of them.
+    Each is made when it is asked for. records(n) gives up to n training records; the first strategy takes `calibration`
+    of them.
     """
     write = partial(_write, name, task, model)
     if not targets.target(name).calibrated:
-        yield Attempt(name, "", partial(write, records=None))
+        yield [Attempt(name, "", partial(write, records=None))]
         return
-    few = records(calibration)
-    yield Attempt(name, f"{_count(few)} {task.input.plural}", partial(write, records=few))
-    many = records(max(MOST_RECORDS, calibration))
-    if _count(many) > _count(few):
-        yield Attempt(name, f"{_count(many)} {task.input.plural}", partial(write, records=many))
+    many = cache(lambda: records(max(MOST_RECORDS, calibration)))
+    corrected = cache(lambda: _corrected(model, many()) if name == INT8 else None)
+
+    def equally_fast() -> Iterator[Attempt]:
+        few = records(calibration)
+        yield Attempt(name, f"{_count(few)} {task.input.plural}", partial(write, records=few))
+        if _count(many()) > _count(few):
+            yield Attempt(name, f"{_count(many())} {task.input.plural}", partial(write, records=many()))
+        if models := corrected():
+            yield _simulated(task, EQUALIZED, *models)
+
+    yield equally_fast()
     if name != INT8:
         return
-    plain = simulation.folded(model)
-    if simulated := not simulation.obstacle(plain):
-        equalization.equalize(plain, many)
-        rounding = simulation.simulated(plain, many)
-        correction.correct(plain, rounding, many)
-        yield _simulated(task, "equalized, biases corrected", plain, rounding)
-    sensitivity = Sensitivity(task, model, many)
+    sensitivity = Sensitivity(task, model, many())
     worst = sensitivity.errors()
     for count in KEPT:
         if count < len(worst):
             kept = worst[:count]
             layers = tuple(error.layer for error in kept)
-            yield Attempt(name, f"{count} in float", partial(_write_mixed, sensitivity, kept), layers, worst)
-    if tuning is not None and simulated:
-        qat.train(task, rounding, tuning)
-        yield _simulated(task, f"{tuning.schedule.epochs} epochs of QAT", plain, rounding)
+            yield [Attempt(name, f"{count} in float", partial(_write_mixed, sensitivity, kept), layers, worst)]
+    if tuning is not None and (models := corrected()):
+        qat.train(task, models[1], tuning)
+        yield [_simulated(task, f"{tuning.schedule.epochs} epochs of QAT", *models)]
     if not tflite.obstacle(model, targets.target(INT16)):
-        yield Attempt(INT16, f"{_count(many)} {task.input.plural}", partial(_write, INT16, task, model, records=many))
+        strategy, write = f"{_count(many())} {task.input.plural}", partial(_write, INT16, task, model, records=many())
+        yield [Attempt(INT16, strategy, write)]
+
+
+def _corrected(model: keras.Model, records: Arrays) -> tuple[keras.Model, keras.Model] | None:
+    """The folded network with equalized channels, and its simulation, rounded by layer; None if it has none."""
+    plain = simulation.folded(model)
+    if simulation.obstacle(plain):
+        return None
+    equalization.equalize(plain, records)
+    rounding = simulation.simulated(plain, records)
+    correction.correct(plain, rounding, records)
+    return plain, rounding
 
 
 def _simulated(task: Task, strategy: str, plain: keras.Model, rounding: keras.Model) -> Attempt:
