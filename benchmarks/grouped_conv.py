@@ -80,7 +80,7 @@ def network(batch: int, rounds: int, keras_rounds: int) -> dict:
     task = replace(task_of(ours), labels=tuple(map(str, range(1000))))
     for name, model in variants(ours).items():
         step = engine.stepper(model, task, split, Schedule())
-        competitors[name] = lambda step=step: step.train(inputs, targets, 1e-4)
+        competitors[name] = lambda step=step: (step.train(inputs, targets, 1e-4), step.read())
     spec = registry.spec("shufflenet_v1", image=image)
     competitors = with_torch(
         competitors, lambda peers, layout: peers.train_step(peers.shufflenet(spec), images, labels, layout)

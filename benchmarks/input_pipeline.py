@@ -65,7 +65,7 @@ def competitors(folder: Path, name: str, side: int, batch: int) -> tuple[dict, d
         "first pass: check, decode, resize": read,
         "epoch from memory": lambda: epoch(prepared),
         "epoch from files": lambda: epoch(streamed),
-        STEP: lambda: step.train(inputs, targets, 1e-4),
+        STEP: lambda: (step.train(inputs, targets, 1e-4), step.read()),
     }
     size = len(inputs["image"])
     delivered = pipeline.steps_per_epoch(prepared, batch) * size

@@ -19,6 +19,7 @@ RECIPE_LIMIT_BYTES = 2**20
 OPTIMIZERS = ("adamw", "sgd")
 RATES = ("cosine", "plateau", "constant")
 STARTS = ("probe-then-tune", "tune")
+PRECISIONS = ("float32", "bfloat16", "float16")
 CLASS_WEIGHTS = ("none", "balanced")
 ON_BAD_IMAGE = ("error", "skip")
 KINDS = ("model", "study")
@@ -60,13 +61,19 @@ class Schedule:
     class_weights: str = "none"  # of the loss; "balanced": inverse to the number of training images
     patience: int = 0  # epochs without a better one on val after which a run ends; 0: never
     seed: int = 0
+    ema: float = 0.0  # what averages of weights and batch statistics keep of themselves at a step; 0: none
+    clip: float = 0.0  # the norm of all gradients that none may exceed; 0: any
+    accumulate: int = 1  # batches whose mean gradient is one step of the optimizer
+    precision: str = "float32"  # of products and maps; weights, normalization and logits are always in float32
 
     def __post_init__(self):
         for name, low, high in (("epochs", 1, 10**6), ("batch", 1, 2**16), ("lr", 0, 10**3), ("warmup", 0, 10**6),
                                 ("momentum", 0, 1), ("weight_decay", 0, 10**3), ("label_smoothing", 0, 1),
-                                ("patience", 0, 10**6), ("seed", 0, 2**31 - 1)):  # fmt: skip
+                                ("patience", 0, 10**6), ("seed", 0, 2**31 - 1), ("ema", 0, 1),
+                                ("clip", 0, 10**9), ("accumulate", 1, 10**6)):  # fmt: skip
             _between(name, low, getattr(self, name), high)
-        for kind, known in (("optimizer", OPTIMIZERS), ("rate", RATES), ("class_weights", CLASS_WEIGHTS)):
+        for kind, known in (("optimizer", OPTIMIZERS), ("rate", RATES), ("class_weights", CLASS_WEIGHTS),
+                            ("precision", PRECISIONS)):  # fmt: skip
             if getattr(self, kind) not in known:
                 raise unknown(kind, getattr(self, kind), known, RecipeError)
         if strange := [name for name in self.augment if name not in KNOWN]:

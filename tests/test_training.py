@@ -1,11 +1,14 @@
 """The loop: what it learns, what it leaves behind, how it stops and goes on."""
 
 import csv
+import dataclasses
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import types
 
 import keras
 import numpy as np
@@ -20,7 +23,7 @@ from cnn_app.errors import ArtifactError, CnnAppError, TrainingError
 from cnn_app.jobs.train import dry_run, memorise, plan, run
 from cnn_app.recipe import Schedule
 from cnn_app.tasks import classification
-from cnn_app.training import engine, optimizers
+from cnn_app.training import checkpoint, engine, optimizers
 
 SCHEDULE = Schedule(epochs=3, batch=128, lr=0.003, augment=("flip", "crop"), seed=5)
 COLUMNS = {"dropout": 0.2}
@@ -97,9 +100,81 @@ def test_resume_refuses_other_settings_and_missing_runs(tmp_path):
         run(job(), directory, watch=engine.Watch(step=stop))
     with pytest.raises(TrainingError, match="another lr: it was 0.003 and is 0.1 now"):
         run(job(Schedule(epochs=3, batch=128, lr=0.1, augment=("flip", "crop"), seed=5)), directory, resume=True)
-    (directory.training / "state.npz").write_bytes(b"PK damaged")
-    with pytest.raises(CnnAppError, match="is damaged"):
+    for name in ("state.npz", "previous.npz"):
+        (directory.training / name).write_bytes(b"PK\x03\x04 damaged")
+    with pytest.raises(CnnAppError, match="previous.npz is damaged; remove"):
         run(job(), directory, resume=True)
+
+
+@pytest.fixture(scope="module")
+def stopped(tmp_path_factory):
+    """A run of three epochs, stopped in its second: its newest checkpoint, and the one of its first."""
+    directory = ModelDir(tmp_path_factory.mktemp("stopped") / "digits")
+
+    def stop(epoch, done, steps, logs):
+        if (epoch, done) == (1, 2):
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(TrainingError, match="after step 11"):
+        run(job(), directory, watch=engine.Watch(step=stop))
+    return directory
+
+
+def torn(data):
+    return data[: len(data) // 2]
+
+
+def flipped(data):
+    place = len(data) // 2
+    return data[:place] + bytes([data[place] ^ 4]) + data[place + 1 :]
+
+
+def without_digest(data):
+    return data[:-38]
+
+
+@pytest.mark.parametrize("harm", (torn, flipped, without_digest))
+def test_a_damaged_checkpoint_gives_way_to_the_one_before(stopped, tmp_path, harm):
+    directory, told = ModelDir(shutil.copytree(stopped.path, tmp_path / "digits")), []
+    settings = job().settings
+    assert checkpoint.read(directory, settings, told.append).position.step == 11 and not told
+    newest = directory.training / "state.npz"
+    newest.write_bytes(harm(newest.read_bytes()))
+    assert checkpoint.read(directory, settings, told.append).position.step == 9
+    assert told == [f"{newest} is damaged; going on from the checkpoint before it"]
+    newest.unlink()  # a kill between two renames
+    assert checkpoint.read(directory, settings, told.append).position.step == 9
+
+
+@pytest.mark.slow
+def test_from_the_checkpoint_before_a_run_ends_alike(stopped, finished, tmp_path):
+    directory = ModelDir(shutil.copytree(stopped.path, tmp_path / "digits"))
+    newest = directory.training / "state.npz"
+    newest.write_bytes(torn(newest.read_bytes()))
+    run(job(), directory, resume=True)
+    for ours, theirs in zip(weights(directory), weights(finished), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_a_new_run_knows_no_checkpoint_of_an_old_one(tmp_path):
+    directory, arrays = ModelDir(tmp_path / "m"), {"model/a": np.zeros(2)}
+    for step in (1, 2):
+        checkpoint.save(directory, arrays, checkpoint.Position(step), {}, {})
+    checkpoint.save(directory, arrays, checkpoint.Position(0), {}, {}, first=True)
+    assert [path.name for path in directory.training.glob("*.npz")] == ["state.npz"]
+
+
+def test_a_stopped_run_goes_on_for_longer_and_says_what_that_does(stopped):
+    told, directory = [], stopped
+    longer = dataclasses.replace(SCHEDULE, epochs=4)
+    saved = checkpoint.read(directory, job(longer).settings, told.append)
+    assert saved.settings["epochs"] == 3
+    line = engine._longer(3, longer, saved.position, 9)
+    assert line == "going on for 4 epochs, not 3: the rate falls until then, and is 0.00296 now where it was 0.00291"
+    constant = dataclasses.replace(longer, rate="constant")
+    assert engine._longer(3, constant, saved.position, 9) == "going on for 4 epochs, not 3"
+    with pytest.raises(TrainingError, match="another epochs: it was 3 and is 2 now"):
+        checkpoint.read(directory, job(dataclasses.replace(SCHEDULE, epochs=2)).settings, told.append)
 
 
 def test_a_model_is_not_replaced_by_accident(finished):
@@ -208,6 +283,59 @@ def test_rates_by_layer_by_hand():
         np.testing.assert_allclose(np.asarray(variable), old - rate, rtol=1e-4, atol=1e-6, err_msg=variable.path)
 
 
+def test_decay_is_by_the_layers_own_rate():
+    """With no gradient a kernel of a layer at a quarter of the rate loses a quarter of the decay."""
+    model = cnn_app.create_model("resnet20", image=(8, 8, 3))
+    for name in ("adamw", "sgd"):
+        optimizer = optimizers.optimizer(Schedule(optimizer=name, lr=0.1, weight_decay=0.5), {"stem_conv": 0.25})
+        before = {variable.path: np.asarray(variable) for variable in model.trainable_variables}
+        optimizer.apply([np.zeros(value.shape, "float32") for value in before.values()], model.trainable_variables)
+        for variable in model.trainable_variables:
+            factor = 1.0 if variable.name != "kernel" else 0.9875 if variable.path.startswith("stem_conv") else 0.95
+            np.testing.assert_allclose(variable, factor * before[variable.path], rtol=1e-5, err_msg=variable.path)
+
+
+def test_label_smoothing_by_hand():
+    """A fifth is spread over four classes: 0.85 for the right one, 0.05 for each other."""
+    logits = np.array([[2.0, 0.0, -1.0, 0.5]], np.float32)
+    chances = np.log(np.exp(logits) / np.exp(logits).sum())
+    task = tasks.of_facts({"input": {"image": [8, 8, 1]}, "labels": list("abcd")})
+    split = Split([""] * 4, {}, {"class": in_memory(np.arange(4))})
+    for smooth, shares in ((0.2, (0.85, 0.05, 0.05, 0.05)), (0.0, (1, 0, 0, 0))):
+        loss = task.objective(Schedule(label_smoothing=smooth), split)(
+            logits, {"class": np.eye(4, dtype="float32")[:1]}
+        )
+        np.testing.assert_allclose(loss, [-(chances * shares).sum()], rtol=1e-5)
+
+
+def test_class_weights_are_of_the_training_split(tmp_path, monkeypatch):
+    planned = job()
+
+    class Asked(Exception):
+        """With the split that the loss is for."""
+
+    def objective(self, schedule, split):
+        raise Asked(split)
+
+    monkeypatch.setattr(type(planned.task), "objective", objective)
+    for start in (dry_run, memorise, lambda planned: run(planned, ModelDir(tmp_path / "digits"))):
+        with pytest.raises(Asked) as caught:
+            start(planned)
+        assert caught.value.args[0] is planned.dataset.splits["train"]
+
+
+def test_a_plateau_lowers_the_rate_of_the_next_epoch():
+    """Three epochs without a lower loss on val, and the rate is a tenth from the fourth on."""
+    task, position = tasks.of_facts({"input": {"image": [8, 8, 1]}, "labels": list("ab")}), checkpoint.Position()
+    schedule = Schedule(lr=1.0, warmup=0, rate="plateau")
+    rates = []
+    for epoch, loss in enumerate((3.0, 2.0, 2.0, 2.5, 2.0, 1.9, 1.8), start=1):
+        rates.append(optimizers.learning_rate(schedule, epoch, 1, position.plateaus))
+        report = types.SimpleNamespace(metrics={"loss": loss, "top1": 0.5})
+        engine._ranked(task, report, position, epoch, rates[-1], {"loss": loss})
+    assert rates == pytest.approx([1, 1, 1, 1, 1, 0.1, 0.1])
+
+
 def test_class_weights_by_hand():
     """Six images of one class and two of another count alike in sum."""
     labels = np.array([0] * 6 + [1] * 2)
@@ -221,7 +349,8 @@ def test_class_weights_by_hand():
     split = Split([""] * 8, {"image": in_memory(pixels)}, {"class": in_memory(labels)})
     for kind, factors in (("balanced", weights[labels]), ("none", 1)):
         stepper = engine.stepper(model, task, split, Schedule(class_weights=kind))
-        logged = stepper.train({"image": pixels}, {"class": one_hot}, 0.0)["loss"]
+        stepper.train({"image": pixels}, {"class": one_hot}, 0.0)
+        logged = stepper.read()[0]["loss"]
         assert logged == pytest.approx((losses * factors).mean(), rel=1e-4)
 
 

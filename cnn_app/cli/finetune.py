@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import click
 
 from cnn_app.augmentations import FINETUNE_AUGMENT
@@ -11,9 +13,8 @@ from cnn_app.cli.sources import data_options
 @transfer_options
 @schedule_options(epochs=15, lr=2e-4, warmup=2.0, label_smoothing=0.1, augment=FINETUNE_AUGMENT)
 @training_options
-def finetune(
-    source, data, transfer, columns, image, task, schedule, out, resume, overwrite, dry_run, overfit_batch, as_json
-):
+def finetune(source, data, transfer, columns, image, task, schedule, out, resume, overwrite, devices, dry_run,
+             overfit_batch, as_json):  # fmt: skip
     """Train the network NAME, or that of the model directory DIR, further on other data.
 
     NAME starts from ImageNet's weights unless --from gives others; classes that are new get a new head.
@@ -27,11 +28,14 @@ def finetune(
     from cnn_app.cli.training import carry_out
     from cnn_app.jobs import sources
     from cnn_app.jobs.finetune import prepare
+    from cnn_app.training.step.devices import chosen
     from cnn_app.transfer import freezing
 
+    devices = chosen(devices)
     data = sources.resumed(data, ModelDir(out), resume)
     with view.reading() as progress:
         job = prepare(source, with_image(columns, image), data, schedule, transfer, dict(task), progress)
     for line in freezing.describe(job.model, job.freeze):
         view.say(line, err=True)
+    job = replace(job, devices=devices)
     carry_out(job, out, resume=resume, dry_run=dry_run, overfit_batch=overfit_batch, as_json=as_json)

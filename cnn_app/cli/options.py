@@ -12,7 +12,7 @@ from cnn_app.architectures.reference import REFERENCE
 from cnn_app.artifacts import ModelDir, is_model
 from cnn_app.augmentations import AUGMENTATIONS, KNOWN, PRESETS
 from cnn_app.errors import ArtifactError, unknown
-from cnn_app.recipe import CLASS_WEIGHTS, OPTIMIZERS, RATES, STARTS, Schedule, Transfer
+from cnn_app.recipe import CLASS_WEIGHTS, OPTIMIZERS, PRECISIONS, RATES, STARTS, Schedule, Transfer
 
 DEFAULTS = Schedule()
 
@@ -115,6 +115,14 @@ def schedule_options(**defaults):
             "--patience", type=click.IntRange(0), help="End after so many epochs without a better one; 0: never."
         ),
         click.option("--seed", type=click.IntRange(0), help="Of weights, order and augmentation."),
+        click.option(
+            "--ema",
+            type=click.FloatRange(0, 1, max_open=True),
+            help="What averages of the weights, which are kept, keep of themselves at a step; 0: none.",
+        ),
+        click.option("--clip", type=click.FloatRange(0), help="The norm that all gradients are kept within; 0: any."),
+        click.option("--accumulate", type=click.IntRange(1), help="Batches whose mean gradient is one step."),
+        click.option("--precision", type=click.Choice(PRECISIONS), help="Of products; weights stay in float32."),
     ]
 
     def decorate(command):
@@ -187,6 +195,7 @@ run_options = (
                  help="The model directory to write."),
     resume_option,
     overwrite_option,
+    click.option("--devices", metavar="all|N|0,2", help="Share batches between all, the first N, or these devices."),
     click.option("--dry-run", is_flag=True, help="Take one step, show what a run would be, write nothing."),
     click.option("--overfit-batch", is_flag=True, help="See whether one batch can be memorised; write nothing."),
 )  # fmt: skip

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import click
 
 from cnn_app.cli.options import Network, schedule_options, training_options, with_image
@@ -10,7 +12,7 @@ from cnn_app.recipe import Schedule
 @data_options()
 @schedule_options()
 @training_options
-def train(name, data, columns, image, task, schedule, out, resume, overwrite, dry_run, overfit_batch, as_json):
+def train(name, data, columns, image, task, schedule, out, resume, overwrite, devices, dry_run, overfit_batch, as_json):
     """Train the network NAME from random weights into a model directory.
 
     \b
@@ -22,8 +24,11 @@ def train(name, data, columns, image, task, schedule, out, resume, overwrite, dr
     from cnn_app.cli.training import carry_out
     from cnn_app.jobs import sources
     from cnn_app.jobs.train import plan
+    from cnn_app.training.step.devices import chosen
 
+    devices = chosen(devices)
     data = sources.resumed(data, ModelDir(out), resume)
     with view.reading() as progress:
         job = plan(name, with_image(columns, image), data, Schedule(**schedule), dict(task), progress)
+    job = replace(job, devices=devices)
     carry_out(job, out, resume=resume, dry_run=dry_run, overfit_batch=overfit_batch, as_json=as_json)

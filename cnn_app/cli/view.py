@@ -107,7 +107,10 @@ def training(epochs):
             metrics = "  ".join(f"{name} {row[name]:.4f}" for name in names)
             bar.console.print(f"epoch {row['epoch']:>3}  lr {row['lr']:.2e}  {metrics}", soft_wrap=True)
 
-        yield Watch(step, epoch)
+        def tell(line):
+            bar.console.print(line, soft_wrap=True, markup=False, highlight=False)
+
+        yield Watch(step, epoch, tell)
 
 
 def _bar():

@@ -19,6 +19,7 @@ from cnn_app.recipe import Data, Schedule, Transfer
 from cnn_app.runtimes.about import About
 from cnn_app.runtimes.keras_model import about_of, load
 from cnn_app.training.engine import Watch
+from cnn_app.training.step.devices import chosen
 from cnn_app.transfer import HEAD, copy_weights, features, freezing, linear, load_weights
 from cnn_app.transfer.adoption import ARCHITECTURE, Adopted
 from cnn_app.transfer.pretrained import published
@@ -30,7 +31,7 @@ def finetune(
     source: str | os.PathLike[str], data: str | Data | Records, out: str | os.PathLike[str], *,
     columns: Mapping | None = None, task: Mapping | None = None, schedule: Schedule | Mapping | None = None,
     transfer: Transfer | None = None, resume: bool = False, overwrite: bool = False, watch: Watch | None = None,
-    progress: pipeline.Progress | None = None,
+    progress: pipeline.Progress | None = None, devices: str | None = None,
 ) -> Card:  # fmt: skip
     """Train further from learned weights into the model directory `out`; its card is returned.
 
@@ -43,9 +44,10 @@ def finetune(
     """
     directory = ModelDir(out)
     with directory.training_run(resume=resume, overwrite=overwrite):
+        places = chosen(devices)
         data = sources.resumed(data, directory, resume)
         job = prepare(os.fspath(source), columns or {}, data, schedule, transfer or Transfer(), task, progress)
-        return train.run(job, directory, resume=resume, watch=watch)
+        return train.run(replace(job, devices=places), directory, resume=resume, watch=watch)
 
 
 def prepare(

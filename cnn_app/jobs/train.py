@@ -24,6 +24,7 @@ from cnn_app.runtimes.keras_model import KerasRuntime, card_about, open_model, s
 from cnn_app.tasks import Task
 from cnn_app.training import engine, records
 from cnn_app.training.freeze_schedule import FreezeSchedule, constant
+from cnn_app.training.step.devices import chosen
 from cnn_app.transfer import familiarity
 from cnn_app.transfer.adoption import Adopted
 
@@ -43,6 +44,7 @@ class Job:
     transfer: Transfer | None = None
     freeze: FreezeSchedule = field(default_factory=FreezeSchedule)
     learned: bool = False  # whether the model knows its task before the first step
+    devices: tuple[str, ...] = ()  # that share a batch; none: the backend's own
 
     @property
     def stream(self) -> tasks.Stream:
@@ -65,7 +67,7 @@ class Job:
 def train(
     name: str, data: str | Data | Records, out: str | os.PathLike[str], *, columns: Mapping | None = None,
     task: Mapping | None = None, schedule: Schedule | None = None, resume: bool = False, overwrite: bool = False,
-    watch: engine.Watch | None = None, progress: pipeline.Progress | None = None,
+    watch: engine.Watch | None = None, progress: pipeline.Progress | None = None, devices: str | None = None,
 ) -> Card:  # fmt: skip
     """Train the network `name` from random weights into the model directory `out`; its card is returned.
 
@@ -79,6 +81,7 @@ def train(
     overwrite: replace the model that is there.
     watch: told of each step and epoch.
     progress: told of records that are read.
+    devices: "all", a number of them, or places such as "0,2": they share each batch.
 
     Raises TrainingError where `out` holds a model already and neither `resume` nor `overwrite` is given, ArtifactError
     where another process is at work there, DataError for records that cannot be read, UnknownName for a network or
@@ -86,9 +89,10 @@ def train(
     """
     directory = ModelDir(out)
     with directory.training_run(resume=resume, overwrite=overwrite):
+        places = chosen(devices)
         data = sources.resumed(data, directory, resume)
         job = plan(name, columns or {}, data, schedule or Schedule(), task, progress)
-        return run(job, directory, resume=resume, watch=watch)
+        return run(replace(job, devices=places), directory, resume=resume, watch=watch)
 
 
 def plan(
@@ -153,7 +157,8 @@ def run(job: Job, directory: ModelDir, *, resume: bool = False, watch: engine.Wa
     """Train, keep the best checkpoint, measure it on the test split, and write the card."""
     state = _Kept(job, directory, resume)
     position = engine.train(job.model, job.task, job.dataset, job.schedule, directory, job.settings, state.keep,
-                            freeze=job.freeze, learned=job.learned, resume=resume, watch=watch)  # fmt: skip
+                            freeze=job.freeze, learned=job.learned, resume=resume, watch=watch,
+                            devices=job.devices)  # fmt: skip
     runtime = open_model(directory.path)
     known = familiarity.fitted(runtime.model, job.task, job.dataset)
     write_familiarity(directory, known, state.card.digests["model.keras"])
@@ -217,10 +222,12 @@ def summary(task: Task, metrics: Mapping) -> str:
 def dry_run(job: Job) -> dict:
     """One training step and one validation batch, nothing written: what a run would be."""
     train_split = job.dataset.splits["train"]
-    stepper = engine.stepper(job.model, job.task, train_split, job.schedule, job.freeze)
+    stepper = engine.stepper(job.model, job.task, train_split, job.schedule, job.freeze, devices=job.devices)
     stream = job.stream
     inputs, targets = next(stream.batches(epoch=0))
-    logs = stepper.train(inputs, targets, job.schedule.lr)
+    stepper.train(inputs, targets, job.schedule.lr)
+    (logs,) = stepper.read()
+    stepper.sync()
     inputs, _ = next(pipeline.arrays(job.dataset.splits["val"], job.schedule.batch))
     KerasRuntime(job.task.deployed(job.model)).run(inputs)
     return {
@@ -238,7 +245,7 @@ def dry_run(job: Job) -> dict:
 
 def memorise(job: Job, watch: engine.Watch | None = None) -> dict:
     """Learn one batch only, or say that it could not be done."""
-    logs = engine.memorise(job.model, job.task, job.dataset, job.schedule, job.freeze, watch)
+    logs = engine.memorise(job.model, job.task, job.dataset, job.schedule, job.freeze, watch, job.devices)
     metric = job.task.batch_metrics[0]
     less = f"-{metric}" in job.task.monitor
     if logs[metric] > job.task.memorised if less else logs[metric] < job.task.memorised:

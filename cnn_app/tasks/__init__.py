@@ -54,6 +54,7 @@ class Stream(Protocol):
     """What a network learns from, batch by batch."""
 
     steps: int  # of an epoch
+    acts: bool  # whether a batch depends on what was learned from those before it
 
     def batches(self, epoch: int, skip: int = 0) -> Iterator[tuple[Arrays, Arrays]]: ...  # but for the first `skip`
     def first(self) -> tuple[Arrays, Arrays]: ...  # a batch that nothing was changed in

@@ -79,9 +79,9 @@ class Table:
 
 def before(words):
     """Words (n, length) -> those in front of each place."""
-    import tensorflow as tf
+    from keras import ops
 
-    return tf.pad(words, ((0, 0), (1, 0)), constant_values=END)[:, :-1]
+    return ops.pad(words, ((0, 0), (1, 0)), constant_values=END)[:, :-1]
 
 
 def counted(words):

@@ -32,6 +32,8 @@ DONE = "done"  # the actions of this epoch
 class Interaction:
     """Nothing is begun before the first batch is asked for."""
 
+    acts = True
+
     def __init__(self, task: Control, model: keras.Model, schedule: Schedule):
         self.task, self.model, self.schedule, self.steps = task, model, schedule, task.steps
         self.replay = Replay(task.replay, task.envs, task.input.shape, task.input.dtype)
@@ -136,6 +138,10 @@ class Interaction:
 
 def values(model: keras.Model) -> Callable[[np.ndarray], np.ndarray]:
     """Observations (n, ...) -> values (n, actions), without a retracing for each n."""
+    import keras
+
+    if keras.backend.backend() != "tensorflow":
+        return lambda seen: np.asarray(model.predict_on_batch(seen.astype(np.float32)))
     import tensorflow as tf
 
     spec = tf.TensorSpec(model.input_shape, tf.float32)

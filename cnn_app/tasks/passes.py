@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 class Passes:
     """Order and augmentation are functions of seed, epoch and step, so that there is no state to keep."""
 
+    acts = False
+
     def __init__(self, task: Task, split: Split, schedule: Schedule):
         self.task, self.split, self.schedule = task, split, schedule
         self.steps = pipeline.steps_per_epoch(split, schedule.batch)

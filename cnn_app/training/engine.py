@@ -7,7 +7,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import keras
 
@@ -24,9 +24,11 @@ from cnn_app.training import checkpoint, records
 from cnn_app.training.checkpoint import Position
 from cnn_app.training.freeze_schedule import PLAIN, FreezeSchedule, enter
 from cnn_app.training.optimizers import PLATEAU_PATIENCE, learning_rate, optimizer
-from cnn_app.training.step import Stepper
+from cnn_app.training.step import Aim, Stepper
+from cnn_app.training.step import stepper as step_by
 
 OVERFIT_STEPS = 200
+READ_EVERY_STEPS = 16  # losses and metrics: a device that is asked for them waits
 SAVE_EVERY_STEPS = 2000  # within long epochs
 
 
@@ -40,19 +42,23 @@ class Stopped(TrainingError):
 
 @dataclass(frozen=True)
 class Watch:
-    """What the loop tells while it runs; the default says nothing."""
+    """What the loop tells while it runs; the default says nothing. Logs of a step are means of what was read so far."""
 
     step: Callable[[int, int, int, dict], None] = lambda epoch, step, steps, logs: None
     epoch: Callable[[dict], None] = lambda row: None
+    tell: Callable[[str], None] = lambda line: None
 
 
 def stepper(
-    model: keras.Model, task: Task, split: Split, schedule: Schedule, freeze: FreezeSchedule = PLAIN, epoch: int = 0
-) -> Stepper:
-    """Freeze what `epoch` freezes, and take steps with a new optimizer on batches of the training split."""
+    model: keras.Model, task: Task, split: Split, schedule: Schedule, freeze: FreezeSchedule = PLAIN, epoch: int = 0,
+    steps: int = 0, devices: tuple[str, ...] = (),
+) -> Stepper:  # fmt: skip
+    """Freeze what `epoch`, which has so many steps, freezes, and learn by a new optimizer from the training split."""
     enter(model, freeze.phase(epoch))
-    objective = task.objective(schedule, split)
-    return Stepper(model, optimizer(schedule, freeze.factors), objective, task.step_metrics, task.fed)
+    late = {name: since * steps for name, since in freeze.since(epoch).items()}
+    aim = Aim(task.objective(schedule, split), task.step_metrics, task.fed)
+    return step_by(model, lambda: optimizer(schedule, freeze.factors, late), aim, ema=schedule.ema,
+                   precision=schedule.precision, devices=devices)  # fmt: skip
 
 
 def measure(task: Task, runtime: Runtime, split: Split) -> Report:
@@ -63,7 +69,7 @@ def measure(task: Task, runtime: Runtime, split: Split) -> Report:
 def train(
     model: keras.Model, task: Task, dataset: Dataset, schedule: Schedule, directory: ModelDir, settings: dict,
     keep: Callable[[keras.Model, dict, Report], None], *, freeze: FreezeSchedule = PLAIN, learned: bool = False,
-    resume: bool = False, watch: Watch | None = None,
+    resume: bool = False, watch: Watch | None = None, devices: tuple[str, ...] = (),
 ) -> Position:  # fmt: skip
     """Train `model` in place and hand the best weights so far to `keep(model, history row, report on val)`.
 
@@ -76,14 +82,22 @@ def train(
     stream = task.stream(model, split, schedule)
     steps = stream.steps
     runtime = task.measured(KerasRuntime(task.deployed(model)))
-    position, saved, state = checkpoint.read(directory, settings) if resume else (Position(), None, {})
+    saved = checkpoint.read(directory, settings, watch.tell) if resume else None
+    position = saved.position if saved else Position()
     phase = freeze.phase(max(0, position.step - 1) // steps)  # in which it was saved
-    run = stepper(model, task, split, schedule, freeze, phase.epoch)
-    if saved is not None:
-        checkpoint.fill(directory, run.variables, saved)
-        stream.restore(state)
+    run = stepper(model, task, split, schedule, freeze, phase.epoch, steps, devices)
+
+    if saved and schedule.epochs > saved.settings["epochs"]:
+        watch.tell(_longer(saved.settings["epochs"], schedule, position, steps))
+
+    def save(first: bool = False) -> None:
+        checkpoint.save(directory, run.state(), position, settings, stream.state(), first=first)
+
+    if saved:
+        checkpoint.fill(directory, run, saved)
+        stream.restore(saved.stream)
     else:  # from here on --resume repairs what a kill may leave: a card of half a run, or a model and a card of two
-        checkpoint.save(directory, run.variables, position, settings, stream.state())
+        save(first=True)
     if learned and not position.history:
         before = measure(task, runtime, split).metrics
         start = {name: before[name] for name in ("loss", *task.batch_metrics)}
@@ -96,45 +110,63 @@ def train(
             if _is_over(position, schedule):
                 break
             if freeze.phase(epoch) != phase:
-                phase = freeze.phase(epoch)
-                run = stepper(model, task, split, schedule, freeze, epoch)
-            for inputs, targets in stream.batches(epoch, position.step - epoch * steps):
-                rate = learning_rate(schedule, position.step, steps, position.plateaus)
-                logs = run.train(inputs, targets, rate)
-                position.step += 1
-                _check_finite(logs, rate, position)
-                position.sums = {name: position.sums.get(name, 0.0) + value for name, value in logs.items()}
-                done = position.step - epoch * steps
-                watch.step(epoch, done, steps, {name: total / done for name, total in position.sums.items()})
-                if stopped and done < steps:
-                    raise _stop(directory, run, position, settings, stream, stopped)
-                if done % SAVE_EVERY_STEPS == 0 and done < steps:
-                    checkpoint.save(directory, run.variables, position, settings, stream.state())
-            means = {name: total / steps for name, total in position.sums.items()}
+                phase, values = freeze.phase(epoch), run.state()
+                run = stepper(model, task, split, schedule, freeze, epoch, steps, devices)
+                run.restore(values)
+            for done, means in passed(run, stream, schedule, position):
+                watch.step(epoch, done, steps, means)
+                halt = bool(stopped) and done < steps
+                if halt or (done % SAVE_EVERY_STEPS == 0 and done < steps):
+                    _count(run, stream, schedule, position)
+                    save()
+                if halt:
+                    raise _stopped(position, stopped)
+            run.sync()
             report = measure(task, runtime, dataset.splits["val"])
+            rate = learning_rate(schedule, position.step - 1, steps, position.plateaus)
             row = _ranked(task, report, position, epoch + 1, rate, means)
             if position.best_epoch == row["epoch"]:
                 keep(model, row, report)
             records.write_history(directory, position.history)
-            checkpoint.save(directory, run.variables, position, settings, stream.state())
+            save()
             watch.epoch(row)
             if stopped and epoch + 1 < schedule.epochs:
-                raise _stop(directory, run, position, settings, stream, stopped)
+                raise _stopped(position, stopped)
     return position
+
+
+def passed(run: Stepper, stream: Stream, schedule: Schedule, position: Position) -> Iterator[tuple[int, dict]]:
+    """Take the rest of the epoch's steps: how many are done, and the means of what was read of them, after each.
+
+    Raises TrainingError when the loss is no number any more.
+    """
+    epoch, skip = divmod(position.step, stream.steps)
+    means: dict[str, float] = {}
+    for done, (inputs, targets) in enumerate(stream.batches(epoch, skip), start=skip + 1):
+        run.train(inputs, targets, learning_rate(schedule, position.step, stream.steps, position.plateaus))
+        position.step += 1
+        if stream.acts:
+            run.sync()
+        if done % READ_EVERY_STEPS == 0 or done == stream.steps:
+            _count(run, stream, schedule, position)
+            means = {name: total / done for name, total in position.sums.items()}
+        yield done, means
 
 
 def memorise(
     model: keras.Model, task: Task, dataset: Dataset, schedule: Schedule, freeze: FreezeSchedule = PLAIN,
-    watch: Watch | None = None,
+    watch: Watch | None = None, devices: tuple[str, ...] = (),
 ) -> dict:  # fmt: skip
     """Learn one batch only: a network, data and learning rate that cannot do that will not learn more."""
     watch, split = watch or Watch(), dataset.splits["train"]
-    run = stepper(model, task, split, schedule, freeze)
+    run = stepper(model, task, split, schedule, freeze, devices=devices)
     inputs, targets = task.stream(model, split, schedule).first()
     logs: dict = {}
-    for step in range(OVERFIT_STEPS):
-        logs = run.train(inputs, targets, schedule.lr)
-        watch.step(0, step + 1, OVERFIT_STEPS, logs)
+    for done in range(1, OVERFIT_STEPS + 1):
+        run.train(inputs, targets, schedule.lr)
+        if done % READ_EVERY_STEPS == 0 or done == OVERFIT_STEPS:
+            logs = run.read()[-1]
+        watch.step(0, done, OVERFIT_STEPS, logs)
     return logs | {"n": len(next(iter(inputs.values()))), "steps": OVERFIT_STEPS}
 
 
@@ -184,20 +216,31 @@ def _is_over(position: Position, schedule: Schedule) -> bool:
     return bool(position.history) and 0 < schedule.patience <= position.history[-1]["epoch"] - position.best_epoch
 
 
-def _check_finite(logs: dict, rate: float, position: Position) -> None:
-    if not math.isfinite(logs["loss"]):
-        kept = (
-            f"the checkpoint of epoch {position.best_epoch} is kept" if position.best else "no checkpoint was kept yet"
-        )
-        raise TrainingError(
-            f"the loss is {logs['loss']} at step {position.step} with learning rate {rate:.3g}; "
-            f"lower --lr or lengthen --warmup; {kept}"
-        )
+def _longer(before: int, schedule: Schedule, position: Position, steps: int) -> str:
+    """What more epochs than `before` do to the rate."""
+    told = f"going on for {schedule.epochs} epochs, not {before}"
+    old, new = (learning_rate(one, position.step, steps, position.plateaus)
+                for one in (replace(schedule, epochs=before), schedule))  # fmt: skip
+    return told if old == new else f"{told}: the rate falls until then, and is {new:.3g} now where it was {old:.3g}"
 
 
-def _stop(
-    directory: ModelDir, run: Stepper, position: Position, settings: dict, stream: Stream, stopped: list[int]
-) -> Stopped:
-    checkpoint.save(directory, run.variables, position, settings, stream.state())
+def _count(run: Stepper, stream: Stream, schedule: Schedule, position: Position) -> None:
+    """Read what the steps told that were not read yet, and add it up in their order."""
+    told = run.read()
+    for step, logs in enumerate(told, start=position.step - len(told)):
+        if not math.isfinite(logs["loss"]):
+            rate = learning_rate(schedule, step, stream.steps, position.plateaus)
+            raise _diverged(logs["loss"], step + 1, rate, position)
+        position.sums = {name: position.sums.get(name, 0.0) + value for name, value in logs.items()}
+
+
+def _diverged(loss: float, step: int, rate: float, position: Position) -> TrainingError:
+    kept = f"the checkpoint of epoch {position.best_epoch} is kept" if position.best else "no checkpoint was kept yet"
+    return TrainingError(
+        f"the loss is {loss} at step {step} with learning rate {rate:.3g}; lower --lr or lengthen --warmup; {kept}"
+    )
+
+
+def _stopped(position: Position, stopped: list[int]) -> Stopped:
     told = f"stopped after step {position.step}; the run is saved, go on with the same command and --resume"
     return Stopped(told, stopped[0])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -26,6 +27,13 @@ class FreezeSchedule:
     def phase(self, epoch: int) -> Phase:
         """The one that holds in `epoch`."""
         return [phase for phase in self.phases if phase.epoch <= epoch][-1]
+
+    def since(self, epoch: int) -> dict[str, int]:
+        """For layers that were frozen before and learn in `epoch`, the epoch since which they do."""
+        found: dict[str, int] = {}
+        for before, phase in pairwise(phase for phase in self.phases if phase.epoch <= epoch):
+            found |= dict.fromkeys(before.frozen - phase.frozen, phase.epoch)
+        return found
 
 
 PLAIN = FreezeSchedule()  # everything learns, all the time, at one rate

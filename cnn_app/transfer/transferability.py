@@ -27,8 +27,8 @@ from cnn_app.tasks import Task
 from cnn_app.tasks.classification import TARGET
 from cnn_app.tasks.drawing import save as save_figure
 from cnn_app.training import engine
+from cnn_app.training.checkpoint import Position
 from cnn_app.training.freeze_schedule import FreezeSchedule, Phase
-from cnn_app.training.optimizers import learning_rate
 from cnn_app.transfer import freezing
 
 PLACE = re.compile(r"[^_]+(_unit\d+)?")  # what is transplanted as a whole, in the names of layers
@@ -137,10 +137,12 @@ def transplant(source: keras.Model, target: keras.Model, places: Sequence[str]) 
 def fit(model: keras.Model, half: Half, schedule: Schedule, frozen: frozenset[str]) -> None:
     """Train without validation, checkpoints or progress: one short run of many."""
     run = engine.stepper(model, half.task, half.train, schedule, FreezeSchedule((Phase(0, frozen),)))
-    stream = half.task.stream(model, half.train, schedule)
-    for epoch in range(schedule.epochs):
-        for step, (inputs, targets) in enumerate(stream.batches(epoch), start=epoch * stream.steps):
-            run.train(inputs, targets, learning_rate(schedule, step, stream.steps))
+    stream, position = half.task.stream(model, half.train, schedule), Position()
+    for _ in range(schedule.epochs):
+        for _ in engine.passed(run, stream, schedule, position):
+            pass
+        position.sums = {}
+    run.sync()
 
 
 def top1(model: keras.Model, half: Half) -> float:

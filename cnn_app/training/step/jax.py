@@ -1,0 +1,76 @@
+"""A step as one compiled function of all variables, whose memory it takes over."""
+
+from __future__ import annotations
+
+import jax
+import keras
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from cnn_app.training.step.base import Base
+from cnn_app.training.step.devices import check_batch
+
+
+class JaxStepper(Base):
+    """Between two steps the values are here alone; `sync` gives them to their variables."""
+
+    def __init__(self, *parts):
+        super().__init__(*parts)
+        model, slots = self.trained, self.optimizer.variables
+        self._rate = next(i for i, one in enumerate(slots) if one is self.optimizer.learning_rate)
+        self._groups = model.trainable_variables, model.non_trainable_variables, slots, self.averages, [self.batches]
+        own = [id(variable) for variable in (*self._groups[0], *self._groups[1])]
+        self._weights = [own.index(id(weight)) for weight in model.weights] if self.ema else []
+        self._values: list[list] | None = None  # of the groups; None: as the variables have them
+        self._whole, self._parts = self._places()
+        self._step = jax.jit(self._trained, donate_argnums=0, out_shardings=self._whole)
+
+    def train(self, inputs: dict, targets: dict, rate: float) -> None:
+        if self._values is None:
+            self._values = [[variable.value for variable in group] for group in self._groups]
+            if self.devices:
+                self._values = jax.device_put(self._values, self._whole)
+        if self.devices:
+            check_batch(len(next(iter(inputs.values()))), self.devices)
+            inputs, targets = jax.device_put((inputs, targets), self._parts)
+        self._values, told = self._step(self._values, inputs, targets, np.float32(rate))
+        self.unread.append(told)
+
+    def sync(self) -> None:
+        for group, values in zip(self._groups, self._values or (), strict=False):
+            for variable, value in zip(group, values, strict=True):
+                variable.assign(value.addressable_data(0) if self.devices else value)
+        self._values = None
+        super().sync()
+
+    def _places(self) -> tuple:
+        """How values lie on several devices that each has all of, and how batches that each has a part of."""
+        if not self.devices:
+            return None, None
+        places = [int(name.partition(":")[2]) for name in self.devices]
+        mesh = Mesh([jax.devices()[place] for place in places], ("batch",))
+        return NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, PartitionSpec("batch"))
+
+    def restore(self, arrays) -> None:
+        self.sync()
+        super().restore(arrays)
+
+    def _trained(self, values, inputs: dict, targets: dict, rate):
+        trained, rest, slots, averages, (batches,) = values
+        slots = [rate if i == self._rate else slot for i, slot in enumerate(slots)]
+        forward = jax.value_and_grad(self._forward, has_aux=True)
+        (_, (loss, outputs, rest)), gradients = forward(trained, rest, slots, inputs, targets)
+        trained, slots = self.optimizer.stateless_apply(slots, gradients, trained)
+        if self.ema:
+            batches, own = batches + 1, [*trained, *rest]
+            averages = self._averaged(batches, averages, [own[i] for i in self._weights])
+        return [trained, rest, slots, averages, [batches]], self._told(loss, outputs, targets)
+
+    def _forward(self, trained, rest, slots, inputs: dict, targets: dict):
+        outputs, rest = self.trained.stateless_call(trained, rest, self._given(inputs, targets), training=True)
+        loss = self._loss(outputs, targets)
+        with keras.StatelessScope(zip(self.optimizer.variables, slots, strict=True)):
+            return self.optimizer.scale_loss(loss), (loss, outputs, rest)
+
+    def _rows(self, unread: list):
+        return jax.device_get(unread)
