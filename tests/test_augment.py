@@ -113,6 +113,20 @@ def test_an_epoch_with_nearly_all_of_them_goes_on_where_it_stood():
         np.testing.assert_array_equal(before[1], after[1])
 
 
+@pytest.mark.parametrize("name", ("crop", "mixup"))
+def test_each_batch_of_an_epoch_is_changed_in_its_own_way(name):
+    """All images are the same one in two colours, so that only what is drawn for a batch tells batches apart."""
+    images = np.repeat(noise((1, 16, 16, 3)), 24, 0)
+    images[::2] //= 2
+    split = Split([""] * 24, {"image": in_memory(images)}, {"class": in_memory(np.arange(24) % 3)})
+    task = Classification(input=Image((16, 16, 3)), labels=("a", "b", "c"))
+    batches = pipeline.training_batches(
+        split, 6, lambda inputs, targets, seed: task.augmented(inputs, targets, seed, (name,)), seed=5, epoch=2
+    )
+    changed = {tuple(sorted(image.tobytes() for image in inputs["image"])) for inputs, _ in batches.as_numpy_iterator()}
+    assert len(changed) == 4
+
+
 def test_uses_of_a_seed_share_no_numbers():
     first, again, other = (draws.uniform(SEED, use, (1000,)).numpy() for use in ("a", "a", "b"))
     np.testing.assert_array_equal(first, again)

@@ -66,6 +66,17 @@ def test_grouped_convolution_learns_like_its_parts(dilation):
     assert np.abs(gradients[0]).min() > 0
 
 
+def test_a_grouped_convolution_is_saved_with_all_that_it_is():
+    layer = GroupedConv2D(8, 3, strides=1, padding="valid", dilation=2, groups=4, use_bias=True, lowering="blocks")
+    x = np.random.default_rng(0).normal(size=(1, 9, 9, 4)).astype("float32")
+    expected = np.asarray(layer(x))
+    again = GroupedConv2D.from_config(layer.get_config())
+    again.build(x.shape)
+    again.set_weights(layer.get_weights())
+    assert expected.shape == (1, 5, 5, 8)
+    np.testing.assert_array_equal(again(x), expected)
+
+
 def test_block_diagonal_kernel_by_hand():
     kernel = np.arange(1, 9, dtype="float32").reshape(1, 1, 1, 8)  # 4 groups of one channel with two filters
     first, second = (np.asarray(part)[0, 0] for part in block_diagonal(ops.convert_to_tensor(kernel), 4, 2))

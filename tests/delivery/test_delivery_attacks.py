@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 from publishing import Publisher, flip, model_bytes, refused
 
-from cnn_app.delivery import catalogue
+from cnn_app.delivery import catalogue, repository
 from cnn_app.delivery.keys import ROLES, Keys
 from cnn_app.delivery.repository import EXPIRY_DAYS, utc_now
 
@@ -67,6 +67,14 @@ def test_an_expired_catalogue_is_refused_until_it_is_renewed(tmp_path, role, day
     assert publisher.fetch().entry.version == "1.0.0"
     publisher.add("1.1.0")
     assert publisher.fetch().entry.version == "1.1.0"
+
+
+def test_a_signature_is_good_until_the_second_it_expires(publisher):
+    state = repository.load(publisher.path)
+    first = min(state.expires().values())
+    repository.refuse_expired(state, publisher.path, first - timedelta(seconds=1))
+    with refused(f"expired on {first:%Y-%m-%d}", publisher.path):
+        repository.refuse_expired(state, publisher.path, first)
 
 
 def environment(publisher, *roles):
