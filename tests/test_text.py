@@ -17,7 +17,7 @@ from cnn_app.cli.main import cli
 from cnn_app.data import pipeline
 from cnn_app.data.dataset import Split
 from cnn_app.errors import DataError, ExportError
-from cnn_app.export import golden
+from cnn_app.export import golden, saved_model
 from cnn_app.inputs.text import MARGIN, Text, words_of
 from cnn_app.jobs import sources as jobs
 from cnn_app.recipe import Data, Schedule, Transfer
@@ -121,6 +121,17 @@ def test_an_encoded_record_is_decoded_again():
     record = text.decoder()(b"A good unknown film")
     assert record["tokens"].tolist() == [0] * 4 + [2, 3, 1, 4] + [0] * 8
     assert text.encode(record) == b"a good film" and text.load(text.example(), "x")["tokens"].shape == (16,)
+
+
+def test_a_table_leaves_nothing_that_later_graphs_are_written_with(tmp_path):
+    """TensorFlow would warn of it at the export of any other network, of an ONNX file for example."""
+    text = Text(16, 5, ("a", "good", "film"))
+    inside = tf.function(text.ids, input_signature=[tf.TensorSpec((None,), tf.string)]).get_concrete_function()
+    assert inside(tf.constant(["a film"])).numpy()[0, MARGIN : MARGIN + 2].tolist() == [2, 4]
+    (tmp_path / "labels.txt").write_text("glad\nsad\n")
+    assert saved_model._table(tmp_path / "labels.txt").lookup(tf.constant([1], tf.int64)).numpy() == [b"sad"]
+    later = tf.function(lambda x: x + 1).get_concrete_function(tf.TensorSpec((), tf.float32))
+    assert not later.graph.get_collection("table_initializer")
 
 
 def split(*lines):

@@ -20,6 +20,7 @@ import keras
 from cnn_app import heads, names
 from cnn_app.export import graph
 from cnn_app.export.targets import Target
+from cnn_app.inputs import tables
 from cnn_app.runtimes.about import LABELS
 from cnn_app.runtimes.keras_model import fed
 from cnn_app.tasks import Task
@@ -91,4 +92,4 @@ def _table(file: Path):
     lines = tf.lookup.TextFileInitializer(
         str(file), tf.int64, tf.lookup.TextFileIndex.LINE_NUMBER, tf.string, tf.lookup.TextFileIndex.WHOLE_LINE
     )
-    return tf.lookup.StaticHashTable(lines, default_value="")
+    return tables.filled(lines, "")

@@ -21,7 +21,7 @@ from cnn_app import names
 from cnn_app.data.dataset import SPLITS
 from cnn_app.data.folder import split_folders
 from cnn_app.errors import DataError
-from cnn_app.inputs import files, sentences
+from cnn_app.inputs import files, sentences, tables
 from cnn_app.inputs.base import Base
 from cnn_app.tensors import Spec
 
@@ -210,13 +210,8 @@ class Text(Base):
 
     @cached_property
     def _table(self):
-        """Word -> id, as a lookup table that graphs can take along."""
-        import tensorflow as tf
-
-        with tf.init_scope():
-            words = tf.constant([word.encode() for word in self.vocabulary])
-            numbers = tf.range(2, len(self.vocabulary) + 2, dtype=tf.int32)
-            return tf.lookup.StaticHashTable(tf.lookup.KeyValueTensorInitializer(words, numbers), UNKNOWN)
+        """Word -> id."""
+        return tables.of_words(self.vocabulary, UNKNOWN + 1, UNKNOWN)
 
 
 def words_of(text):

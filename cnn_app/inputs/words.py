@@ -18,7 +18,7 @@ import numpy as np
 
 from cnn_app import names
 from cnn_app.errors import DataError
-from cnn_app.inputs import sentences
+from cnn_app.inputs import sentences, tables
 from cnn_app.inputs.text import PADDING, UNKNOWN, Text
 from cnn_app.inputs.tokens import NUMBER, capitals_of, cut, endings_of, keys_of
 from cnn_app.tensors import Spec
@@ -175,11 +175,7 @@ class Words(Text):
 
     @cached_property
     def _endings(self):
-        return _lookup(self.endings)
-
-    @cached_property
-    def _table(self):
-        return _lookup(self.vocabulary)
+        return tables.of_words(self.endings, UNKNOWN + 1, UNKNOWN)
 
 
 def _ranked(keys, most: int) -> tuple[str, ...]:
@@ -187,14 +183,3 @@ def _ranked(keys, most: int) -> tuple[str, ...]:
     found = Counter(keys.numpy().tolist())
     ranked = sorted((key for key, times in found.items() if times >= LEAST), key=lambda key: (-found[key], key))
     return tuple(key.decode() for key in ranked[:most])
-
-
-def _lookup(words: tuple[str, ...]):
-    """Word -> id, as a lookup table that graphs can take along; one of nothing must have a word that there is not."""
-    import tensorflow as tf
-
-    words = words or ("",)
-    with tf.init_scope():
-        keys = tf.constant([word.encode() for word in words], tf.string)
-        numbers = tf.range(2, len(words) + 2, dtype=tf.int32)
-        return tf.lookup.StaticHashTable(tf.lookup.KeyValueTensorInitializer(keys, numbers), UNKNOWN)

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from cnn_app.errors import DataError
+from cnn_app.inputs import tables
 from cnn_app.inputs.draws import uniform
 from cnn_app.inputs.text import words_of
 from cnn_app.layers.captions import END, UNKNOWN
@@ -54,13 +55,8 @@ class Table:
     """A vocabulary as a lookup table of TensorFlow's."""
 
     def __init__(self, words: Sequence[str], length: int):
-        import tensorflow as tf
-
         self.length = length
-        with tf.init_scope():
-            known = tf.constant([word.encode() for word in words[len(MARKS) :]])
-            numbers = tf.range(len(MARKS), len(words), dtype=tf.int32)
-            self.table = tf.lookup.StaticHashTable(tf.lookup.KeyValueTensorInitializer(known, numbers), UNKNOWN)
+        self.table = tables.of_words(words[len(MARKS) :], len(MARKS), UNKNOWN)
 
     def ids(self, captions):
         """Captions (n,) -> int32 (n, length), END behind the last word; words that are too many are left out."""
