@@ -22,6 +22,7 @@ from cnn_app.heads import localization as head
 from cnn_app.inputs.augment import moved, stacked
 from cnn_app.inputs.box_moves import moved_boxes, moved_with_boxes
 from cnn_app.inputs.extent import turned
+from cnn_app.inputs.framing import original
 from cnn_app.inputs.image import Image
 from cnn_app.jobs.predict import predict
 from cnn_app.recipe import Data, Schedule
@@ -324,6 +325,30 @@ def picture(orientation=1):
     stream = io.BytesIO()
     PIL.Image.fromarray(pixels).save(stream, "PNG", exif=exif)
     return stream.getvalue()
+
+
+class Labels:
+    """As a lookup table in the graph."""
+
+    @staticmethod
+    def lookup(numbers):
+        return tf.gather(tf.constant(["cat", "dog"]), numbers)
+
+
+def test_boxes_are_served_by_hand():
+    """Of what the network takes, 8 wide and 4 high, within it."""
+    task = Localization(input=Image((4, 8, 3)), labels=("cat", "dog"))
+    outputs = {"probabilities": tf.constant([[0.2, 0.8]]), "box": tf.constant([[-0.5, 0.25, 0.5, 1.5]])}
+    found = task.served(outputs, Labels, None)
+    assert found["box_pixels"].numpy().tolist() == [[0, 1, 4, 4]]
+    assert found["classes"].numpy().tolist() == [[b"dog", b"cat"]]
+
+
+def test_a_box_of_the_image_that_was_padded_by_hand():
+    """20 wide and 10 high, a fifth as large in the middle of 4x4, where a row above and below is none of it."""
+    image, sides = Image((4, 4, 3), "pad"), tf.constant([10, 20])
+    for box, pixels in (([0.25, 0.375, 0.75, 0.5], [5, 2.5, 15, 5]), ([0, 0, 1, 1], [0, 0, 20, 10])):
+        np.testing.assert_allclose(original(tf.constant(box, tf.float32), sides, image), pixels, atol=1e-5)
 
 
 @pytest.fixture(scope="module", params=SEEN)

@@ -127,6 +127,71 @@ def test_folding_changes_nothing_and_the_file_computes_as_the_simulation(name, t
     assert np.median(apart) < 1 and (found.argmax(1) == simulated.argmax(1)).mean() > 0.95
 
 
+def network(*rows, scale=1 / 255, offset=0.0):
+    """Pixels, a convolution of 1x1 whose bias and kernel are drawn, and `rows` of layers that take what it gives."""
+    keras.utils.set_random_seed(0)
+    image = keras.Input((4, 4, 3), name="image")
+    x = keras.layers.Rescaling(scale, offset, name="scaled")(image)
+    x = keras.layers.Conv2D(3, 1, bias_initializer="random_normal", name="first")(x)
+    outputs = []
+    for row in rows:
+        y = x
+        for layer in row:
+            y = layer(y)
+        outputs.append(y)
+    pixels = np.random.default_rng(0).integers(0, 256, (16, 4, 4, 3)).astype("float32")
+    return keras.Model(image, keras.layers.Add()(outputs) if len(outputs) > 1 else outputs[0]), pixels
+
+
+def norm():
+    """Its epsilon is as large as what it has seen varies."""
+    layer = keras.layers.BatchNormalization(epsilon=0.1, name="norm")
+    layer.build((None, 4, 4, 3))
+    layer.set_weights([np.array(row, "f") for row in ([1, 2, 3], [0.5, 0, -1], [0.2, 0, 0.1], [0.1, 0.3, 0.05])])
+    return layer
+
+
+@pytest.mark.parametrize(("rows", "folds"), [(([norm()],), True), (([norm()], []), False),
+                                             (([keras.layers.ReLU(), norm()],), False),
+                                             (([keras.layers.Conv2D(3, 1, activation="relu"), norm()],), False)],
+                         ids=["alone", "read by two", "behind a ReLU", "of what is rectified"])  # fmt: skip
+def test_a_normalization_goes_into_the_kernel_that_it_alone_reads(rows, folds):
+    model, pixels = network(*rows)
+    plain = simulation.folded(model)
+    assert folds != any(isinstance(layer, keras.layers.BatchNormalization) for layer in plain.layers)
+    np.testing.assert_allclose(plain.predict_on_batch(pixels), model.predict_on_batch(pixels), atol=1e-5)
+
+
+def test_shifted_pixels_lie_between_no_two_steps():
+    """Their range is a 256th wider, by hand: (-1, 1) times 257 / 256; where nothing is shifted a byte is a step."""
+    shifted, pixels = network([], scale=1 / 127.5, offset=-1.0)
+    plain = simulation.folded(shifted)
+    np.testing.assert_allclose(plain.predict_on_batch(pixels), shifted.predict_on_batch(pixels), atol=1e-5)
+    rounding = simulation.simulated(plain, {"image": pixels})
+    assert rounding.get_layer("scaled_offset_range").fixed == pytest.approx((-257 / 256, 257 / 256))
+    plain = simulation.folded(network([])[0])
+    assert simulation.simulated(plain, {"image": pixels}).get_layer("scaled_range").fixed == pytest.approx((0, 1))
+
+
+def test_a_corrected_bias_brings_the_mean_back_by_hand():
+    """A kernel of which all but the largest value round to nothing."""
+    model, pixels = network([keras.layers.ReLU(), keras.layers.Conv2D(2, 1, name="second")])
+    model.get_layer("first").set_weights([np.array([[[[1.0] * 3, [0.003] * 3, [-0.0035] * 3]]]), np.zeros(3)])
+    plain = simulation.folded(model)
+    rounding = simulation.simulated(plain, {"image": pixels})
+
+    def means(layers):
+        probes = [keras.Model(net.input, net.get_layer(name).output) for net, name in layers]
+        return [probe.predict_on_batch(pixels).mean((0, 1, 2)) for probe in probes]
+
+    twins = [(rounding, "first_int8"), (rounding, "second_int8")]
+    wanted, before = means([(plain, "first"), (plain, "second")]), means(twins)
+    assert min(np.abs(a - b).max() for a, b in zip(before, wanted, strict=True)) > 1e-4
+    correction.correct(plain, rounding, {"image": pixels})
+    for found, mean in zip(means(twins), wanted, strict=True):
+        np.testing.assert_allclose(found, mean, atol=2e-5)
+
+
 @pytest.mark.slow
 def test_the_mean_of_boxes_stays_in_float(tmp_path):
     """A softmax over places in steps of 1/256 does not sum to one."""

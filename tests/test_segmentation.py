@@ -508,6 +508,32 @@ def test_predict_draws_what_it_found(trained, squares, tmp_path):
     assert sum(row["share"] for row in found.answer["top"]) == pytest.approx(1)
 
 
+class Numbers:
+    """As a lookup table in the graph."""
+
+    @staticmethod
+    def lookup(numbers):
+        return tf.strings.as_string(numbers)
+
+
+def test_masks_are_served_by_hand():
+    """A map of 2x2 in the middle of an image of 4x4: three pixels of one class, one of another."""
+    places = np.array([[[2, 2], [0, 2]]])
+    outputs = {"probabilities": tf.one_hot(places, 3)}
+    plain, found = TASK.served(outputs, Numbers, None), TASK.served(outputs, Numbers, tf.constant([b""]))
+    assert set(plain) == {"probabilities", "mask", "classes", "scores"} and "probabilities" not in found
+    np.testing.assert_array_equal(plain["mask"], places)
+    assert plain["scores"].numpy().tolist() == [[0.75, 0.25, 0.0]]
+    assert plain["classes"].numpy().tolist() == [[b"2", b"0", b"1"]]
+    np.testing.assert_array_equal(tf.io.decode_png(found["mask_bytes"][0], 1)[..., 0], places[0])
+    overlay = tf.io.decode_png(found["overlay_bytes"][0], 4).numpy()
+    np.testing.assert_array_equal(overlay[1:3, 1:3], mask_pictures.colours(3)[places[0]])
+    assert overlay.shape == (4, 4, 4) and overlay[0].sum() == overlay[:, 3].sum() == 0
+    assert found["legend"].numpy().tolist() == [
+        [f"{i} {colour}".encode() for i, colour in enumerate(mask_pictures.legend(3))]
+    ]
+
+
 @pytest.mark.slow
 def test_the_saved_model_draws_for_clients(trained, squares):
     cnn_app.export(trained, ("saved_model",))

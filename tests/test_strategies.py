@@ -5,6 +5,7 @@ import json
 import signal
 import zipfile
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -125,6 +126,72 @@ def test_harm_and_noise_are_measured_operator_by_operator(uneven):
     assert [error.sensitivity for error in errors] == sorted((error.sensitivity for error in errors), reverse=True)
     assert errors[0].sensitivity < 0.1 and min(error.snr_db for error in errors) > 10
     assert {"stem_relu", "stage3_unit1_b_bn", "logits"} <= {error.layer for error in errors}
+
+
+class Stored(sensitivity.Sensitivity):
+    """Operators whose rounding moves the first of two shares by HARM."""
+
+    HARM = {"a": 0.1, "b": 0.4, "c": 0.0}
+
+    def __init__(self):
+        self.calibrated = SimpleNamespace(layer=str.upper)
+
+    def _noise(self):
+        return {"a": 1.0, "b": 2.0, "c": 3.0}
+
+    def _answers(self, in_float):
+        moved = sum(harm for tensor, harm in self.HARM.items() if tensor not in in_float)
+        return {"probabilities": np.array([[0.5 + moved, 0.5 - moved]]), "place": np.array([3])}
+
+
+def test_harm_is_that_of_one_operator_alone_and_the_worst_come_first():
+    found = Stored().errors()
+    assert [(error.layer, error.tensor, error.snr_db) for error in found] == [
+        ("B", "b", 2),
+        ("A", "a", 1),
+        ("C", "c", 3),
+    ]
+    assert [error.sensitivity for error in found] == pytest.approx([0.4, 0.1, 0.0])
+
+
+def test_noise_by_hand():
+    """Numbers 1 and 2 read as 1.1 and 2: 10 log10(5 / 0.01)."""
+    snr = sensitivity._snr(np.array([1.0, 2.0]), np.array([14, 23], np.int8), 0.1, 3)
+    assert snr == pytest.approx(10 * np.log10(500))
+
+
+def test_a_file_of_integers_gets_records_as_integers():
+    """28.4 steps of 0.5 from zero point -128, and what is beyond the last step."""
+    details = [{"name": "serving_default_audio:0", "quantization": (0.5, -128)},
+               {"name": "serving_default_tokens:0", "quantization": (0.0, 0)}]  # fmt: skip
+    given = {"audio": np.array([[0.0, 14.2, 500.0]], np.float32), "tokens": np.array([[3]], np.int32)}
+    found = sensitivity._rounded(given, details)
+    assert found["audio"].dtype == np.int8 and found["audio"].tolist() == [[-128, -100, 127]]
+    assert found["tokens"] is given["tokens"]
+
+
+def ladder(monkeypatch, count, operators):
+    """The strategies for int8 of a network without a simulation, with `count` records for training."""
+    errors = [sensitivity.LayerError(f"layer{i}", f"tensor{i}", 10.0, 1 / (i + 1)) for i in range(operators)]
+    stand_in = SimpleNamespace(errors=lambda: errors)
+    monkeypatch.setattr(strategies, "Sensitivity", lambda *given: stand_in)
+    monkeypatch.setattr(strategies.simulation, "folded", lambda model: model)
+    monkeypatch.setattr(strategies.simulation, "obstacle", lambda plain: "a layer")
+    monkeypatch.setattr(strategies.tflite, "obstacle", lambda model, target: "")
+    task = SimpleNamespace(input=SimpleNamespace(plural="images"))
+    return list(strategies.attempts("tflite-int8", task, None, lambda n: {"image": np.zeros(min(n, count))}, 200))
+
+
+def test_the_rungs_without_a_simulation(monkeypatch):
+    """More records where there are more, one operator in float before two, never all, and 16 bits at last."""
+    found = ladder(monkeypatch, 500, 9)
+    assert [attempt.strategy for attempt in found] == [
+        "200 images", "500 images", "1 in float", "2 in float", "4 in float", "8 in float", "500 images"
+    ]  # fmt: skip
+    assert [attempt.target for attempt in found] == ["tflite-int8"] * 6 + ["tflite-int16x8"]
+    assert found[3].float_layers == ("layer0", "layer1") and len(found[3].errors) == 9
+    found = ladder(monkeypatch, 150, 2)
+    assert [attempt.strategy for attempt in found] == ["150 images", "1 in float", "150 images"]
 
 
 @pytest.mark.slow
