@@ -99,10 +99,51 @@ def test_a_network_in_a_network_and_layers_of_one_name():
     (lambda: small(layers.Dense(1)), {}, r"gives \(None, 1\)"),
     (lambda: small(softmax()), {"image": (64, 64)}, "takes images of 32x32, received 64x64"),
     (lambda: keras.Sequential([keras.Input((5,)), layers.Dense(2)]), {}, r"takes \(None, 5\)"),
+    (lambda: small(softmax(), side=None), {}, "takes images of any size; say which by image, such as 224x224"),
+    (lambda: small(layers.Dense(3), layers.ReLU()), {}, "does not tell whether it gives logits or"),
+    (lambda: several(inputs=2), {}, "one input of images .* can be adopted"),
+    (lambda: several(outputs=2), {}, "scores .* of two classes or more can be adopted"),
+    (lambda: Code(), {}, "is no graph of layers, but code; build it by Keras's functional API"),
 ])  # fmt: skip
 def test_what_cannot_be_adopted(model, options, told):
-    with pytest.raises(ModelError, match=told):
+    """Each in one line."""
+    with pytest.raises(ModelError, match=told) as caught:
         adopted(model(), **options)
+    assert "\n" not in str(caught.value)
+
+
+def several(inputs=1, outputs=1):
+    seen = [keras.Input((SIDE, SIDE, 3)) for _ in range(inputs)]
+    x = layers.GlobalAveragePooling2D()(layers.Add()(seen) if inputs > 1 else seen[0])
+    return keras.Model(seen, [layers.Dense(3, activation="softmax")(x) for _ in range(outputs)])
+
+
+class Code(keras.Model):
+    """Somebody's own, which nothing but its Python can carry out."""
+
+    def __init__(self):
+        super().__init__()
+        self.last = softmax()
+
+    def call(self, x):
+        return self.last(keras.ops.mean(x, (1, 2)))
+
+
+class Own(layers.Layer):
+    """A layer that no file can bring along."""
+
+    def call(self, x):
+        return 2 * x
+
+
+def test_a_file_with_a_layer_that_is_elsewhere_is_one_line(tmp_path):
+    Own.__module__ = "nowhere"  # or Keras would find it here
+    small(Own(), softmax()).save(tmp_path / "own.keras")
+    with pytest.raises(
+        ArtifactError, match="own.keras: it has Own, which is code that is not in the file; build"
+    ) as caught:
+        adopt(tmp_path / "own.keras", LABELS, tmp_path / "out")
+    assert "\n" not in str(caught.value) and not (tmp_path / "out" / "card.json").exists()
 
 
 def test_convolutions_in_groups_are_those_that_servers_have():

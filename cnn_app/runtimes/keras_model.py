@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
@@ -25,6 +26,7 @@ from cnn_app.runtimes.about import About
 from cnn_app.tensors import Arrays, Spec
 
 METADATA, KEY = "metadata.json", "cnn_app"  # in a `.keras` file, and in that
+ELSEWHERE = re.compile(r"Could not locate (?:class|function) '([^']+)'")  # in what Keras says
 PIXELS = ("image", "clip")  # inputs of networks that take bytes
 
 
@@ -151,9 +153,15 @@ def load(path: str | os.PathLike[str], *, trust: bool = False) -> keras.Model:
     except CnnAppError:
         raise
     except Exception as error:  # a configuration from elsewhere raises whatever Keras did not think of
-        unsafe = "unsafe" in str(error) or "lambda" in str(error).lower()
-        reason = "it holds code, which is never run from a file" if unsafe else first_line(error)
-        raise ArtifactError(f"cannot load {file}: {reason}") from error
+        raise ArtifactError(f"cannot load {file}: {_reason(error)}") from error
+
+
+def _reason(error: Exception) -> str:
+    if "unsafe" in str(error) or "lambda" in str(error).lower():
+        return "it holds code, which is never run from a file"
+    if strange := ELSEWHERE.search(str(error)):
+        return f"it has {strange[1]}, which is code that is not in the file; build the network of Keras's own layers"
+    return first_line(error)
 
 
 @contextmanager

@@ -35,6 +35,7 @@ def adopted(
 
     Raises ModelError for what is no classifier of images, and where one of the three has to be told.
     """
+    _graph(model)  # other models tell no shapes
     taken = keras.Input(_shape(model, image), name=TAKEN)
     output = copied(model, _scaled(taken, _range(model, pixels)))
     last = output._keras_history.operation
@@ -114,10 +115,7 @@ def copied(model: keras.Model, x):
         return layers.Activation(activated[operation.name])(y) if operation.name in activated else y
 
     def run(model, x):
-        graph = model._functional if isinstance(model, keras.Sequential) else model
-        if not hasattr(graph, "_run_through_graph"):
-            raise ModelError(f"{model.name} is no graph of layers, but code; build it by Keras's functional API")
-        return graph._run_through_graph(x, operation_fn=copy, call_fn=call)
+        return _graph(model)._run_through_graph(x, operation_fn=copy, call_fn=call)
 
     found = keras.tree.flatten(run(model, x))[0]
     for layer, made in copies.values():
@@ -153,6 +151,14 @@ def _grouped(layer: layers.Conv2D, name: str) -> GroupedConv2D:
 def _leaves(model: keras.Model):
     for layer in model.layers:
         yield from _leaves(layer) if isinstance(layer, keras.Model) else (layer,)
+
+
+def _graph(model: keras.Model):
+    """A model that can be gone through layer by layer."""
+    graph = model._functional if isinstance(model, keras.Sequential) else model
+    if not hasattr(graph, "_run_through_graph"):
+        raise ModelError(f"{model.name} is no graph of layers, but code; build it by Keras's functional API")
+    return graph
 
 
 def _shape(model: keras.Model, image: tuple[int, int] | None) -> tuple[int, int, int]:
