@@ -114,7 +114,8 @@ def main() -> None:
         for mistake in track(mistakes, "planting"):
             status, test = planted(mistake, root)
             survived += not status
-            rows.append((mistake.file, mistake.text, mistake.replacement, "caught" if status else "SURVIVED", test))
+            told, file = "caught" if status else "SURVIVED", mistake.file.removeprefix("cnn_app/")
+            rows.append((file, mistake.text, mistake.replacement, told, test.partition("::")[2]))
 
     from cnn_app.cli.view import table  # not before: forks import that of the clone
 
