@@ -179,7 +179,8 @@ def ladder(monkeypatch, count, operators):
     monkeypatch.setattr(strategies.simulation, "obstacle", lambda plain: "a layer")
     monkeypatch.setattr(strategies.tflite, "obstacle", lambda model, target: "")
     task = SimpleNamespace(input=SimpleNamespace(plural="images"))
-    return list(strategies.attempts("tflite-int8", task, None, lambda n: {"image": np.zeros(min(n, count))}, 200))
+    tiers = strategies.attempts("tflite-int8", task, None, lambda n: {"image": np.zeros(min(n, count))}, 200)
+    return [attempt for tier in tiers for attempt in tier]
 
 
 def test_the_rungs_without_a_simulation(monkeypatch):

@@ -182,6 +182,7 @@ def test_graphs_that_reach_files_are_refused_and_run_for_those_who_trust_them(tm
         "PrintV2": lambda module: tf.print("x", output_stream=f"file://{place}"),
         "SaveV2": lambda module: raw.SaveV2(prefix=place, tensor_names=["a"], shape_and_slices=[""], tensors=[1.0]),
         "PyFunc": lambda module: tf.py_function(lambda: 1, [], tf.int32),
+        "PyFuncStateless": lambda module: tf.numpy_function(lambda: np.int32(1), [], tf.int32, stateful=False),
         "Dataset": lambda module: tf.data.TextLineDataset(str(image)).reduce(0, lambda n, _: n + 1),
         "ImmutableConst": lambda module: raw.ImmutableConst(dtype=tf.uint8, shape=[1], memory_region_name=str(image)),
     }
