@@ -106,7 +106,8 @@ def on_both(tmp_path_factory):
     for name, (network, kind) in networks.items():
         stepping.write(folder / name, *example(network, kind))
     folders = [folder / name for name in networks]
-    environment = os.environ | {"KERAS_BACKEND": "jax"}
+    quick = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"  # to compile
+    environment = os.environ | {"KERAS_BACKEND": "jax", "XLA_FLAGS": quick}
     command = [sys.executable, stepping.__file__, *map(str, folders)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
