@@ -13,7 +13,16 @@ if TYPE_CHECKING:
     import keras
 
 __version__ = "0.1.0"
-JOBS = ("train", "finetune", "adopt", "evaluate", "predict", "export", "run")  # each a module of cnn_app.jobs
+JOBS = (
+    "train",
+    "finetune",
+    "adopt",
+    "evaluate",
+    "predict",
+    "visualize",
+    "export",
+    "run",
+)  # each a module of cnn_app.jobs
 __all__ = ["create_model", "list_models", "load_model", *JOBS]
 
 

@@ -19,6 +19,7 @@ COMMANDS = (
     "evaluate",
     "predict",
     "features",
+    "visualize",
     "reconstruct",
     "play",
     "average",

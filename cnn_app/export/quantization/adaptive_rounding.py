@@ -2,8 +2,8 @@
 
 The objective is AdaRound's (Nagel et al., arXiv:2004.10568, section 3): the squared error of a layer's outputs on real
 images, (w - q)' H (w - q) for each output channel, H the covariance of what the kernel reads. It is minimised by
-coordinate descent (QuantEase, Behdin et al., arXiv:2309.01885, section 3): value by value, each is set to the step that
-is best beside the others. A shift of the mean is left to the bias.
+coordinate descent (QuantEase, Behdin et al., arXiv:2309.01885, section 3), up or down, as AdaRound does: each value in
+turn takes the step that is best beside the others. A shift of the mean is left to the bias.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ def rounded_rows(kernel: np.ndarray, covariance: np.ndarray) -> np.ndarray:
     scale = np.maximum(np.abs(kernel).max(1), 1e-12) / 127
     damping = DAMPING * np.trace(covariance, axis1=1, axis2=2) / inputs + 1e-12
     spread = covariance + damping[:, None, None] * np.eye(inputs)
+    below = np.floor(kernel / scale[:, None])
     rounded = np.round(kernel / scale[:, None]) * scale[:, None]
     for _ in range(SWEEPS):
         for start in range(0, inputs, BLOCK):
@@ -44,7 +45,7 @@ def rounded_rows(kernel: np.ndarray, covariance: np.ndarray) -> np.ndarray:
             pull = spread[:, rows] @ (kernel - rounded)
             for place, row in enumerate(rows):
                 best = rounded[:, row] + pull[:, place] / spread[:, row, row, None]
-                best = np.clip(np.round(best / scale), -127, 127) * scale
+                best = np.clip(np.round(best / scale), below[:, row], np.minimum(below[:, row] + 1, 127)) * scale
                 change = np.where(largest == row, 0, best - rounded[:, row])
                 rounded[:, row] += change
                 pull -= spread[:, rows, row, None] * change[:, None]

@@ -1,0 +1,85 @@
+"""What a network has learned and where it looked, as PNGs."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping, Sequence
+from textwrap import fill
+
+import numpy as np
+
+from cnn_app.errors import printable
+from cnn_app.tasks.drawing import picture, save
+
+CELL = 2.3  # inches of an image's width
+BRIGHTEST = 99.5  # percentile of a heat that is drawn as 1
+FILTERS, MAPS = 96, 48  # that are drawn at most
+COLUMNS = 12  # of filters and maps
+
+
+def draw_heats(image: np.ndarray, heats: Mapping[str, np.ndarray], title: str, path: str | os.PathLike[str]) -> None:
+    """An image uint8 (h, w, 1 or 3), and over it what each pixel counts (h, w), by method."""
+    from matplotlib.figure import Figure
+
+    tall = min(2.5, max(0.4, image.shape[0] / image.shape[1]))
+    columns = min(5, len(heats) + 1)
+    lines = -(-(len(heats) + 1) // columns)
+    figure = Figure((CELL * columns + 0.9, (CELL * tall + 0.3) * lines + 0.6), layout="constrained")
+    figure.suptitle(fill(printable(title), 22 * columns), fontsize=10, parse_math=False)
+    grid = figure.subplots(lines, columns, squeeze=False)
+    for axes in grid.flat:
+        axes.set_axis_off()
+    grey = np.repeat(image.mean(-1, keepdims=True).astype(np.uint8), 3, -1)
+    first, *others = grid.flat
+    first.set_axis_on()
+    picture(first, image)
+    first.set_title("image", fontsize=9)
+    for axes, (name, heat) in zip(others, heats.items(), strict=False):
+        axes.set_axis_on()
+        picture(axes, grey)
+        drawn = axes.imshow(scaled(heat), cmap="inferno", alpha=0.65, vmin=0, vmax=1)
+        axes.set_title(name, fontsize=9)
+    figure.colorbar(drawn, ax=grid, shrink=0.8, label="share of the largest")
+    save(figure, path, dpi=110)
+
+
+def scaled(heat: np.ndarray) -> np.ndarray:
+    """In [0, 1]; few pixels of gradients outshine all others."""
+    return np.clip(heat / max(float(np.percentile(heat, BRIGHTEST)), 1e-30), 0, 1)
+
+
+def draw_filters(kernel: np.ndarray, title: str, path: str | os.PathLike[str]) -> None:
+    """A kernel (kh, kw, channels, filters): in colour where it sees three channels, else the mean of channels."""
+    shown = kernel if kernel.shape[2] == 3 else kernel.mean(2, keepdims=True)
+    tiles = [shown[..., number] for number in range(min(FILTERS, kernel.shape[-1]))]
+    reach = [max(float(np.abs(tile).max()), 1e-12) for tile in tiles]
+    _draw_tiles([128 + 127 * tile / most for tile, most in zip(tiles, reach, strict=True)], None, title, path)
+
+
+def draw_maps(maps: np.ndarray, title: str, path: str | os.PathLike[str]) -> None:
+    """Of maps (h, w, channels) those with the largest mean, each from its least to its largest value."""
+    order = np.argsort(-np.abs(maps).mean((0, 1)), kind="stable")[:MAPS]
+    tiles = []
+    for channel in order:
+        tile = maps[..., channel, None]
+        tiles.append(255 * (tile - tile.min()) / max(float(np.ptp(tile)), 1e-12))
+    _draw_tiles(tiles, [str(channel) for channel in order], title, path)
+
+
+def _draw_tiles(tiles: Sequence[np.ndarray], names: Sequence[str] | None, title: str, path) -> None:
+    from matplotlib.figure import Figure
+
+    columns = min(COLUMNS, len(tiles))
+    lines = math.ceil(len(tiles) / columns)
+    size = max(4.5, 0.8 * columns), 0.8 * lines * (1.2 if names else 1) + 0.7
+    figure = Figure(size, layout="constrained")
+    figure.suptitle(fill(printable(title), int(size[0] * 12)), fontsize=10, parse_math=False)
+    for place, axes in enumerate(figure.subplots(lines, columns, squeeze=False).flat):
+        if place >= len(tiles):
+            axes.set_axis_off()
+            continue
+        picture(axes, np.clip(tiles[place], 0, 255).astype(np.uint8))
+        if names:
+            axes.set_title(names[place], fontsize=6, pad=2)
+    save(figure, path, dpi=140)

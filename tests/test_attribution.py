@@ -1,0 +1,224 @@
+"""Where a network looked: by hand arithmetic, by theorems, and on objects whose places are known."""
+
+import json
+
+import keras
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from keras import layers
+from PIL import Image as Pictures
+
+import cnn_app
+from cnn_app.analysis import sheets
+from cnn_app.analysis.attribution import METHODS, explained, method
+from cnn_app.analysis.attribution.guided import attributions as guided
+from cnn_app.analysis.attribution.integrated import attributions as integrated
+from cnn_app.cli import visualize as command
+from cnn_app.cli.main import cli
+from cnn_app.inputs.image import Image
+from cnn_app.jobs import visualize as job
+from cnn_app.runtimes.keras_model import KerasRuntime
+from cnn_app.tasks.classification import Classification
+from cnn_app.tasks.segmentation import Segmentation
+
+SHAPES = "tests/compat/store/shapes"
+
+
+def seen(model, place=0, layer=None, kind=Classification):
+    """`explained` of a network whose input is `image` and whose output is logits."""
+    labels = tuple("abcdef"[: model.output_shape[-1]])
+    task = kind(input=Image(tuple(model.input_shape[1:])), labels=labels)
+    return explained(KerasRuntime(task.deployed(model)), task, place, model, layer)
+
+
+def chain(*row, image=(6, 6, 3)):
+    keras.utils.set_random_seed(0)
+    pixels = x = keras.Input(image, name="image")
+    for layer in row:
+        x = layer(x)
+    return keras.Model(pixels, x)
+
+
+def pixels(shape=(6, 6, 3), seed=0):
+    return np.random.default_rng(seed).integers(0, 256, shape).astype(np.uint8)
+
+
+def test_of_a_linear_network_gradients_are_its_weights():
+    model = chain(layers.Conv2D(3, 1, use_bias=False), layers.Flatten(), layers.Dense(2, name="logits"))
+    mixed, dense = model.layers[1].get_weights()[0][0, 0], model.layers[-1].get_weights()[0]
+    weights = dense[:, 1].reshape(6, 6, 3) @ mixed.T
+    image, one = pixels(), seen(model, 1)
+    np.testing.assert_allclose(method("saliency")(one, image), np.abs(weights).max(-1), rtol=1e-5)
+    np.testing.assert_allclose(method("smoothgrad")(one, image), np.abs(weights).max(-1), rtol=1e-5)
+    np.testing.assert_allclose(integrated(one, image), weights * image, rtol=1e-4)
+    for name in ("guided", "deconvnet"):  # there is no ReLU
+        np.testing.assert_allclose(method(name)(one, image), np.abs(weights).max(-1), rtol=1e-5)
+
+
+def test_behind_a_global_mean_gradcam_is_the_class_activation_map():
+    """Zhou et al., arXiv:1512.04150: the maps weighed by the classifier, here of 36 places."""
+    model = chain(layers.Conv2D(5, 3, padding="same", activation="relu", name="maps"),
+                  layers.GlobalAveragePooling2D(), layers.Dense(2, name="logits"))  # fmt: skip
+    image, one = pixels(), seen(model)
+    assert one.layer == "maps"
+    maps = keras.Model(model.input, model.get_layer("maps").output)(image[None].astype("float32"))[0]
+    wanted = np.maximum(np.asarray(maps) @ model.layers[-1].get_weights()[0][:, 0], 0) / 36
+    np.testing.assert_allclose(method("gradcam")(one, image), wanted, rtol=1e-4, atol=1e-4)
+
+
+def test_gradcam_plus_by_hand():
+    """One map: its weight is positive or none, so the heat is the map times it."""
+    model = chain(layers.Conv2D(1, 1, use_bias=False, name="maps"), layers.GlobalAveragePooling2D(),
+                  layers.Dense(2, use_bias=False, name="logits"))  # fmt: skip
+    model.get_layer("maps").set_weights([np.ones((1, 1, 3, 1))])
+    model.layers[-1].set_weights([np.array([[3.6, -3.6]])])
+    image = pixels()
+    summed, slope = image.sum(-1).astype(float), 3.6 / 36
+    weight = 36 * slope * slope**2 / (2 * slope**2 + summed.sum() * slope**3)
+    np.testing.assert_allclose(method("gradcam_plus")(seen(model), image), summed * weight, rtol=1e-4)
+    assert not method("gradcam_plus")(seen(model, 1), image).any()
+
+
+def test_integrated_gradients_add_up_to_what_the_score_gained():
+    model = cnn_app.load_model(SHAPES)
+    image, one = pixels(model.input_shape[1:]) // 2, seen(model, 2)
+    black = np.zeros_like(image)
+    scores = [float(one.score(model(picture[None].astype("float32")))[0]) for picture in (image, black)]
+    assert integrated(one, image).sum() == pytest.approx(scores[0] - scores[1], rel=0.05)
+
+
+def test_a_relu_passes_back_what_is_positive_and_was_passed():
+    """Two units of one pixel with two channels: by hand, for both rules, for ReLU6 and a layer of its own, too."""
+    for relu in (layers.ReLU(), layers.ReLU(6.0), layers.Activation("relu"), layers.Activation("relu6")):
+        model = chain(layers.Flatten(), layers.Dense(3, use_bias=False), relu,
+                      layers.Dense(1, use_bias=False, name="logits"), image=(1, 1, 2))  # fmt: skip
+        # Units see 0.01 x, -0.01 x and 0.02 y; the first is passed, the second not, the third counts against.
+        model.layers[2].set_weights([np.array([[0.01, -0.01, 0], [0, 0, 0.02]])])
+        model.get_layer("logits").set_weights([np.array([[2.0], [3.0], [-1.0]])])
+        one = explained(KerasRuntime(model_of(model)), None, 0, None, None)
+        one = type(one)(one.runtime, one.task, 0, model, "")
+        image = np.full((1, 1, 2), 100, np.uint8)
+        np.testing.assert_allclose(guided(one, image)[0, 0], [0.02, 0], atol=1e-7)
+        np.testing.assert_allclose(method("deconvnet")(one, image), [[0.01]], atol=1e-7)  # |0.02 - 0.03|
+        np.testing.assert_allclose(method("saliency")(one, image), [[0.02]], atol=1e-7)  # max of 0.02 and |-0.02|
+
+
+def model_of(model):
+    return keras.Model(model.input, {"probabilities": model.output})
+
+
+def test_occlusion_is_what_is_lost_under_each_patch():
+    """Of a network that looks at one pixel alone: patches of 2x2 that move by one, so up to four cover it."""
+    model = chain(layers.Rescaling(1 / 255), layers.Flatten(), layers.Dense(1, activation="linear", name="p"),
+                  image=(12, 12, 1))  # fmt: skip
+    weights = np.zeros((144, 1))
+    weights[5 * 12 + 7] = 1
+    model.get_layer("p").set_weights([weights, np.zeros(1)])
+    image = np.zeros((12, 12, 1), np.uint8)
+    image[5, 7] = 144  # the mean is 1
+    task = Classification(input=Image((12, 12, 1)), labels=("a",))
+    heat = method("occlusion")(explained(KerasRuntime(model_of(model)), task, 0, None, None), image)
+    lost, share = 143 / 255, np.zeros((12, 12))
+    for row in range(4, 7):
+        for column in range(6, 9):
+            share[row, column] = (2 - abs(row - 5)) * (2 - abs(column - 7)) / 4
+    np.testing.assert_allclose(heat, lost * share, atol=1e-6)
+
+
+def test_of_a_map_the_places_of_the_class_are_explained():
+    model = chain(layers.Conv2D(2, 1, use_bias=False, name="logits"), image=(4, 4, 1))
+    model.get_layer("logits").set_weights([np.array([[[[1.0, 0.0]]]])])
+    image = np.zeros((4, 4, 1), np.uint8)
+    image[:2] = 10  # there the first class has more; elsewhere both have nothing, and the first comes first
+    one = seen(model, 0, "logits", Segmentation)
+    np.testing.assert_allclose(method("saliency")(one, image), np.full((4, 4), 1 / 16), atol=1e-7)
+    one = seen(model, 1, "logits", Segmentation)
+    assert not method("saliency")(one, image).any()
+
+
+def test_a_network_looks_at_the_object():
+    """The largest value lies on the shape that was drawn, where the network knows it."""
+    from cnn_app.data import shapes
+
+    model, draw, hits = cnn_app.load_model(SHAPES), np.random.default_rng(7), []
+    high, wide, _ = model.input_shape[1:]
+    task = job.opened_as(model)[1]
+    for number in range(10):
+        grain, fill, corners = shapes.sketch(shapes.CLASSES[number % 5], draw)
+        image = task.input.load(_png(shapes.painted(grain, [(corners, fill)])), "drawn")["image"]
+        one = explained(KerasRuntime(task.deployed(model)), task, number % 5, model, None)
+        row, column = np.unravel_index(method("gradcam")(one, image).argmax(), image.shape[:2])
+        (left, top), (right, low) = corners.min(0) * high / 64, corners.max(0) * high / 64
+        hits.append(left - 2 <= column <= right + 2 and top - 2 <= row <= low + 2)
+    assert np.mean(hits) >= 0.8
+
+
+def _png(image):
+    import io
+
+    stream = io.BytesIO()
+    Pictures.fromarray(image).save(stream, "PNG")
+    return stream.getvalue()
+
+
+# --- the command
+
+
+@pytest.fixture
+def photo(tmp_path):
+    path = tmp_path / "square.png"
+    path.write_bytes(_png(pixels((48, 40, 3))))
+    return str(path)
+
+
+def test_the_command_draws_a_sheet_for_each_image(tmp_path, photo):
+    out = tmp_path / "seen"
+    common = ["visualize", SHAPES, photo, "--out", str(out)]
+    result = CliRunner().invoke(cli, [*common, "--what", "gradcam", "--what", "filters", "--what", "maps", "--json"])
+    assert result.exit_code == 0, result.output
+    told = json.loads(result.stdout)
+    assert [row["name"] for row in told] == ["filters", photo] and told[1]["probability"] > 0
+    assert sorted(path.name for path in out.iterdir()) == ["filters.png", "square.maps.png", "square.seen.png"]
+    for path in out.iterdir():
+        with Pictures.open(path) as sheet:
+            assert min(sheet.size) > 150
+
+
+def test_a_file_without_gradients_is_asked_by_patches(tmp_path, photo):
+    (file,) = (path for path in (cnn_app.artifacts.ModelDir(SHAPES).path / "mobile").glob("*int8.tflite"))
+    out = ["--out", str(tmp_path / "seen")]
+    result = CliRunner().invoke(cli, ["visualize", str(file), photo, "--what", "occlusion", *out])
+    assert result.exit_code == 0, result.output
+    result = CliRunner().invoke(cli, ["visualize", str(file), photo, *out])
+    assert result.exit_code == 1 and "gradcam needs a Keras model" in result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize(("given", "told"), [
+    (["--class", "hexagon"], "no class named 'hexagon'; known: circle"),
+    (["--layer", "stage9"], "no layer or stage named 'stage9'"),
+    (["--layer", "logits"], "logits gives (5,), which is no map"),
+])  # fmt: skip
+def test_what_is_not_there_is_told_before_any_work(tmp_path, photo, given, told):
+    result = CliRunner().invoke(cli, ["visualize", SHAPES, photo, *given, "--out", str(tmp_path / "seen")])
+    assert result.exit_code == 1 and told in result.stderr and not (tmp_path / "seen").exists()
+    assert len(result.stderr.strip().splitlines()) == 1
+
+
+def test_an_image_that_is_none_is_told_and_the_rest_is_drawn(tmp_path, photo):
+    (tmp_path / "broken.png").write_bytes(b"no image")
+    arguments = ["visualize", SHAPES, str(tmp_path / "broken.png"), photo, "--out", str(tmp_path / "seen")]
+    result = CliRunner().invoke(cli, arguments)
+    assert result.exit_code == 1 and "1 of 2 images" in result.stderr
+    assert [path.name for path in (tmp_path / "seen").iterdir()] == ["square.seen.png"]
+
+
+def test_the_command_knows_all_ways():
+    assert command.WAYS == job.WAYS and set(METHODS) <= set(command.WAYS)
+
+
+def test_a_few_bright_pixels_leave_the_others_visible():
+    heat = np.full((100, 100), 0.5)
+    heat[0, 0] = 1000
+    assert sheets.scaled(heat)[50, 50] == 1 and sheets.scaled(np.zeros((4, 4))).max() == 0
