@@ -66,7 +66,7 @@ class Base:
     def sync(self) -> None:
         if self.trained is not self.model:
             for weight, value in zip(self.model.weights, self.averages or self.trained.weights, strict=True):
-                weight.assign(value)
+                weight.assign(ops.copy(value))  # what runs the model may take over its memory
 
     def _given(self, inputs: dict, targets: dict):
         return fed(self.trained, self.aim.given(inputs, targets))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import jax
 import keras
 import numpy as np
+from jax import numpy as jnp
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from cnn_app.training.step.base import Base
@@ -27,7 +28,8 @@ class JaxStepper(Base):
 
     def train(self, inputs: dict, targets: dict, rate: float) -> None:
         if self._values is None:
-            self._values = [[variable.value for variable in group] for group in self._groups]
+            copies = [[jnp.array(variable.value, copy=True) for variable in group] for group in self._groups]
+            self._values = copies  # a step takes over their memory, which variables may share
             if self.devices:
                 self._values = jax.device_put(self._values, self._whole)
         if self.devices:

@@ -31,7 +31,7 @@ def twin(model: keras.Model, precision: str = FULL) -> keras.Model:
 
     copy = keras.models.clone_model(model, clone_function=copied)
     for ours, theirs in zip(copy.variables, model.variables, strict=True):
-        ours.assign(theirs)
+        ours.assign(keras.ops.copy(theirs))
     return copy
 
 
