@@ -90,16 +90,16 @@ def test_branches_beside_a_stage_are_not_frozen_with_it():
     assert {name.split("_")[0] for name in frozen if "inception" in name} == {"inception3a"} and "conv1_conv" in frozen
 
 
-@pytest.mark.parametrize("stop_at", [9, 11, 24])
+@pytest.mark.parametrize("stop_at", [8, 10, 22])
 @pytest.mark.slow
 def test_a_run_in_phases_resumes_to_the_same_result(source, tmp_path, stop_at):
-    """Stopped within the first phase of 11 steps, at its end, and in the second."""
+    """Stopped within the first phase of 10 steps, at its end, and in the second."""
 
     def job():
         schedule = Schedule(epochs=3, batch=64, class_weights="balanced", augment=("flip", "mixup", "cutmix"))
         return prepared(source, schedule, freeze="backbone", unfreeze_at=("2",), layer_decay=0.5)
 
-    assert job().stream.steps == 11
+    assert job().stream.steps == 10
     whole, parts = (ModelDir(tmp_path / name) for name in ("whole", "parts"))
     run(job(), whole)
 

@@ -32,7 +32,8 @@ def schedule(card: Card, epochs: int) -> Schedule:
     """The network's own schedule, from where it ended: a small learning rate that falls to zero."""
     known = {name: value for name, value in card.recipe.items() if name in Schedule.__dataclass_fields__}
     own = parse(Schedule, known, "the recipe of the card")
-    return replace(own, epochs=epochs, lr=own.lr * SLOWER, rate="cosine", warmup=0.0, patience=0)
+    slow = {"epochs": epochs, "lr": own.lr * SLOWER, "rate": "cosine", "warmup": 0.0, "patience": 0}
+    return replace(own, **slow, ema=0.0, accumulate=1, precision="float32")
 
 
 def train(task: Task, rounding: keras.Model, tuning: Tuning) -> None:
