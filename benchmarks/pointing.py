@@ -26,7 +26,8 @@ def main() -> None:
     from PIL import Image, ImageDraw
 
     import cnn_app
-    from cnn_app.analysis.attribution import METHODS, explained, method
+    from cnn_app.analysis.attribution import explained, method
+    from cnn_app.analysis.ways import METHODS
     from cnn_app.data import shapes
     from cnn_app.jobs.evaluate import opened_as
     from cnn_app.runtimes.keras_model import KerasRuntime

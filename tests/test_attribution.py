@@ -10,11 +10,10 @@ from keras import layers
 from PIL import Image as Pictures
 
 import cnn_app
-from cnn_app.analysis import sheets
-from cnn_app.analysis.attribution import METHODS, explained, method
+from cnn_app.analysis import sheets, ways
+from cnn_app.analysis.attribution import explained, method
 from cnn_app.analysis.attribution.guided import attributions as guided
 from cnn_app.analysis.attribution.integrated import attributions as integrated
-from cnn_app.cli import visualize as command
 from cnn_app.cli.main import cli
 from cnn_app.inputs.image import Image
 from cnn_app.jobs import visualize as job
@@ -214,8 +213,11 @@ def test_an_image_that_is_none_is_told_and_the_rest_is_drawn(tmp_path, photo):
     assert [path.name for path in (tmp_path / "seen").iterdir()] == ["square.seen.png"]
 
 
-def test_the_command_knows_all_ways():
-    assert command.WAYS == job.WAYS and set(METHODS) <= set(command.WAYS)
+@pytest.mark.parametrize("name", ways.METHODS)
+def test_every_method_gives_each_pixel_a_share(name):
+    model = cnn_app.create_model("resnet20", depths=(1, 1, 1), image=(16, 12, 1), classes=3)
+    heat = method(name)(seen(model), pixels((16, 12, 1)))
+    assert heat.shape == (16, 12) and np.isfinite(heat).all() and heat.min() >= 0
 
 
 def test_a_few_bright_pixels_leave_the_others_visible():

@@ -1,9 +1,7 @@
 import click
 
+from cnn_app.analysis.ways import WAYS
 from cnn_app.cli.options import Place, json_option, trust_option
-
-WAYS = ("gradcam", "gradcam_plus", "saliency", "smoothgrad", "integrated", "guided", "deconvnet", "occlusion",
-        "filters", "maps")  # fmt: skip
 
 
 @click.command()

@@ -13,7 +13,8 @@ import keras
 import numpy as np
 
 from cnn_app.analysis import sheets
-from cnn_app.analysis.attribution import METHODS, Explained, explained, method
+from cnn_app.analysis.attribution import Explained, explained, method
+from cnn_app.analysis.ways import METHODS, WAYS, WITHOUT_GRADIENTS
 from cnn_app.errors import DataError, ModelError, unknown
 from cnn_app.jobs.evaluate import Artifact, opened_as
 from cnn_app.runtimes import Runtime
@@ -22,8 +23,6 @@ from cnn_app.tasks import Task
 from cnn_app.tasks.probabilities import OUTPUT
 
 FILTERS, MAPS = "filters", "maps"
-WAYS = (*METHODS, FILTERS, MAPS)
-WITHOUT_GRADIENTS = ("occlusion",)
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
-"""Where a network looked: how much each pixel of an image counts for a class, by one of METHODS.
+"""Where a network looked: how much each pixel of an image counts for a class, by one of `ways.METHODS`.
 
-To add a method: a module here with `heat(explained, image) -> (h, w)`, and a line in the table.
+To add a method: a module here with `heat(explained, image) -> (h, w)`, and a line in that table.
 """
 
 from __future__ import annotations
@@ -19,17 +19,6 @@ from cnn_app.runtimes import Runtime
 from cnn_app.tasks import Task
 from cnn_app.tasks.probabilities import OUTPUT
 from cnn_app.transfer import layers_at
-
-METHODS = {
-    "gradcam": "maps of a layer, weighed by the mean of their gradients",
-    "gradcam_plus": "the same, weighed by where they are positive",
-    "saliency": "the gradient of the pixels",
-    "smoothgrad": "the same, mean over noisy copies",
-    "integrated": "the same, mean on the way from black, times the pixels",
-    "guided": "the gradient without what is negative on the way back",
-    "deconvnet": "the same, whether or not a ReLU let anything pass",
-    "occlusion": "how far the probability falls where a patch is grey; of any file",
-}
 
 
 @dataclass(frozen=True)

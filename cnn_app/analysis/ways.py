@@ -1,0 +1,18 @@
+"""How a network can be looked at: names that commands offer without importing Keras."""
+
+METHODS = {
+    "gradcam": "maps of a layer, weighed by the mean of their gradients",
+    "gradcam_plus": "the same, weighed by where they are positive",
+    "saliency": "the gradient of the pixels",
+    "smoothgrad": "the same, mean over noisy copies",
+    "integrated": "the same, mean on the way from black, times the pixels",
+    "guided": "the gradient without what is negative on the way back",
+    "deconvnet": "the same, whether or not a ReLU let anything pass",
+    "occlusion": "how far the probability falls where a patch is grey; of any file",
+}
+DRAWN = {
+    "maps": "of a layer",
+    "filters": "of the first convolution",
+}
+WITHOUT_GRADIENTS = ("occlusion",)  # any file will do
+WAYS = (*METHODS, *DRAWN)
