@@ -195,7 +195,7 @@ def read_json(path: Path):
 def sha256(path: Path, leaving: str = "") -> str:
     """Digest of a file, or of a directory's files with their names, but for those in its folder `leaving`."""
     if path.is_dir():
-        lines = (f"{sha256(file)}  {file.relative_to(path)}\n" for file in sorted(path.rglob("*"))
+        lines = (f"{sha256(file)}  {file.relative_to(path).as_posix()}\n" for file in sorted(path.rglob("*"))
                  if file.is_file() and file.relative_to(path).parts[0] != leaving)  # fmt: skip
         return hashlib.sha256("".join(lines).encode()).hexdigest()
     with path.open("rb") as stream:

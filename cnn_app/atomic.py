@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
+from cnn_app import systems
 from cnn_app.errors import ArtifactError, CnnAppError
 from cnn_app.lock import locked, made
 
@@ -127,5 +128,4 @@ def flush(path: Path) -> None:
     """Bring a file, or all in a directory, to the disk before a rename is, or a crash leaves empty files."""
     for file in [path] if path.is_file() else path.rglob("*"):
         if file.is_file():
-            with file.open("rb") as stream:
-                os.fsync(stream.fileno())
+            systems.flush(file)

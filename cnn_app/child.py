@@ -24,6 +24,7 @@ from contextlib import suppress
 from importlib import import_module
 from typing import IO, Any
 
+from cnn_app import systems
 from cnn_app.errors import CnnAppError
 
 Answer = Callable[[bytes], bytes]
@@ -164,7 +165,7 @@ def main(module: str, name: str, args: list, memory_bytes: int | None, imports: 
 def _built(module: str, name: str, args: list, memory_bytes: int | None, imports: list[str]) -> Answer:
     for needed in (*imports, module):
         import_module(needed)
-    _limit(memory_bytes)
+    systems.limit_memory(memory_bytes)
     return getattr(sys.modules[module], name)(*args)
 
 
@@ -190,20 +191,6 @@ def _listen(pipe: IO[bytes], waiting: queue.SimpleQueue[tuple[float, bytes]]) ->
             length, seconds = HEADER.unpack(_receive(pipe, HEADER.size))
             waiting.put((seconds, _receive(pipe, length)))
     os._exit(1)
-
-
-def _limit(memory_bytes: int | None) -> None:
-    """Of data, which unlike the address space leaves out what is mapped from files or only reserved."""
-    try:
-        import resource
-    except ImportError:  # Windows has no such limits
-        return
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    with suppress(OSError, ValueError):  # no /proc, no limit
-        if memory_bytes is not None:
-            with open("/proc/self/statm", encoding="ascii") as stream:
-                held = int(stream.read().split()[5]) * resource.getpagesize()
-            resource.setrlimit(resource.RLIMIT_DATA, (held + memory_bytes,) * 2)
 
 
 if __name__ == "__main__":

@@ -1,12 +1,14 @@
 """`cnn-app`: the group and its error handling."""
 
 import functools
+import sys
 from importlib import import_module
 
 import click
 
 from cnn_app.errors import CnnAppError, printable
 from cnn_app.quiet import quiet_tensorflow
+from cnn_app.systems import write_utf8
 
 # To add a command: a module here with a function of its name, and its name in this list.
 COMMANDS = (
@@ -61,6 +63,7 @@ class Cli(click.Group):
 @click.version_option(package_name="cnn-app")
 def cli():
     """Train, fine-tune, quantize and verify convolutional networks for phones, endpoints and other runtimes."""
+    write_utf8(sys.stdout, sys.stderr)
 
 
 def quietly(command: click.Command) -> click.Command:

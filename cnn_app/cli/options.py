@@ -207,7 +207,7 @@ def api_key(path):
 
     from cnn_app.errors import ServingError
 
-    key = os.environ.get("CNN_APP_API_KEY") or (Path(path).read_text(errors="replace").strip() if path else None)
+    key = os.environ.get("CNN_APP_API_KEY") or (Path(path).read_text("utf-8", "replace").strip() if path else None)
     if key == "" or (key and not (key.isascii() and key.isprintable())):
         raise ServingError(f"{path or 'CNN_APP_API_KEY'} holds no key; write one line of printable characters")
     return key

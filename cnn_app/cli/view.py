@@ -159,7 +159,7 @@ def speeds(found, as_json):
     first = found[0].median_ms
     _timed(found, as_json, columns, lambda speed, size: (
         speed.threads, f"{speed.median_ms:.2f}", f"{speed.p90_ms:.2f}", f"{speed.median_ms / first:.2f}", size,
-        f"{speed.peak_mib:.0f}", *coverage(speed),
+        "" if speed.peak_mib is None else f"{speed.peak_mib:.0f}", *coverage(speed),
     ))  # fmt: skip
 
 

@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from securesystemslib.signer import CryptoSigner
 
+from cnn_app import systems
 from cnn_app.atomic import replacing
 from cnn_app.errors import DeliveryError
 
@@ -97,7 +98,7 @@ def _from_file(path: Path) -> CryptoSigner:
             pem = file.read(MAX_BYTES)
     except OSError as error:
         raise DeliveryError(f"cannot read the key {path}: {error.strerror}") from error
-    if mode & 0o077:
+    if systems.open_to_others(mode):
         raise DeliveryError(f"{path} has mode {mode:o}, so others than its owner may have read it; chmod 600 {path}, "
                             "and rotate the key if anyone could")  # fmt: skip
     return _load(pem, str(path))

@@ -12,6 +12,7 @@ from starlette.applications import Starlette
 from starlette.routing import Mount
 from starlette.staticfiles import StaticFiles
 
+from cnn_app import systems
 from cnn_app.delivery import repository
 from cnn_app.errors import DeliveryError
 
@@ -28,7 +29,7 @@ def serve(path: Path, port: int, tell: Callable[[str], None] = lambda address: N
     """Until the process is interrupted. Port 0 is any free one; `tell` gets the address once it can be reached."""
     app = application(path)
     with socket.socket() as listening:
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.setsockopt(socket.SOL_SOCKET, systems.REUSE, 1)
         try:
             listening.bind((HOST, port))
         except OSError as error:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import time
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
@@ -17,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from cnn_app import systems
 from cnn_app.child import Child
 from cnn_app.runtimes import ISOLATED, Runtime, isolated, kind_of, open_model
 from cnn_app.tensors import Arrays
@@ -34,7 +34,7 @@ class Speed:
     threads: int
     median_ms: float
     p90_ms: float
-    peak_mib: float
+    peak_mib: float | None  # where the system tells
     delegates: int | None = None  # XNNPACK's; None where the runtime has none
     ops_outside: dict[str, int] = field(default_factory=dict)  # operators outside them
 
@@ -105,17 +105,8 @@ def _turn(runtime, record) -> list[float]:
 
 
 def _end(runtime) -> dict:
-    result = {"peak_mib": _peak_mib()}
+    result = {"peak_mib": systems.peak_mib()}
     if hasattr(runtime, "coverage"):
         delegates, outside = runtime.coverage()
         result |= {"delegates": delegates, "ops_outside": dict(outside)}
     return result
-
-
-def _peak_mib() -> float:
-    """The most memory that this process ever held; getrusage would start from what its parent held."""
-    try:
-        line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM:"))
-        return round(int(line.split()[1]) / 1024, 1)
-    except (OSError, StopIteration):
-        return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1)

@@ -104,7 +104,7 @@ def _splits(name: str) -> list[str]:
 def read(file: Path, root: Path, encoding: str) -> Sentences:
     """Raises DataError, with the line, for what is no such file. Columns are parted by tabs or else by spaces."""
     found, rows, begin, columns = Sentences(), [], 1, 0
-    name = file.name if file == root else str(file.relative_to(root))
+    name = file.name if file == root else file.relative_to(root).as_posix()
     for number, line in enumerate([*text(file, encoding, MAX_FILE_BYTES).split("\n"), ""], start=1):
         line = line.rstrip("\r")
         if not line.strip() or line.split()[0] == DOCUMENT:

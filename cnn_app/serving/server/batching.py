@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
-import sys
-import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from cnn_app import systems
 from cnn_app.errors import DataError
 from cnn_app.serving.server.budget import Room
 from cnn_app.serving.server.engines import Engine
@@ -176,8 +174,7 @@ class Batcher:
 
 def _behind_the_loop() -> None:
     """The thread that reads requests and sends answers is not to wait until a model's turn on a core is over."""
-    if sys.platform == "linux":  # where each thread has a priority of its own
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), BEHIND)
+    systems.nice(BEHIND)
 
 
 def _parts(rows: int, sizes: Sequence[int], room: int) -> Iterator[slice]:

@@ -7,7 +7,6 @@ import ctypes
 import gc
 import logging
 import os
-import signal
 import socket
 from collections.abc import Callable, Iterable
 from contextlib import contextmanager, suppress
@@ -19,6 +18,7 @@ import uvicorn
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
+from cnn_app import systems
 from cnn_app.errors import ServingError
 from cnn_app.names import LOOPBACK
 from cnn_app.serving.server import grpc as grpc_server
@@ -170,12 +170,11 @@ class _Web(uvicorn.Server):
 
 
 def serve(servables: Iterable[Servable], settings: Settings, tell: Callable[[Addresses], None]) -> None:
-    """Until SIGINT or SIGTERM; what runs then is finished first."""
+    """Until a signal to stop; what runs then is finished first."""
 
     async def main() -> None:
         server = Server(servables, settings)
-        for number in (signal.SIGINT, signal.SIGTERM):
-            asyncio.get_running_loop().add_signal_handler(number, server.stop)
+        systems.on_stop(asyncio.get_running_loop(), server.stop)
         await server.run(ready)
 
     def ready(addresses: Addresses) -> None:
@@ -197,7 +196,7 @@ def _is_ours(record: logging.LogRecord) -> bool:
 
 def _give_back_large_blocks() -> None:
     """glibc keeps blocks as large as the largest that was ever freed, up to 32 MiB, and that is what requests have."""
-    with suppress(OSError, AttributeError):
+    with suppress(OSError, AttributeError, TypeError):  # TypeError: Windows has no CDLL(None)
         ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, 2**20)
 
 
@@ -225,7 +224,7 @@ def _listening(host: str, port: int):
     except OSError as error:
         raise ServingError(f"--host {host} is no address of this machine: {error.strerror}") from error
     with listening:
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.setsockopt(socket.SOL_SOCKET, systems.REUSE, 1)
         try:
             listening.bind(found[4])
         except OSError as error:

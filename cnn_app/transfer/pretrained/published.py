@@ -153,7 +153,7 @@ def _check(path: Path, published: Published, sidecar: Path) -> None:
     """Refuse a file that is not what was published, or not what was downloaded first."""
     kind, expected = "md5", published.md5
     if expected is None and sidecar.is_file():
-        kind, expected = "sha256", sidecar.read_text().split()[0]
+        kind, expected = "sha256", sidecar.read_text("utf-8", "replace").split()[0]
     if expected is not None and _digest(path, kind) != expected:
         file = sidecar.with_name(published.file)
         raise ModelError(
