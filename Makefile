@@ -1,34 +1,36 @@
 VENV := .venv
+BIN := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 PYTHON ?= python3
 STAMP := $(VENV)/.installed
 
 .PHONY: quickstart test test-all lint format docs protos
 
 quickstart: $(STAMP)
-	$(VENV)/bin/cnn-app quickstart
+	$(BIN)/cnn-app quickstart
 
 test: $(STAMP)
-	$(VENV)/bin/pytest -q -n auto --dist worksteal
+	$(BIN)/pytest -q -n auto --dist worksteal
 
 test-all: $(STAMP)
-	$(VENV)/bin/pytest -q -n auto --dist worksteal -m ""
+	$(BIN)/pytest -q -n auto --dist worksteal -m ""
 
 lint: $(STAMP)
-	$(VENV)/bin/ruff format --check .
-	$(VENV)/bin/ruff check .
-	$(VENV)/bin/mypy
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/mypy --platform win32 --cache-dir .mypy_cache/win32
 
 format: $(STAMP)
-	$(VENV)/bin/ruff format .
-	$(VENV)/bin/ruff check --fix .
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
 
 docs: $(STAMP)
-	$(VENV)/bin/python docs/generate.py
+	$(BIN)/python docs/generate.py
 
 protos: $(STAMP)
-	$(VENV)/bin/python -m grpc_tools.protoc --proto_path=. --python_out=. --pyi_out=. cnn_app/serving/messages.proto
+	$(BIN)/python -m grpc_tools.protoc --proto_path=. --python_out=. --pyi_out=. cnn_app/serving/messages.proto
 
 $(STAMP): setup.cfg pyproject.toml constraints.txt
-	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	touch $@
