@@ -213,7 +213,7 @@ def _about(directory: ModelDir, options: Export) -> About:
 
 def _line(bench: _Bench, place: Path, written: Path) -> dict:
     """What the list of exports says of the file that is `written` and goes to `place`."""
-    path = str(place.relative_to(bench.directory.path))
+    path = place.relative_to(bench.directory.path).as_posix()
     line = {"path": path, "sha256": sha256(written), "model": bench.about.model_sha256}
     return line | {"min_runtime": tflite.min_runtime(written)} if place.suffix == ".tflite" else line
 
