@@ -32,7 +32,7 @@ def test_windows_stay_the_same_function(name):
     row, padding = ROWS[name]
     keras.utils.set_random_seed(0)
     image = x = keras.Input((8, 8, 3), name="image")
-    for layer in [layers.Conv2D(4, 1), *row]:
+    for layer in [layers.Conv2D(4, 1, name="mixed"), *row]:
         x = layer.__class__.from_config(layer.get_config())(x)
     model = keras.Model(image, x)
     copy, pixels = graph.deployable(model), np.random.default_rng(0).normal(size=(4, 8, 8, 3))
