@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -18,7 +18,7 @@ from cnn_app.analysis.ways import METHODS, WAYS, WITHOUT_GRADIENTS
 from cnn_app.errors import DataError, ModelError, unknown
 from cnn_app.jobs.evaluate import Artifact, opened_as
 from cnn_app.runtimes import Runtime
-from cnn_app.runtimes.keras_model import KerasRuntime, load
+from cnn_app.runtimes.keras_model import KerasRuntime
 from cnn_app.tasks import Task
 from cnn_app.tasks.probabilities import OUTPUT
 
@@ -53,10 +53,10 @@ def visualize(
     if strange := [name for name in what if name not in WAYS]:
         raise unknown("way to look", strange[0], WAYS)
     runtime, task = opened_as(artifact, trust)
-    model = _keras(artifact, runtime, what)
     if task.input.kind != "image" or OUTPUT not in runtime.outputs:
         raise ModelError(f"{runtime.path} is for {task.name} of {task.input.plural}; what is drawn here are classes of "
                          "images")  # fmt: skip
+    model = _keras(runtime, what)
     place = _place(task, label) if label is not None else None
     first = explained(runtime, task, place or 0, model, layer)
     found = []
@@ -67,15 +67,15 @@ def visualize(
     return found
 
 
-def _keras(artifact: Artifact, runtime: Runtime, what: Sequence[str]) -> keras.Model | None:
-    """The network that trains, where gradients or weights are asked for."""
+def _keras(runtime: Runtime, what: Sequence[str]) -> keras.Model | None:
+    """The network up to its logits, where gradients or weights are asked for."""
     needy = [name for name in what if name not in WITHOUT_GRADIENTS]
     if not needy:
         return None
     if not isinstance(runtime, KerasRuntime):
         raise ModelError(f"{needy[0]} needs a Keras model, and {runtime.path} is none; take the model directory, or "
                          "--what occlusion, which asks for answers alone")  # fmt: skip
-    return artifact if isinstance(artifact, keras.Model) else load(Path(artifact))
+    return keras.Model(runtime.model.input, runtime.model.get_layer(OUTPUT).input)
 
 
 def _place(task: Task, label: str) -> int:
@@ -102,7 +102,7 @@ def _image(first: Explained, place: int | None, name: str, image: np.ndarray, wh
     (taken,) = first.runtime.inputs
     outputs = first.runtime.run({taken: image[None]})
     best = place if place is not None else _best(outputs[OUTPUT])
-    seen = Explained(first.runtime, first.task, best, first.model, first.layer)
+    seen = replace(first, place=best)
     probability = float(seen.probability(outputs)[0])
     label = first.task.labels[best] if first.task.labels else str(best)
     stem = out / Path(name).stem
