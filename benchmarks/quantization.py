@@ -36,12 +36,12 @@ def ways(task, model, records) -> dict:
         if "equalized" in parts:
             equalization.equalize(plain, seen)
         rounding = simulation.simulated(plain, seen)
-        if "biases" in parts:
+        if "rounded" in parts:
             correction.correct(plain, rounding, seen)
         tflite.write_trained(task, simulation.rangeful(plain, rounding), path)
 
     found = {f"{count} records": partial(converted, count) for count in (FEW, MANY)}
-    for name in ("equalized", "biases", "equalized, biases"):
+    for name in ("equalized", "rounded by layer", "equalized, rounded by layer"):
         found[name] = partial(simulated, name)
     if util.find_spec("ai_edge_quantizer"):
         for count in (FEW, MANY):
