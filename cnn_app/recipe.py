@@ -16,8 +16,8 @@ from cnn_app.errors import RecipeError, unknown
 from cnn_app.shares import BY_NAME, shares_of
 
 RECIPE_LIMIT_BYTES = 2**20
-OPTIMIZERS = ("adamw", "sgd")
-RATES = ("cosine", "plateau", "constant")
+OPTIMIZERS = ("adamw", "sgd", "sgd-l2", "rmsprop", "lamb", "muon")
+RATES = ("cosine", "linear", "exponential", "steps", "plateau", "constant")
 STARTS = ("probe-then-tune", "tune")
 PRECISIONS = ("float32", "bfloat16", "float16")
 CLASS_WEIGHTS = ("none", "balanced")
@@ -54,8 +54,10 @@ class Schedule:
     lr: float = 1e-3  # the highest learning rate
     rate: str = "cosine"  # how it falls after the warm-up
     warmup: float = 1.0  # epochs, linear from zero
-    momentum: float = 0.9  # of sgd, in Nesterov's form
-    weight_decay: float = 0.01  # decoupled; biases and normalization are left alone
+    rate_decay: float = 0.98  # of exponential: what is left of it after an epoch
+    milestones: tuple[float, ...] = ()  # of steps: epochs at which it falls to a tenth
+    momentum: float = 0.9  # of sgd, in Nesterov's form, sgd-l2 and rmsprop
+    weight_decay: float = 0.01  # decoupled, but in the gradient of sgd-l2 and rmsprop; not of biases and normalization
     label_smoothing: float = 0.0
     augment: tuple[str, ...] = AUGMENT  # names and presets; a card has the names alone
     class_weights: str = "none"  # of the loss; "balanced": inverse to the number of training images
@@ -69,13 +71,16 @@ class Schedule:
     def __post_init__(self):
         for name, low, high in (("epochs", 1, 10**6), ("batch", 1, 2**16), ("lr", 0, 10**3), ("warmup", 0, 10**6),
                                 ("momentum", 0, 1), ("weight_decay", 0, 10**3), ("label_smoothing", 0, 1),
-                                ("patience", 0, 10**6), ("seed", 0, 2**31 - 1), ("ema", 0, 1),
+                                ("patience", 0, 10**6), ("seed", 0, 2**31 - 1), ("ema", 0, 1), ("rate_decay", 0, 1),
                                 ("clip", 0, 10**9), ("accumulate", 1, 10**6)):  # fmt: skip
             _between(name, low, getattr(self, name), high)
         for kind, known in (("optimizer", OPTIMIZERS), ("rate", RATES), ("class_weights", CLASS_WEIGHTS),
                             ("precision", PRECISIONS)):  # fmt: skip
             if getattr(self, kind) not in known:
                 raise unknown(kind, getattr(self, kind), known, RecipeError)
+        if (self.rate == "steps") != bool(self.milestones) or sorted(self.milestones) != list(self.milestones):
+            raise RecipeError("the rate steps, and no other, has milestones, the epochs at which it falls, in their "
+                              f"order; received {self.rate} and {list(self.milestones)}")  # fmt: skip
         if strange := [name for name in self.augment if name not in KNOWN]:
             raise unknown("augmentation", strange[0], KNOWN, RecipeError)
 
@@ -95,6 +100,19 @@ class Transfer:
         _between("layer_decay", 0, self.layer_decay, 1)
         if self.recipe not in STARTS:
             raise unknown("recipe", self.recipe, STARTS, RecipeError)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Distillation:
+    """How a network learns what another answers, beside what is true (arXiv:1503.02531)."""
+
+    teacher: str  # a model directory of the same task, classes and inputs
+    share: float = 0.5  # of the loss that is of its answers
+    temperature: float = 4.0  # that its logits, and the network's, are divided by
+
+    def __post_init__(self):
+        _between("share", 0, self.share, 1)
+        _between("temperature", 0.01, self.temperature, 1000)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,6 +162,7 @@ class Recipe:
     data: Data
     schedule: Schedule = field(default_factory=Schedule)
     transfer: Transfer | None = None  # None: from random weights
+    distillation: Distillation | None = None  # None: what is true is all that is learned
     export: Export | None = None
     acceptance: dict = field(default_factory=dict)  # metric -> what the model must reach on the test split
     transferability: Transferability | None = None  # of a study
@@ -159,8 +178,10 @@ class Recipe:
             raise unknown("kind of recipe", self.kind, KINDS, RecipeError)
         if (self.kind == "study") != (self.transferability is not None):
             raise RecipeError('a recipe of kind = "study" has [transferability], and no other has')
-        if self.transferability and (self.export or self.transfer or self.acceptance):
-            raise RecipeError("a study of [transferability] has no [transfer], [export] or [acceptance]")
+        if self.transferability and (self.export or self.transfer or self.distillation or self.acceptance):
+            raise RecipeError(
+                "a study of [transferability] has no [transfer], [distillation], [export] or [acceptance]"
+            )
         for name, value in self.acceptance.items():
             if type(value) not in (int, float) or math.isnan(value):
                 raise RecipeError(f"[acceptance] {name} is a number, received {value!r}")

@@ -292,7 +292,7 @@ def test_bash_completes(tmp_path):
 
     assert complete("ins") == ["inspect"]
     assert complete("inspect", "--la") == ["--layers"]
-    assert complete("train", "--optimizer", "''") == ["adamw", "sgd"]
+    assert complete("train", "--optimizer", "''") == ["adamw", "sgd", "sgd-l2", "rmsprop", "lamb", "muon"]
     assert complete("serving", "pu") == ["publish"]
     assert set(log.read_text().splitlines()) == {"[]"}
     for shell in ("zsh", "fish"):

@@ -84,7 +84,14 @@ def test_recipes_are_told_and_can_be_read():
     page = (ROOT / "docs" / "recipes.md").read_text(encoding="utf-8")
     shipped = {file.stem: recipe.read(file) for file in (ROOT / "pipelines").glob("*.toml")}
     assert [name for name, found in shipped.items() if f"[`{name}`]" not in page or found.about not in page] == []
-    for kind in (recipe.Data, recipe.Schedule, recipe.Transfer, recipe.Export, recipe.Transferability):
+    for kind in (
+        recipe.Data,
+        recipe.Schedule,
+        recipe.Transfer,
+        recipe.Distillation,
+        recipe.Export,
+        recipe.Transferability,
+    ):
         lacking = [name for name in kind.__dataclass_fields__ if f"`{name}`" not in page]
         assert lacking == [], kind.__name__
 

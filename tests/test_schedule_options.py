@@ -10,6 +10,7 @@ from cnn_app.data.dataset import Split, in_memory
 from cnn_app.errors import RecipeError
 from cnn_app.recipe import Schedule
 from cnn_app.training import engine
+from cnn_app.training.optimizers import learning_rate
 from cnn_app.training.step.twin import twin
 
 PLAIN = {"optimizer": "sgd", "momentum": 0.0, "weight_decay": 0.0}
@@ -142,3 +143,86 @@ def test_options_that_make_no_sense():
     for name, (value, text) in wrong.items():
         with pytest.raises(RecipeError, match=text):
             Schedule(**{name: value})
+
+
+def gradients(parts):
+    """Of the first batch, by name: a step of plain gradient descent, by its rate."""
+    return {name: -step / RATE for name, step in moved(parts, [parts[2:4]]).items()}
+
+
+def test_classic_momentum_has_the_penalty_in_the_gradient(lenet):
+    """The first step is -rate (g + decay w), and of a bias -rate g."""
+    found = moved(lenet, [lenet[2:4]], optimizer="sgd-l2", momentum=0.9, weight_decay=0.5)
+    kernel, bias = lenet[0].get_layer("f6").get_weights()
+    wanted = gradients(lenet)
+    np.testing.assert_allclose(found["model/f6/kernel"], -RATE * (wanted["model/f6/kernel"] + 0.5 * kernel), atol=1e-6)
+    np.testing.assert_allclose(found["model/f6/bias"], -RATE * wanted["model/f6/bias"], atol=1e-6)
+
+
+def test_classic_momentum_keeps_nine_tenths_of_a_step(lenet):
+    """Two steps on one gradient are 1 + 1.9 of it, where Nesterov's are 1.9 + 2.71; the rate is so small that the
+    gradient stays.
+    """
+    batches = [lenet[2:4]] * 2
+    one = gradients(lenet)["model/f6/bias"]
+    for name, times in (("sgd-l2", 2.9), ("sgd", 4.61)):
+        run = stepper(lenet, optimizer=name, momentum=0.9)
+        before = run.state()["model/f6/bias"]
+        for batch in batches:
+            run.train(*batch, 1e-4)
+        np.testing.assert_allclose((run.state()["model/f6/bias"] - before) / -1e-4, times * one, rtol=0.02, atol=2e-3)
+
+
+def test_rmsprop_is_that_of_inception(lenet):
+    """The first step is -rate g / sqrt(0.1 g^2 + 1)."""
+    found = moved(lenet, [lenet[2:4]], optimizer="rmsprop", momentum=0.9)["model/f6/kernel"]
+    gradient = gradients(lenet)["model/f6/kernel"]
+    np.testing.assert_allclose(found, -RATE * gradient / np.sqrt(0.1 * gradient**2 + 1), atol=1e-6)
+
+
+def test_lamb_steps_are_as_long_as_the_weights(lenet):
+    found = moved(lenet, [lenet[2:4]], optimizer="lamb")["model/f6/kernel"]
+    kernel = lenet[0].get_layer("f6").get_weights()[0]
+    assert np.linalg.norm(found) == pytest.approx(RATE * np.linalg.norm(kernel), rel=1e-3)
+
+
+def test_muon_turns_kernels_and_leaves_the_rest_to_adam(lenet):
+    """Kernels of convolutions as matrices (inputs, filters): all singular values of a step are near one size; Adam's
+    first step is as long as the rate.
+    """
+    found = moved(lenet, [lenet[2:4]], optimizer="muon", momentum=0.95)
+    for name in ("model/c3/kernel", "model/f6/kernel"):
+        step = found[name].reshape(-1, found[name].shape[-1])
+        sizes = np.linalg.svd(step, compute_uv=False) / (0.2 * RATE * np.sqrt(max(step.shape)))
+        rank = np.linalg.matrix_rank(gradients(lenet)[name].reshape(step.shape), tol=1e-4)
+        assert 0.6 < np.median(sizes[: min(rank, len(sizes))]) < 1.25 and sizes.max() < 1.3
+    gradient = gradients(lenet)["model/logits/kernel"]
+    large = np.abs(gradient) > 1e-3
+    np.testing.assert_allclose(found["model/logits/kernel"][large], -RATE * np.sign(gradient[large]), rtol=1e-2)
+
+
+@pytest.mark.parametrize(("optimizer", "rate"), (("lamb", 0.02), ("muon", 0.02), ("rmsprop", 0.05)))
+def test_each_optimizer_learns(lenet, optimizer, rate):
+    run = stepper(lenet, optimizer=optimizer, momentum=0.9)
+    for _ in range(20):
+        run.train(*lenet[2:4], rate)
+    told = [row["loss"] for row in run.read()]
+    assert told[-1] < 0.7 * told[0]
+
+
+def test_rates_fall_as_their_names_say():
+    """Ten epochs of ten steps, by hand."""
+    linear = Schedule(lr=1.0, warmup=0, rate="linear")
+    assert [learning_rate(linear, step, 10) for step in (0, 25, 99)] == pytest.approx([1, 0.75, 0.01])
+    exponential = Schedule(lr=1.0, warmup=0, rate="exponential", rate_decay=0.5)
+    assert [learning_rate(exponential, step, 10) for step in (0, 10, 25)] == pytest.approx([1, 0.5, 0.5**2.5])
+    steps = Schedule(lr=1.0, warmup=0, rate="steps", milestones=(3.0, 4.5))
+    assert [learning_rate(steps, step, 10) for step in (29, 30, 44, 45)] == pytest.approx([1, 0.1, 0.1, 0.01])
+
+
+@pytest.mark.parametrize(
+    "wrong", ({"rate": "steps"}, {"milestones": (3.0,)}, {"rate": "steps", "milestones": (3.0, 2.0)})
+)
+def test_milestones_belong_to_the_rate_of_steps(wrong):
+    with pytest.raises(RecipeError, match="^the rate steps, and no other, has milestones"):
+        Schedule(**wrong)

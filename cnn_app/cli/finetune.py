@@ -3,7 +3,14 @@ from dataclasses import replace
 import click
 
 from cnn_app.augmentations import FINETUNE_AUGMENT
-from cnn_app.cli.options import Network, schedule_options, training_options, transfer_options, with_image
+from cnn_app.cli.options import (
+    Network,
+    distillation_options,
+    schedule_options,
+    training_options,
+    transfer_options,
+    with_image,
+)
 from cnn_app.cli.sources import data_options
 
 
@@ -12,9 +19,10 @@ from cnn_app.cli.sources import data_options
 @data_options()
 @transfer_options
 @schedule_options(epochs=15, lr=2e-4, warmup=2.0, label_smoothing=0.1, augment=FINETUNE_AUGMENT)
+@distillation_options
 @training_options
-def finetune(source, data, transfer, columns, image, task, schedule, out, resume, overwrite, devices, dry_run,
-             overfit_batch, as_json):  # fmt: skip
+def finetune(source, data, transfer, columns, image, task, schedule, distillation, out, resume, overwrite, devices,
+             dry_run, overfit_batch, as_json):  # fmt: skip
     """Train the network NAME, or that of the model directory DIR, further on other data.
 
     NAME starts from ImageNet's weights unless --from gives others; classes that are new get a new head.
@@ -27,6 +35,7 @@ def finetune(source, data, transfer, columns, image, task, schedule, out, resume
     from cnn_app.cli import view
     from cnn_app.cli.training import carry_out
     from cnn_app.jobs import sources
+    from cnn_app.jobs.distil import taught
     from cnn_app.jobs.finetune import prepare
     from cnn_app.training.step.devices import chosen
     from cnn_app.transfer import freezing
@@ -37,5 +46,5 @@ def finetune(source, data, transfer, columns, image, task, schedule, out, resume
         job = prepare(source, with_image(columns, image), data, schedule, transfer, dict(task), progress)
     for line in freezing.describe(job.model, job.freeze):
         view.say(line, err=True)
-    job = replace(job, devices=devices)
+    job = taught(replace(job, devices=devices), distillation)
     carry_out(job, out, resume=resume, dry_run=dry_run, overfit_batch=overfit_batch, as_json=as_json)

@@ -12,7 +12,7 @@ from cnn_app.architectures.reference import REFERENCE
 from cnn_app.artifacts import ModelDir, is_model
 from cnn_app.augmentations import AUGMENTATIONS, KNOWN, PRESETS
 from cnn_app.errors import ArtifactError, unknown
-from cnn_app.recipe import CLASS_WEIGHTS, OPTIMIZERS, PRECISIONS, RATES, STARTS, Schedule, Transfer
+from cnn_app.recipe import CLASS_WEIGHTS, OPTIMIZERS, PRECISIONS, RATES, STARTS, Distillation, Schedule, Transfer
 
 DEFAULTS = Schedule()
 
@@ -90,6 +90,20 @@ class Words(click.ParamType):
         return words
 
 
+class Numbers(click.ParamType):
+    """Comma-separated numbers; `none` is none."""
+
+    name = "N,N"
+
+    def convert(self, value, param, ctx):
+        if isinstance(value, tuple):
+            return value
+        try:
+            return tuple(float(number) for number in value.split(",") if number.strip() not in ("", "none"))
+        except ValueError:
+            self.fail(f"{value!r} is no list of numbers; write 80,120", param, ctx)
+
+
 augment_option = click.option(
     "--augment", type=Words(KNOWN),
     help=f"{', '.join(PRESETS)}, or of {', '.join(AUGMENTATIONS)}; none for none.",
@@ -102,12 +116,14 @@ def schedule_options(**defaults):
     options = [
         click.option("--epochs", type=click.IntRange(1), help="Passes over the training images."),
         click.option("--batch", type=click.IntRange(1), help="Images in a step."),
-        click.option("--optimizer", type=click.Choice(OPTIMIZERS), help="AdamW, or SGD with Nesterov momentum."),
+        click.option("--optimizer", type=click.Choice(OPTIMIZERS), help="docs/training.md says what each is."),
         click.option("--lr", type=click.FloatRange(0), help="The highest learning rate."),
         click.option("--rate", type=click.Choice(RATES), help="How the learning rate falls."),
+        click.option("--rate-decay", type=click.FloatRange(0, 1), help="What an epoch leaves of it: exponential."),
+        click.option("--milestones", type=Numbers(), help="Epochs at which it falls to a tenth: steps."),
         click.option("--warmup", type=click.FloatRange(0), help="Epochs of rising learning rate."),
-        click.option("--momentum", type=click.FloatRange(0, 1), help="Of SGD."),
-        click.option("--weight-decay", type=click.FloatRange(0), help="Decoupled; not on biases and normalization."),
+        click.option("--momentum", type=click.FloatRange(0, 1), help="Of SGD and RMSprop."),
+        click.option("--weight-decay", type=click.FloatRange(0), help="Not on biases and normalization."),
         click.option("--label-smoothing", type=click.FloatRange(0, 1), help="Share given to the other classes."),
         augment_option,
         click.option("--class-weights", type=click.Choice(CLASS_WEIGHTS), help="Let rare classes count more."),
@@ -165,6 +181,23 @@ def transfer_options(command):
         transfer = Transfer(weights=weights, recipe=recipe, freeze=freeze, unfreeze_at=unfreeze_at,
                             layer_decay=layer_decay, train_batch_norm=train_batch_norm)  # fmt: skip
         return command(transfer=transfer, **rest)
+
+    return wrapped
+
+
+def distillation_options(command):
+    """`distillation`, a Distillation or None."""
+
+    @click.option("--teacher", type=Place(file_okay=False), metavar="DIR",
+                  help="A model directory whose answers are learned, too.")  # fmt: skip
+    @click.option("--teacher-share", type=click.FloatRange(0, 1), default=0.5, show_default=True,
+                  help="Of the loss that is of its answers.")  # fmt: skip
+    @click.option("--temperature", type=click.FloatRange(0.01, 1000), default=4.0, show_default=True,
+                  help="That its logits are divided by.")  # fmt: skip
+    @functools.wraps(command)
+    def wrapped(teacher, teacher_share, temperature, **rest):
+        given = Distillation(teacher=teacher, share=teacher_share, temperature=temperature) if teacher else None
+        return command(distillation=given, **rest)
 
     return wrapped
 

@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import click
 
-from cnn_app.cli.options import Network, schedule_options, training_options, with_image
+from cnn_app.cli.options import Network, distillation_options, schedule_options, training_options, with_image
 from cnn_app.cli.sources import data_options
 from cnn_app.recipe import Schedule
 
@@ -11,8 +11,10 @@ from cnn_app.recipe import Schedule
 @click.argument("name", type=Network())
 @data_options()
 @schedule_options()
+@distillation_options
 @training_options
-def train(name, data, columns, image, task, schedule, out, resume, overwrite, devices, dry_run, overfit_batch, as_json):
+def train(name, data, columns, image, task, schedule, distillation, out, resume, overwrite, devices, dry_run,
+          overfit_batch, as_json):  # fmt: skip
     """Train the network NAME from random weights into a model directory.
 
     \b
@@ -23,6 +25,7 @@ def train(name, data, columns, image, task, schedule, out, resume, overwrite, de
     from cnn_app.cli import view
     from cnn_app.cli.training import carry_out
     from cnn_app.jobs import sources
+    from cnn_app.jobs.distil import taught
     from cnn_app.jobs.train import plan
     from cnn_app.training.step.devices import chosen
 
@@ -30,5 +33,5 @@ def train(name, data, columns, image, task, schedule, out, resume, overwrite, de
     data = sources.resumed(data, ModelDir(out), resume)
     with view.reading() as progress:
         job = plan(name, with_image(columns, image), data, Schedule(**schedule), dict(task), progress)
-    job = replace(job, devices=devices)
+    job = taught(replace(job, devices=devices), distillation)
     carry_out(job, out, resume=resume, dry_run=dry_run, overfit_batch=overfit_batch, as_json=as_json)

@@ -14,8 +14,9 @@ from cnn_app.augmentations import FINETUNE_AUGMENT
 from cnn_app.data import Records, pipeline
 from cnn_app.errors import ModelError
 from cnn_app.jobs import sources, train
+from cnn_app.jobs.distil import taught
 from cnn_app.jobs.train import Job
-from cnn_app.recipe import Data, Schedule, Transfer
+from cnn_app.recipe import Data, Distillation, Schedule, Transfer
 from cnn_app.runtimes.about import About
 from cnn_app.runtimes.keras_model import about_of, load
 from cnn_app.training.engine import Watch
@@ -31,7 +32,7 @@ def finetune(
     source: str | os.PathLike[str], data: str | Data | Records, out: str | os.PathLike[str], *,
     columns: Mapping | None = None, task: Mapping | None = None, schedule: Schedule | Mapping | None = None,
     transfer: Transfer | None = None, resume: bool = False, overwrite: bool = False, watch: Watch | None = None,
-    progress: pipeline.Progress | None = None, devices: str | None = None,
+    progress: pipeline.Progress | None = None, devices: str | None = None, distillation: Distillation | None = None,
 ) -> Card:  # fmt: skip
     """Train further from learned weights into the model directory `out`; its card is returned.
 
@@ -47,7 +48,8 @@ def finetune(
         places = chosen(devices)
         data = sources.resumed(data, directory, resume)
         job = prepare(os.fspath(source), columns or {}, data, schedule, transfer or Transfer(), task, progress)
-        return train.run(replace(job, devices=places), directory, resume=resume, watch=watch)
+        job = taught(replace(job, devices=places), distillation)
+        return train.run(job, directory, resume=resume, watch=watch)
 
 
 def prepare(

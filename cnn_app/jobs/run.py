@@ -21,6 +21,7 @@ from cnn_app.export.targets import target
 from cnn_app.export.verification import Comparison
 from cnn_app.jobs import finetune, sources
 from cnn_app.jobs import train as training
+from cnn_app.jobs.distil import taught
 from cnn_app.recipe import Recipe
 from cnn_app.training.engine import Watch
 from cnn_app.transfer import transferability
@@ -71,6 +72,7 @@ def _carry_out(recipe: Recipe, directory: ModelDir, data_dir: str | None, resume
             job = finetune.prepare(name, columns, data, recipe.schedule, recipe.transfer, recipe.task, progress)
         else:
             job = training.plan(name, columns, data, recipe.schedule, recipe.task, progress)
+    job = taught(job, recipe.distillation)
     with telling.training(job.schedule.epochs) as watch:
         card = training.run(job, directory, resume=resume, watch=watch)
     telling.trained(directory, card, job.task)

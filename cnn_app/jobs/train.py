@@ -18,11 +18,13 @@ from cnn_app.data.dataset import SPLITS, Dataset, called
 from cnn_app.data.division import write_table
 from cnn_app.errors import ModelError, TrainingError
 from cnn_app.jobs import sources
-from cnn_app.recipe import Data, Schedule, Transfer
+from cnn_app.jobs.distil import taught
+from cnn_app.recipe import Data, Distillation, Schedule, Transfer
 from cnn_app.runtimes.familiarity import write as write_familiarity
 from cnn_app.runtimes.keras_model import KerasRuntime, card_about, open_model, save
 from cnn_app.tasks import Task
 from cnn_app.training import engine, records
+from cnn_app.training.distillation import Teacher
 from cnn_app.training.freeze_schedule import FreezeSchedule, constant
 from cnn_app.training.step.devices import chosen
 from cnn_app.transfer import familiarity
@@ -44,6 +46,9 @@ class Job:
     transfer: Transfer | None = None
     freeze: FreezeSchedule = field(default_factory=FreezeSchedule)
     learned: bool = False  # whether the model knows its task before the first step
+    teacher: Teacher | None = None
+    distillation: Distillation | None = None  # of the teacher
+    lesson: str = ""  # the digest of its model
     devices: tuple[str, ...] = ()  # that share a batch; none: the backend's own
 
     @property
@@ -53,7 +58,8 @@ class Job:
     @property
     def recipe(self) -> dict:
         """How it is trained."""
-        return asdict(self.schedule) | ({"transfer": asdict(self.transfer)} if self.transfer else {})
+        parts = {"transfer": self.transfer, "distillation": self.distillation}
+        return asdict(self.schedule) | {name: asdict(part) for name, part in parts.items() if part}
 
     @property
     def settings(self) -> dict:
@@ -61,6 +67,7 @@ class Job:
         options = tasks.facts(self.task)["options"]
         settings = {"network": self.architecture, "columns": self.columns, "data": self.dataset.fingerprint()}
         settings |= {"task": options} if options else {}
+        settings |= {"teacher": self.lesson} if self.lesson else {}
         return json.loads(json.dumps(settings | self.recipe))
 
 
@@ -68,6 +75,7 @@ def train(
     name: str, data: str | Data | Records, out: str | os.PathLike[str], *, columns: Mapping | None = None,
     task: Mapping | None = None, schedule: Schedule | None = None, resume: bool = False, overwrite: bool = False,
     watch: engine.Watch | None = None, progress: pipeline.Progress | None = None, devices: str | None = None,
+    distillation: Distillation | None = None,
 ) -> Card:  # fmt: skip
     """Train the network `name` from random weights into the model directory `out`; its card is returned.
 
@@ -82,6 +90,7 @@ def train(
     watch: told of each step and epoch.
     progress: told of records that are read.
     devices: "all", a number of them, or places such as "0,2": they share each batch.
+    distillation: a model directory whose answers are learned beside what is true.
 
     Raises TrainingError where `out` holds a model already and neither `resume` nor `overwrite` is given, ArtifactError
     where another process is at work there, DataError for records that cannot be read, UnknownName for a network or
@@ -92,7 +101,8 @@ def train(
         places = chosen(devices)
         data = sources.resumed(data, directory, resume)
         job = plan(name, columns or {}, data, schedule or Schedule(), task, progress)
-        return run(replace(job, devices=places), directory, resume=resume, watch=watch)
+        job = taught(replace(job, devices=places), distillation)
+        return run(job, directory, resume=resume, watch=watch)
 
 
 def plan(
@@ -158,7 +168,7 @@ def run(job: Job, directory: ModelDir, *, resume: bool = False, watch: engine.Wa
     state = _Kept(job, directory, resume)
     position = engine.train(job.model, job.task, job.dataset, job.schedule, directory, job.settings, state.keep,
                             freeze=job.freeze, learned=job.learned, resume=resume, watch=watch,
-                            devices=job.devices)  # fmt: skip
+                            devices=job.devices, teacher=job.teacher)  # fmt: skip
     runtime = open_model(directory.path)
     known = familiarity.fitted(runtime.model, job.task, job.dataset)
     write_familiarity(directory, known, state.card.digests["model.keras"])
@@ -222,7 +232,8 @@ def summary(task: Task, metrics: Mapping) -> str:
 def dry_run(job: Job) -> dict:
     """One training step and one validation batch, nothing written: what a run would be."""
     train_split = job.dataset.splits["train"]
-    stepper = engine.stepper(job.model, job.task, train_split, job.schedule, job.freeze, devices=job.devices)
+    stepper = engine.stepper(job.model, job.task, train_split, job.schedule, job.freeze, devices=job.devices,
+                             teacher=job.teacher)  # fmt: skip
     stream = job.stream
     inputs, targets = next(stream.batches(epoch=0))
     stepper.train(inputs, targets, job.schedule.lr)

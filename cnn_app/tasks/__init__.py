@@ -70,6 +70,7 @@ class Task(Protocol):
     relative: ClassVar[bool]  # whether a drop is told as percent of the metric, which is no share
     labelled: ClassVar[bool]  # whether its networks tell classes, which `labels` names; else it may name other things
     probed: ClassVar[bool]  # whether a new head starts as a linear classifier on its features
+    taught: ClassVar[bool]  # whether another network's scores of classes can be learned, by `imitated`
     familiar: bool  # whether features tell that a record is unlike the training data
     memorised: ClassVar[float]  # what the first of `batch_metrics` reaches when a batch is known
     tuning: ClassVar[Mapping[str, Any]]  # fields of a Schedule that fine-tuning starts from, where nothing is said
@@ -103,6 +104,7 @@ class Task(Protocol):
     def fed(self, inputs: dict, targets: dict) -> dict: ...  # what a network takes that trains, or is `measured`: the
     # inputs, and what it is told of the targets, such as the words that stand in front of the next
     def objective(self, schedule: Schedule, split: Split) -> Callable: ...  # (outputs, targets) -> losses (b,)
+    def imitated(self, outputs, targets, wanted, temperature: float) -> Any: ...  # losses (b,) by a teacher's logits
     def step_metrics(self, outputs, targets) -> dict: ...  # name -> (b,), beside the loss
     def calibration(self, model: keras.Model, split: Split, count: int) -> Arrays: ...  # what sets ranges of integers
     def measured(self, runtime: Runtime) -> Runtime: ...  # with outputs that `measure` alone reads, where it gives such

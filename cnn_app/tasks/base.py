@@ -31,6 +31,7 @@ class Base:
     labelled: ClassVar = True
     relative: ClassVar = False
     probed: ClassVar = False
+    taught: ClassVar = False
     familiar: ClassVar[Any] = False
     is_map: ClassVar = False
     in_float: ClassVar[tuple[str, ...]] = ()
@@ -62,6 +63,9 @@ class Base:
 
     def columns(self) -> dict:
         return self.input.columns()
+
+    def imitated(self, outputs, targets, wanted, temperature: float):
+        raise NotImplementedError  # it is not `taught`
 
     def fed(self, inputs: dict, targets: dict) -> dict:
         return inputs

@@ -41,6 +41,7 @@ class Localization(Probabilities):
     loss: str = "both"
 
     name: ClassVar = "localization"
+    taught: ClassVar = False
     monitor: ClassVar = ("mean_iou", "-loss")
     batch_metrics: ClassVar = ("mean_iou",)
     titles: ClassVar = {"mean_iou": "mean IoU", "iou50": "IoU >= 0.5", "top1": "top-1", "both": "both right",

@@ -156,6 +156,15 @@ class Multilabel(OfRecords):
 
         return loss
 
+    def imitated(self, outputs, targets, wanted, temperature: float):
+        """The divergence of each label's softened probability, mean over the labels."""
+        from keras import ops
+
+        ours, theirs = (ops.cast(one, "float32") / temperature for one in (main(outputs), wanted))
+        sides = ((ops.sigmoid(sign * theirs), ops.log_sigmoid(sign * theirs), ops.log_sigmoid(sign * ours))
+                 for sign in (1, -1))  # fmt: skip
+        return temperature**2 * ops.mean(sum(chance * (wanted - found) for chance, wanted, found in sides), -1)
+
     def step_metrics(self, outputs, targets) -> dict:
         from keras import ops
 

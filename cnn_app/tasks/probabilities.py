@@ -28,8 +28,26 @@ AUXILIARY_WEIGHT = 0.3  # of the losses of auxiliary outputs (arXiv:1409.4842, s
 
 @dataclass(frozen=True, kw_only=True)
 class Probabilities(Base):
+    taught: ClassVar = True
+
     def columns(self) -> dict:
         return self.input.columns() | {"classes": len(self.labels)}
+
+    def imitated(self, outputs, targets, wanted, temperature: float):
+        """Losses (b,) of logits against those of a teacher: the divergence of both, softened, times the square of the
+        temperature, by which gradients keep their size; the mean over what counts of a record.
+        """
+        from keras import ops
+
+        ours, theirs = (ops.log_softmax(ops.cast(one, "float32") / temperature, -1) for one in (main(outputs), wanted))
+        nats = ops.sum(ops.exp(theirs) * (theirs - ours), -1)
+        counted = ops.ones_like(nats) * self.counted(targets)
+        rest = tuple(range(1, len(nats.shape)))
+        return temperature**2 * ops.sum(nats * counted, rest) / ops.maximum(ops.sum(counted, rest), 1.0)
+
+    def counted(self, targets):
+        """Which parts of records count, as 1 and 0."""
+        return 1.0
 
     def agreement(self, found: Arrays, wanted: Arrays) -> float:
         """The share of equal decisions: of records, or of their places."""

@@ -128,6 +128,11 @@ class Tagging(Probabilities):
 
         return loss
 
+    def counted(self, targets):
+        from keras import ops
+
+        return ops.cast(targets[TARGET] >= 0, "float32")
+
     def step_metrics(self, outputs, targets) -> dict:
         from keras import ops
 

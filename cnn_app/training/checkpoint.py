@@ -17,8 +17,9 @@ from cnn_app.atomic import replacing
 from cnn_app.errors import ArtifactError, TrainingError
 from cnn_app.recipe import Schedule
 from cnn_app.tensors import Arrays
+from cnn_app.training.optimizers import learning_rate
 from cnn_app.training.step import Stepper
-from cnn_app.training.step.base import ITERATION
+from cnn_app.training.step.base import ACCUMULATED, ITERATION
 
 NAMES = ("state.npz", "previous.npz")  # the newest, and the one before
 MARK = b"sha256"  # behind the arrays; the digest of all in front follows
@@ -35,9 +36,15 @@ class Position:
     best: tuple[float, ...] | None = None  # what ranks the kept checkpoint on val, the higher the better
     best_epoch: int = 0
     plateaus: int = 0  # times the rate was lowered
+    halved: int = 0  # times it was halved, as the run diverged
+    parts: int = 1  # that a batch is divided into, as it did not fit the memory
     waited: int = 0  # epochs since the lowest val loss
     lowest_loss: float | None = None
     history: list[dict] = field(default_factory=list)
+
+    def rate(self, schedule: Schedule, steps: int, back: int = 0) -> float:
+        """The learning rate of the next step, or of one before, such as -1; an epoch has so many `steps`."""
+        return learning_rate(schedule, self.step + back, steps, self.plateaus) / 2**self.halved
 
 
 @dataclass(frozen=True)
@@ -82,7 +89,7 @@ def read(directory: ModelDir, settings: dict, tell: Callable[[str], None]) -> Sa
             f"nothing to resume in {directory.path}: no unfinished run was saved there; leave --resume out"
         )
     header, arrays = _whole(found, tell)
-    before = asdict(Schedule()) | header["settings"]  # what it does not say was so for all
+    before = json.loads(json.dumps(asdict(Schedule()))) | header["settings"]  # what it does not say was so for all
     for name, value in settings.items():
         longer = name == "epochs" and value > before[name]
         if value != before.get(name) and not longer:
@@ -102,7 +109,9 @@ def fill(directory: ModelDir, run: Stepper, saved: Saved) -> None:
     if all(name.isdigit() for name in arrays) and len(arrays) == len(wanted):
         arrays = dict(zip(wanted, arrays.values(), strict=True))
         arrays[ITERATION] = np.full_like(wanted[ITERATION], step)  # there it began anew where layers were unfrozen
-    if {name: array.shape for name, array in arrays.items()} != {name: array.shape for name, array in wanted.items()}:
+    sums = {name: array for name, array in wanted.items() if ACCUMULATED in name}  # a run that has none begins anew
+    given = sums | arrays
+    if {name: array.shape for name, array in given.items()} != {name: array.shape for name, array in wanted.items()}:
         raise ArtifactError(f"{directory.training} does not fit the network; remove it and start again")
     run.restore(arrays)
 

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import math
-import signal
-import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import keras
@@ -15,29 +12,24 @@ from cnn_app import tasks
 from cnn_app.artifacts import ModelDir
 from cnn_app.data import pipeline
 from cnn_app.data.dataset import Dataset, Split
-from cnn_app.errors import TrainingError
 from cnn_app.recipe import Schedule
 from cnn_app.runtimes import Runtime
 from cnn_app.runtimes.keras_model import KerasRuntime
 from cnn_app.tasks import Report, Stream, Task
-from cnn_app.training import checkpoint, records
-from cnn_app.training.checkpoint import Position
+from cnn_app.tensors import Arrays
+from cnn_app.training import checkpoint, distillation, records, recovery
+from cnn_app.training.checkpoint import Position, Saved
+from cnn_app.training.distillation import Teacher
 from cnn_app.training.freeze_schedule import PLAIN, FreezeSchedule, enter
-from cnn_app.training.optimizers import PLATEAU_PATIENCE, learning_rate, optimizer
-from cnn_app.training.step import Aim, Stepper
+from cnn_app.training.optimizers import PLATEAU_PATIENCE, optimizer
+from cnn_app.training.recovery import Diverged
+from cnn_app.training.step import Aim, OutOfMemory, Stepper
 from cnn_app.training.step import stepper as step_by
+from cnn_app.training.stopping import stop_signals, stopped_at
 
 OVERFIT_STEPS = 200
 READ_EVERY_STEPS = 16  # losses and metrics: a device that is asked for them waits
 SAVE_EVERY_STEPS = 2000  # within long epochs
-
-
-class Stopped(TrainingError):
-    """A signal ended the run; its state is saved."""
-
-    def __init__(self, message: str, signal_number: int):
-        super().__init__(message)
-        self.exit_code = 128 + signal_number
 
 
 @dataclass(frozen=True)
@@ -51,14 +43,20 @@ class Watch:
 
 def stepper(
     model: keras.Model, task: Task, split: Split, schedule: Schedule, freeze: FreezeSchedule = PLAIN, epoch: int = 0,
-    steps: int = 0, devices: tuple[str, ...] = (),
+    steps: int = 0, devices: tuple[str, ...] = (), parts: int = 1, teacher: Teacher | None = None,
 ) -> Stepper:  # fmt: skip
-    """Freeze what `epoch`, which has so many steps, freezes, and learn by a new optimizer from the training split."""
+    """Freeze what `epoch`, which has so many steps, freezes, and learn by a new optimizer from the training split.
+
+    parts: of a batch, which go through the network one by one.
+    """
     enter(model, freeze.phase(epoch))
-    late = {name: since * steps for name, since in freeze.since(epoch).items()}
-    aim = Aim(task.objective(schedule, split), task.step_metrics, task.fed)
-    return step_by(model, lambda: optimizer(schedule, freeze.factors, late), aim, ema=schedule.ema,
-                   precision=schedule.precision, devices=devices)  # fmt: skip
+    late = {name: since * steps * parts for name, since in freeze.since(epoch).items()}
+    of_truth = task.objective(schedule, split)
+    losses = distillation.objective(task, of_truth, teacher) if teacher else of_truth
+    aim = Aim(losses, task.step_metrics, task.fed, teacher.model if teacher else None)
+    by_parts = replace(schedule, accumulate=schedule.accumulate * parts)
+    return step_by(model, lambda: optimizer(by_parts, freeze.factors, late), aim, ema=schedule.ema,
+                   precision=schedule.precision, devices=devices, parts=parts)  # fmt: skip
 
 
 def measure(task: Task, runtime: Runtime, split: Split) -> Report:
@@ -69,35 +67,52 @@ def measure(task: Task, runtime: Runtime, split: Split) -> Report:
 def train(
     model: keras.Model, task: Task, dataset: Dataset, schedule: Schedule, directory: ModelDir, settings: dict,
     keep: Callable[[keras.Model, dict, Report], None], *, freeze: FreezeSchedule = PLAIN, learned: bool = False,
-    resume: bool = False, watch: Watch | None = None, devices: tuple[str, ...] = (),
+    resume: bool = False, watch: Watch | None = None, devices: tuple[str, ...] = (), teacher: Teacher | None = None,
 ) -> Position:  # fmt: skip
     """Train `model` in place and hand the best weights so far to `keep(model, history row, report on val)`.
 
     settings: what must be equal for a run to be resumed. The task's monitored metrics on val rank the epochs.
     learned: the model knows its task already; what it starts as is epoch 0, and may stay the best.
-    Raises TrainingError when the loss is no number any more, or when a signal stopped the run.
+    Where the loss is no number any more the last checkpoint goes on at half the rate, and where a batch does not fit
+    the memory in parts. Raises TrainingError when that does not help, or when a signal stopped the run.
     """
     watch = watch or Watch()
+    saved = checkpoint.read(directory, settings, watch.tell) if resume else None
+    if saved and schedule.epochs > saved.settings["epochs"]:
+        watch.tell(_longer(saved, schedule, task.stream(model, dataset.splits["train"], schedule).steps))
+    while True:
+        position = saved.position if saved else Position()
+        try:
+            _go_on(model, task, dataset, schedule, directory, settings, keep, freeze, learned, saved, position, watch,
+                   devices, teacher)  # fmt: skip
+            return position
+        except (Diverged, OutOfMemory) as error:
+            told, change = recovery.tried(error, position, schedule, len(devices) or 1)
+            saved = change(checkpoint.read(directory, settings, watch.tell))
+            watch.tell(f"{told}; from step {saved.position.step} on")
+
+
+def _go_on(
+    model: keras.Model, task: Task, dataset: Dataset, schedule: Schedule, directory: ModelDir, settings: dict,
+    keep: Callable[[keras.Model, dict, Report], None], freeze: FreezeSchedule, learned: bool, saved: Saved | None,
+    position: Position, watch: Watch, devices: tuple[str, ...], teacher: Teacher | None,
+) -> None:  # fmt: skip
+    """Train from `position` on, which follows; its state is that of `saved`, or of the model as it is."""
     split = dataset.splits["train"]
     stream = task.stream(model, split, schedule)
     steps = stream.steps
     runtime = task.measured(KerasRuntime(task.deployed(model)))
-    saved = checkpoint.read(directory, settings, watch.tell) if resume else None
-    position = saved.position if saved else Position()
     phase = freeze.phase(max(0, position.step - 1) // steps)  # in which it was saved
-    run = stepper(model, task, split, schedule, freeze, phase.epoch, steps, devices)
+    run = stepper(model, task, split, schedule, freeze, phase.epoch, steps, devices, position.parts, teacher)
 
-    if saved and schedule.epochs > saved.settings["epochs"]:
-        watch.tell(_longer(saved.settings["epochs"], schedule, position, steps))
-
-    def save(first: bool = False) -> None:
-        checkpoint.save(directory, run.state(), position, settings, stream.state(), first=first)
+    def save(variables: Arrays, first: bool = False) -> None:
+        checkpoint.save(directory, variables, position, settings, stream.state(), first=first)
 
     if saved:
         checkpoint.fill(directory, run, saved)
         stream.restore(saved.stream)
     else:  # from here on --resume repairs what a kill may leave: a card of half a run, or a model and a card of two
-        save(first=True)
+        save(run.state(), first=True)
     if learned and not position.history:
         before = measure(task, runtime, split).metrics
         start = {name: before[name] for name in ("loss", *task.batch_metrics)}
@@ -111,39 +126,37 @@ def train(
                 break
             if freeze.phase(epoch) != phase:
                 phase, values = freeze.phase(epoch), run.state()
-                run = stepper(model, task, split, schedule, freeze, epoch, steps, devices)
+                run = stepper(model, task, split, schedule, freeze, epoch, steps, devices, position.parts, teacher)
                 run.restore(values)
             for done, means in passed(run, stream, schedule, position):
                 watch.step(epoch, done, steps, means)
                 halt = bool(stopped) and done < steps
                 if halt or (done % SAVE_EVERY_STEPS == 0 and done < steps):
                     _count(run, stream, schedule, position)
-                    save()
+                    save(recovery.finite(run.state(), schedule, position, steps))
                 if halt:
-                    raise _stopped(position, stopped)
-            run.sync()
+                    raise stopped_at(position.step, stopped)
+            variables = recovery.finite(run.state(), schedule, position, steps)
             report = measure(task, runtime, dataset.splits["val"])
-            rate = learning_rate(schedule, position.step - 1, steps, position.plateaus)
-            row = _ranked(task, report, position, epoch + 1, rate, means)
+            row = _ranked(task, report, position, epoch + 1, position.rate(schedule, steps, -1), means)
             if position.best_epoch == row["epoch"]:
                 keep(model, row, report)
             records.write_history(directory, position.history)
-            save()
+            save(variables)
             watch.epoch(row)
             if stopped and epoch + 1 < schedule.epochs:
-                raise _stopped(position, stopped)
-    return position
+                raise stopped_at(position.step, stopped)
 
 
 def passed(run: Stepper, stream: Stream, schedule: Schedule, position: Position) -> Iterator[tuple[int, dict]]:
     """Take the rest of the epoch's steps: how many are done, and the means of what was read of them, after each.
 
-    Raises TrainingError when the loss is no number any more.
+    Raises Diverged when the loss is no number any more.
     """
     epoch, skip = divmod(position.step, stream.steps)
     means: dict[str, float] = {}
     for done, (inputs, targets) in enumerate(stream.batches(epoch, skip), start=skip + 1):
-        run.train(inputs, targets, learning_rate(schedule, position.step, stream.steps, position.plateaus))
+        run.train(inputs, targets, position.rate(schedule, stream.steps))
         position.step += 1
         if stream.acts:
             run.sync()
@@ -170,28 +183,6 @@ def memorise(
     return logs | {"n": len(next(iter(inputs.values()))), "steps": OVERFIT_STEPS}
 
 
-@contextmanager
-def stop_signals() -> Iterator[list[int]]:
-    """SIGINT and SIGTERM end up in the list; the second one ends the process as usual."""
-    stopped: list[int] = []
-    if threading.current_thread() is not threading.main_thread():
-        yield stopped
-        return
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-
-    def stop(number, frame):
-        stopped.append(number)
-        signal.signal(number, before[number])
-
-    for number in before:
-        signal.signal(number, stop)
-    try:
-        yield stopped
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
 def _ranked(task: Task, report: Report, position: Position, epoch: int, rate: float, means: dict) -> dict:
     """The row of a finished epoch, in the history; the position knows then whether it is the best."""
     metrics = report.metrics
@@ -216,31 +207,18 @@ def _is_over(position: Position, schedule: Schedule) -> bool:
     return bool(position.history) and 0 < schedule.patience <= position.history[-1]["epoch"] - position.best_epoch
 
 
-def _longer(before: int, schedule: Schedule, position: Position, steps: int) -> str:
-    """What more epochs than `before` do to the rate."""
+def _longer(saved: Saved, schedule: Schedule, steps: int) -> str:
+    """What more epochs than before do to the rate."""
+    before, position = saved.settings["epochs"], saved.position
     told = f"going on for {schedule.epochs} epochs, not {before}"
-    old, new = (learning_rate(one, position.step, steps, position.plateaus)
-                for one in (replace(schedule, epochs=before), schedule))  # fmt: skip
+    old, new = (position.rate(one, steps) for one in (replace(schedule, epochs=before), schedule))
     return told if old == new else f"{told}: the rate falls until then, and is {new:.3g} now where it was {old:.3g}"
 
 
 def _count(run: Stepper, stream: Stream, schedule: Schedule, position: Position) -> None:
     """Read what the steps told that were not read yet, and add it up in their order."""
     told = run.read()
-    for step, logs in enumerate(told, start=position.step - len(told)):
+    for back, logs in enumerate(told, start=-len(told)):
         if not math.isfinite(logs["loss"]):
-            rate = learning_rate(schedule, step, stream.steps, position.plateaus)
-            raise _diverged(logs["loss"], step + 1, rate, position)
+            raise Diverged(f"the loss is {logs['loss']}", position, back, position.rate(schedule, stream.steps, back))
         position.sums = {name: position.sums.get(name, 0.0) + value for name, value in logs.items()}
-
-
-def _diverged(loss: float, step: int, rate: float, position: Position) -> TrainingError:
-    kept = f"the checkpoint of epoch {position.best_epoch} is kept" if position.best else "no checkpoint was kept yet"
-    return TrainingError(
-        f"the loss is {loss} at step {step} with learning rate {rate:.3g}; lower --lr or lengthen --warmup; {kept}"
-    )
-
-
-def _stopped(position: Position, stopped: list[int]) -> Stopped:
-    told = f"stopped after step {position.step}; the run is saved, go on with the same command and --resume"
-    return Stopped(told, stopped[0])

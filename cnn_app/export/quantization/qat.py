@@ -15,6 +15,7 @@ from cnn_app.recipe import Schedule, parse
 from cnn_app.tasks import Report, Task
 from cnn_app.training import engine
 from cnn_app.training.freeze_schedule import FreezeSchedule, Phase
+from cnn_app.training.stopping import Stopped
 
 SLOWER = 0.05  # of the learning rate that the network was trained with
 
@@ -55,7 +56,7 @@ def train(task: Task, rounding: keras.Model, tuning: Tuning) -> None:
         try:
             engine.train(rounding, task, tuning.dataset, tuning.schedule, ModelDir(scratch), {}, keep, freeze=freeze,
                          learned=True, watch=tuning.watch)  # fmt: skip
-        except engine.Stopped:
+        except Stopped:
             raise KeyboardInterrupt from None  # nothing is kept that one could go on with
         except TrainingError as error:
             raise ExportError(f"quantization-aware training failed: {error}") from error

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Protocol
 
 import keras
 
-from cnn_app.training.step.base import Aim
+from cnn_app.training.step.base import Aim, OutOfMemory
+from cnn_app.training.step.divided import Divided
 from cnn_app.training.step.twin import FULL
 
 if TYPE_CHECKING:
@@ -15,7 +16,9 @@ if TYPE_CHECKING:
 
 
 class Stepper(Protocol):
-    """Trains a model. What it computes stays on the device until it is asked for."""
+    """Trains a model. What it computes stays on the device until it is asked for. What does not fit there is told by
+    OutOfMemory when a step is taken, or when it is read.
+    """
 
     def train(self, inputs: dict, targets: dict, rate: float) -> None: ...  # one step with this learning rate
     def read(self) -> list[dict[str, float]]: ...  # loss and metrics of each batch since it was read last, in order
@@ -26,13 +29,18 @@ class Stepper(Protocol):
 
 def stepper(
     model: keras.Model, optimizer: Callable[[], keras.Optimizer], aim: Aim, *, ema: float = 0.0, precision: str = FULL,
-    devices: tuple[str, ...] = (),
+    devices: tuple[str, ...] = (), parts: int = 1,
 ) -> Stepper:  # fmt: skip
     """ema: what averages of the weights, which `sync` then gives to the model, keep of themselves at a step.
     devices: those that share a batch; none: the backend's own.
+    parts: of a batch; the optimizer has to take so many for one step.
     """
     if keras.backend.backend() == "jax":
         from cnn_app.training.step.jax import JaxStepper as Kind
     else:
         from cnn_app.training.step.tensorflow import TensorFlowStepper as Kind
-    return Kind(model, optimizer, aim, ema, precision, devices)
+    whole = Kind(model, optimizer, aim, ema, precision, devices, parts)
+    return Divided(whole, parts) if parts > 1 else whole
+
+
+__all__ = ["Aim", "OutOfMemory", "Stepper", "stepper"]

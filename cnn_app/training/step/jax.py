@@ -24,9 +24,12 @@ class JaxStepper(Base):
         self._weights = [own.index(id(weight)) for weight in model.weights] if self.ema else []
         self._values: list[list] | None = None  # of the groups; None: as the variables have them
         self._whole, self._parts = self._places()
+        teacher = self.aim.teacher
+        self._teacher = [[variable.value for variable in group] for group in
+                         (teacher.trainable_variables, teacher.non_trainable_variables)] if teacher else []  # fmt: skip
         self._step = jax.jit(self._trained, donate_argnums=0, out_shardings=self._whole)
 
-    def train(self, inputs: dict, targets: dict, rate: float) -> None:
+    def _take(self, inputs: dict, targets: dict, rate: float):
         if self._values is None:
             copies = [[jnp.array(variable.value, copy=True) for variable in group] for group in self._groups]
             self._values = copies  # a step takes over their memory, which variables may share
@@ -35,8 +38,11 @@ class JaxStepper(Base):
         if self.devices:
             check_batch(len(next(iter(inputs.values()))), self.devices)
             inputs, targets = jax.device_put((inputs, targets), self._parts)
-        self._values, told = self._step(self._values, inputs, targets, np.float32(rate))
-        self.unread.append(told)
+        self._values, told = self._step(self._values, self._teacher, inputs, targets, np.float32(rate))
+        return told
+
+    def _of_memory(self, error: Exception) -> bool:
+        return isinstance(error, jax.errors.JaxRuntimeError) and "RESOURCE_EXHAUSTED" in str(error)
 
     def sync(self) -> None:
         for group, values in zip(self._groups, self._values or (), strict=False):
@@ -57,9 +63,12 @@ class JaxStepper(Base):
         self.sync()
         super().restore(arrays)
 
-    def _trained(self, values, inputs: dict, targets: dict, rate):
+    def _trained(self, values, teacher, inputs: dict, targets: dict, rate):
         trained, rest, slots, averages, (batches,) = values
         slots = [rate if i == self._rate else slot for i, slot in enumerate(slots)]
+        targets = self._taught(
+            inputs, targets, lambda given: self.aim.teacher.stateless_call(*teacher, given, training=False)[0]
+        )
         forward = jax.value_and_grad(self._forward, has_aux=True)
         (_, (loss, outputs, rest)), gradients = forward(trained, rest, slots, inputs, targets)
         trained, slots = self.optimizer.stateless_apply(slots, gradients, trained)

@@ -14,19 +14,22 @@ from cnn_app.training.step.devices import check_batch
 class TensorFlowStepper(Base):
     """Of several devices each takes a part of the batch; gradients are added before anything is made of them."""
 
-    def __init__(self, model, optimizer, aim, ema, precision, devices):
+    def __init__(self, model, optimizer, aim, ema, precision, devices, parts):
         self._strategy = tf.distribute.MirroredStrategy(list(devices)) if devices else None
         with self._strategy.scope() if self._strategy else nullcontext():
-            super().__init__(model, optimizer, aim, ema, precision, devices)
+            super().__init__(model, optimizer, aim, ema, precision, devices, parts)
         self._rate: tuple = (None, None)  # a number, and it as a tensor
         self._step = tf.function(self._stepped, reduce_retracing=True, jit_compile=False)
 
-    def train(self, inputs: dict, targets: dict, rate: float) -> None:
+    def _take(self, inputs: dict, targets: dict, rate: float):
         if rate != self._rate[0]:
             self._rate = rate, tf.constant(rate, tf.float32)
         if self._strategy:
             inputs, targets = self._divided(inputs), self._divided(targets)
-        self.unread.append(self._step(inputs, targets, self._rate[1]))
+        return self._step(inputs, targets, self._rate[1])
+
+    def _of_memory(self, error: Exception) -> bool:
+        return isinstance(error, tf.errors.ResourceExhaustedError)
 
     def _divided(self, arrays: dict):
         check_batch(len(next(iter(arrays.values()))), self.devices)
@@ -51,6 +54,7 @@ class TensorFlowStepper(Base):
 
     def _trained(self, inputs: dict, targets: dict):
         weights = self.trained.trainable_variables
+        targets = self._taught(inputs, targets, lambda given: self.aim.teacher(given, training=False))
         with tf.GradientTape() as tape:
             outputs = self.trained(self._given(inputs, targets), training=True)
             loss = self._loss(outputs, targets)
