@@ -1,6 +1,8 @@
 """Where a network looked: by hand arithmetic, by theorems, and on objects whose places are known."""
 
 import json
+from dataclasses import replace
+from functools import partial
 
 import keras
 import numpy as np
@@ -14,6 +16,9 @@ from cnn_app.analysis import sheets, ways
 from cnn_app.analysis.attribution import explained, method
 from cnn_app.analysis.attribution.guided import attributions as guided
 from cnn_app.analysis.attribution.integrated import attributions as integrated
+from cnn_app.analysis.attribution.rectified import rectified_back
+from cnn_app.analysis.maximised import maximised
+from cnn_app.analysis.strongest import Strongest
 from cnn_app.cli.main import cli
 from cnn_app.inputs.image import Image
 from cnn_app.jobs import visualize as job
@@ -96,7 +101,7 @@ def test_a_relu_passes_back_what_is_positive_and_was_passed():
         model.layers[2].set_weights([np.array([[0.01, -0.01, 0], [0, 0, 0.02]])])
         model.get_layer("logits").set_weights([np.array([[2.0], [3.0], [-1.0]])])
         one = explained(KerasRuntime(model_of(model)), None, 0, None, None)
-        one = type(one)(one.runtime, one.task, 0, model, "")
+        one = replace(one, model=model, rectified=partial(rectified_back, model))
         image = np.full((1, 1, 2), 100, np.uint8)
         np.testing.assert_allclose(guided(one, image)[0, 0], [0.02, 0], atol=1e-7)
         np.testing.assert_allclose(method("deconvnet")(one, image), [[0.01]], atol=1e-7)  # |0.02 - 0.03|
@@ -161,6 +166,39 @@ def _png(image):
     return stream.getvalue()
 
 
+def test_a_network_is_copied_once_for_all_images():
+    one = seen(chain(layers.Conv2D(2, 1, activation="relu"), layers.Flatten(), layers.Dense(2, name="logits")))
+    assert replace(one, place=1).rectified(False) is one.rectified(False) is not one.rectified(True)
+
+
+def test_the_strongest_images_of_a_channel_and_what_it_sees_of_them():
+    """A channel that answers the middle of 3x3 pixels by their red, one by their blue: images with a dot in each."""
+    model = chain(layers.Conv2D(2, 3, padding="same", activation="relu", name="maps"),
+                  layers.GlobalAveragePooling2D(), layers.Dense(2, name="logits"))  # fmt: skip
+    kernel = np.zeros((3, 3, 3, 2))
+    kernel[1, 1, 0, 0] = kernel[1, 1, 2, 1] = 1
+    model.get_layer("maps").set_weights([kernel, np.zeros(2)])
+    strongest = Strongest(seen(model))
+    for number in range(40):  # more than a batch
+        image = np.zeros((6, 6, 3), np.uint8)
+        image[number % 6, 5, 0], image[0, number % 5, 2] = 100 + number, 200 - number
+        strongest.add(image)
+    red, blue = strongest.peaks(0), strongest.peaks(1)
+    assert [peak.value for peak in red] == list(range(139, 130, -1))
+    assert [peak.value for peak in blue] == list(range(200, 191, -1))
+    assert [(peak.row, peak.column) for peak in red[:2]] == [(39 % 6, 5), (38 % 6, 5)]
+    assert strongest.windows(red[:1]) == [(slice(2, 5), slice(4, 6))] and strongest.liveliest(1) == [1]
+    back = strongest.projected(blue[:2], 1, through_closed=False)
+    assert back.sum() == 2 and back[0, 0, 0, 2] == back[1, 0, 1, 2] == 1
+
+
+def test_the_image_that_a_class_answers_most():
+    model = chain(layers.GlobalAveragePooling2D(), layers.Dense(3, use_bias=False, name="logits"))
+    model.get_layer("logits").set_weights([np.eye(3) - 1 / 3])
+    red, blue = maximised(model, [0, 2], steps=24).mean((1, 2))
+    assert red[0] > 170 > 120 > red[1:].max() and blue[2] > 170 > 120 > blue[:2].max()
+
+
 # --- the command
 
 
@@ -177,11 +215,44 @@ def test_the_command_draws_a_sheet_for_each_image(tmp_path, photo):
     result = CliRunner().invoke(cli, [*common, "--what", "gradcam", "--what", "filters", "--what", "maps", "--json"])
     assert result.exit_code == 0, result.output
     told = json.loads(result.stdout)
-    assert [row["name"] for row in told] == ["filters", photo] and told[1]["probability"] > 0
+    assert [row["name"] for row in told] == ["filters", photo, photo] and told[1]["probability"] > 0
+    assert sorted(row["path"] for row in told) == sorted(map(str, out.iterdir()))
     assert sorted(path.name for path in out.iterdir()) == ["filters.png", "square.maps.png", "square.seen.png"]
     for path in out.iterdir():
         with Pictures.open(path) as sheet:
             assert min(sheet.size) > 150
+
+
+def test_what_is_of_the_network_or_of_all_images(tmp_path, photo):
+    out, other = tmp_path / "seen", tmp_path / "more"
+    other.mkdir()
+    (other / "square.png").write_bytes(_png(pixels((40, 40, 3), 1)))
+    common = ["visualize", SHAPES, photo, str(other), "--out", str(out), "--layer", "stage1", "--json"]
+    ways = ["--what", "strongest", "--channel", "3", "--channel", "1", "--what", "maximised", "--class", "star"]
+    result = CliRunner().invoke(cli, [*common, *ways, "--what", "maps"])
+    assert result.exit_code == 0, result.output
+    names = [row["name"] for row in json.loads(result.stdout)]
+    assert names == ["maximised", photo, str(other / "square.png"), "strongest"]
+    assert sorted(path.name for path in out.iterdir()) == [
+        "maximised.png", "square (2).maps.png", "square.maps.png", "stage1_unit1_out.strongest.png",
+    ]  # fmt: skip
+
+
+def test_a_file_of_others_is_opened_or_told_what_makes_a_model_of_it(tmp_path, photo):
+    ours, theirs = tmp_path / "ours.keras", tmp_path / "theirs.keras"
+    cnn_app.create_model("resnet20", depths=(1, 1, 1), image=(16, 16, 3), classes=3).save(ours)
+    chain(layers.Flatten(), layers.Dense(3), image=(16, 16, 3)).save(theirs)
+    _rename_input(theirs)
+    result = CliRunner().invoke(cli, ["visualize", str(ours), photo, "--out", str(tmp_path / "seen")])
+    assert result.exit_code == 0 and "class " in result.stdout, result.output
+    result = CliRunner().invoke(cli, ["visualize", str(theirs), photo, "--out", str(tmp_path / "other")])
+    assert result.exit_code == 1 and "cnn-app adopt makes a model directory" in result.stderr
+
+
+def _rename_input(file):
+    model = cnn_app.load_model(file)
+    taken = keras.Input(model.input_shape[1:], name="pixels")
+    keras.Model(taken, model(taken)).save(file)
 
 
 def test_a_file_without_gradients_is_asked_by_patches(tmp_path, photo):
@@ -197,6 +268,7 @@ def test_a_file_without_gradients_is_asked_by_patches(tmp_path, photo):
 @pytest.mark.parametrize(("given", "told"), [
     (["--class", "hexagon"], "no class named 'hexagon'; known: circle"),
     (["--layer", "stage9"], "no layer or stage named 'stage9'"),
+    (["--channel", "32"], "has no channel 32; it has 32, from 0 to 31"),
     (["--layer", "logits"], "logits gives (5,), which is no map"),
 ])  # fmt: skip
 def test_what_is_not_there_is_told_before_any_work(tmp_path, photo, given, told):
@@ -209,7 +281,7 @@ def test_an_image_that_is_none_is_told_and_the_rest_is_drawn(tmp_path, photo):
     (tmp_path / "broken.png").write_bytes(b"no image")
     arguments = ["visualize", SHAPES, str(tmp_path / "broken.png"), photo, "--out", str(tmp_path / "seen")]
     result = CliRunner().invoke(cli, arguments)
-    assert result.exit_code == 1 and "1 of 2 images" in result.stderr
+    assert result.exit_code == 1 and "1 of the images" in result.stderr
     assert [path.name for path in (tmp_path / "seen").iterdir()] == ["square.seen.png"]
 
 

@@ -16,6 +16,8 @@ CELL = 2.3  # inches of an image's width
 BRIGHTEST = 99.5  # percentile of a heat that is drawn as 1
 FILTERS, MAPS = 96, 48  # that are drawn at most
 COLUMNS = 12  # of filters and maps
+TILE, GAP = 48, 2  # pixels of an image in a block of nine, and between them
+BLOCKS = ("images", "deconvnet", "guided")  # of each channel
 
 
 def draw_heats(image: np.ndarray, heats: Mapping[str, np.ndarray], title: str, path: str | os.PathLike[str]) -> None:
@@ -65,6 +67,68 @@ def draw_maps(maps: np.ndarray, title: str, path: str | os.PathLike[str]) -> Non
         tile = maps[..., channel, None]
         tiles.append(255 * (tile - tile.min()) / max(float(np.ptp(tile)), 1e-12))
     _draw_tiles(tiles, [str(channel) for channel in order], title, path)
+
+
+def draw_strongest(
+    channels: Mapping[str, Sequence[Sequence[np.ndarray]]], title: str, path: str | os.PathLike[str]
+) -> None:
+    """By a channel's name the nine images uint8 (h, w, 1 or 3), and those of each of the other `BLOCKS`."""
+    from matplotlib.figure import Figure
+
+    across = min(2, len(channels))
+    lines = math.ceil(len(channels) / across)
+    figure = Figure((1.75 * len(BLOCKS) * across, 1.95 * lines + 0.7), layout="constrained")
+    figure.suptitle(fill(printable(title), 42 * across), fontsize=10, parse_math=False)
+    grid = figure.subplots(lines, across * len(BLOCKS), squeeze=False)
+    for axes in grid.flat:
+        axes.set_axis_off()
+    cells = iter(grid.flat)
+    for name, blocks in channels.items():
+        for block, tiles in zip(BLOCKS, blocks, strict=True):
+            axes = next(cells)
+            axes.imshow(_mosaic(tiles))
+            axes.set_title(f"channel {name}: {block}" if block == BLOCKS[0] else block, fontsize=8, pad=3)
+    save(figure, path, dpi=130)
+
+
+def _mosaic(tiles: Sequence[np.ndarray]) -> np.ndarray:
+    """At most nine images as three rows of three, each as large as can be in a white square."""
+    from PIL import Image
+
+    side = 3 * TILE + 2 * GAP
+    whole = np.full((side, side, 3), 255, np.uint8)
+    for place, tile in enumerate(tiles):
+        high, wide = (max(1, round(length * TILE / max(tile.shape[:2]))) for length in tile.shape[:2])
+        pixels = Image.fromarray(np.broadcast_to(tile, (*tile.shape[:2], 3)).copy())
+        top, left = ((TILE + GAP) * at + (TILE - length) // 2 for at, length in zip(divmod(place, 3), (high, wide),
+                                                                                    strict=True))  # fmt: skip
+        whole[top : top + high, left : left + wide] = np.asarray(pixels.resize((wide, high)))
+    return whole
+
+
+def signed(values: np.ndarray) -> np.ndarray:
+    """Around 0 as uint8 around grey; the 99.5th percentile of what they reach is black and white."""
+    most = max(float(np.percentile(np.abs(values), BRIGHTEST)), 1e-30)
+    return np.clip(np.round(127.5 + 127.5 * values / most), 0, 255).astype(np.uint8)
+
+
+def draw_images(images: Sequence[np.ndarray], names: Sequence[str], title: str, path: str | os.PathLike[str]) -> None:
+    """Images uint8 (h, w, 1 or 3), each under its name."""
+    from matplotlib.figure import Figure
+
+    columns = min(4, len(images))
+    lines = math.ceil(len(images) / columns)
+    size = max(4.5, CELL * columns), (CELL + 0.3) * lines + 0.6
+    figure = Figure(size, layout="constrained")
+    figure.suptitle(fill(printable(title), int(size[0] * 12)), fontsize=10, parse_math=False)
+    grid = figure.subplots(lines, columns, squeeze=False)
+    for axes in grid.flat:
+        axes.set_axis_off()
+    for axes, image, name in zip(grid.flat, images, names, strict=False):
+        axes.set_axis_on()
+        picture(axes, image)
+        axes.set_title(printable(name), fontsize=9, parse_math=False)
+    save(figure, path, dpi=110)
 
 
 def _draw_tiles(tiles: Sequence[np.ndarray], names: Sequence[str] | None, title: str, path) -> None:

@@ -12,7 +12,10 @@ METHODS = {
 }
 DRAWN = {
     "maps": "of a layer",
+    "strongest": "the images that channels of a layer answer most, and what of them they answer",
     "filters": "of the first convolution",
+    "maximised": "an image for each class that its score is largest for",
 }
 WITHOUT_GRADIENTS = ("occlusion",)  # any file will do
+WITHOUT_IMAGES = ("filters", "maximised")
 WAYS = (*METHODS, *DRAWN)

@@ -206,7 +206,7 @@ def of(runtime) -> Task:
     if taken is None:
         told = ", ".join(f"{name} {spec}" for name, spec in runtime.inputs.items())
         raise ArtifactError(f"{runtime.path} says nothing of itself, and takes {told}, which may mean anything; "
-                            "images are uint8 (n, H, W, 1 or 3)")  # fmt: skip
+                            f"{_advice(runtime)}")  # fmt: skip
     found = (named(name).of_specs(taken, runtime.outputs) for name in TASKS)
     task = next((one for one in found if one is not None), None)
     if task is None:
@@ -214,6 +214,12 @@ def of(runtime) -> Task:
         raise ArtifactError(f"{runtime.path} says nothing of itself, and gives {told}, which is the answer to no task; "
                             f"known: {', '.join(TASKS)}")  # fmt: skip
     return task
+
+
+def _advice(runtime: Runtime) -> str:
+    if runtime.path.suffix == ".keras":
+        return "cnn-app adopt makes a model directory of a Keras classifier of images, which every command takes"
+    return "images are uint8 (n, H, W, 1 or 3)"
 
 
 def opened(runtime: Runtime) -> tuple[Runtime, Task]:

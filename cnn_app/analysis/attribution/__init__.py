@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache, partial
 from importlib import import_module
 
 import keras
 import numpy as np
 from keras import ops
 
+from cnn_app.analysis.attribution.rectified import rectified_back
 from cnn_app.errors import ModelError
 from cnn_app.heads import MAIN, needed
 from cnn_app.runtimes import Runtime
@@ -30,6 +32,7 @@ class Explained:
     place: int  # of the class
     model: keras.Model | None = None  # image -> logits (n, classes) or (n, h, w, classes)
     layer: str = ""  # whose maps are weighed
+    rectified: Callable[[bool], keras.Model] | None = None  # `rectified_back` of the model, copied once
 
     def score(self, logits):
         """(n,), the logit of the class; of a map its mean over the places that the class has."""
@@ -59,7 +62,7 @@ def explained(runtime: Runtime, task: Task, place: int, model: keras.Model | Non
     if len(chosen.output.shape) != 4:
         raise ModelError(f"{chosen.name} gives {tuple(chosen.output.shape[1:])}, which is no map; take a layer whose "
                          "output has height, width and channels")  # fmt: skip
-    return Explained(runtime, task, place, whole, chosen.name)
+    return Explained(runtime, task, place, whole, chosen.name, cache(partial(rectified_back, whole)))
 
 
 def _deepest(model: keras.Model) -> keras.Layer:

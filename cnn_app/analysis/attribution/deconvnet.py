@@ -4,8 +4,7 @@ import numpy as np
 
 from cnn_app.analysis.attribution import Explained
 from cnn_app.analysis.attribution.gradients import of_pixels
-from cnn_app.analysis.attribution.guided import rectified_back
 
 
 def heat(explained: Explained, image: np.ndarray) -> np.ndarray:
-    return np.abs(of_pixels(explained, image[None], rectified_back(explained.model, through_closed=True))[0]).max(-1)
+    return np.abs(of_pixels(explained, image[None], explained.rectified(True))[0]).max(-1)

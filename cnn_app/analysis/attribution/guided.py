@@ -1,8 +1,6 @@
 """Guided back-propagation: Springenberg et al., arXiv:1412.6806: a ReLU passes back what is positive and was passed."""
 
-import keras
 import numpy as np
-import tensorflow as tf
 
 from cnn_app.analysis.attribution import Explained
 from cnn_app.analysis.attribution.gradients import of_pixels
@@ -13,37 +11,4 @@ def heat(explained: Explained, image: np.ndarray) -> np.ndarray:
 
 
 def attributions(explained: Explained, image: np.ndarray) -> np.ndarray:
-    return of_pixels(explained, image[None], rectified_back(explained.model, through_closed=False))[0]
-
-
-def rectified_back(model: keras.Model, through_closed: bool) -> keras.Model:
-    """`model` whose ReLUs pass back what is positive alone; `through_closed`: also where they passed nothing."""
-
-    def of(most: float | None):
-        @tf.custom_gradient
-        def relu(x):
-            y = tf.nn.relu(x) if most is None else tf.clip_by_value(x, 0, most)
-
-            def back(dy):
-                passed = tf.cast(x > 0, dy.dtype) if most is None else tf.cast((x > 0) & (x < most), dy.dtype)
-                return tf.nn.relu(dy) * (1.0 if through_closed else passed)
-
-            return y, back
-
-        return relu
-
-    kinds = {"relu": of(None), "relu6": of(6.0)}
-
-    def copied(layer: keras.Layer) -> keras.Layer:
-        if isinstance(layer, keras.layers.ReLU) and not layer.negative_slope and not layer.threshold:
-            most = None if layer.max_value is None else float(layer.max_value)
-            return keras.layers.Activation(of(most), name=layer.name)
-        copy = layer.__class__.from_config(layer.get_config())
-        name = getattr(getattr(layer, "activation", None), "__name__", "")
-        if name in kinds:
-            copy.activation = kinds[name]
-        return copy
-
-    copy = keras.models.clone_model(model, clone_function=copied)
-    copy.set_weights(model.get_weights())
-    return copy
+    return of_pixels(explained, image[None], explained.rectified(False))[0]
