@@ -22,6 +22,7 @@ JOBS = (
     "visualize",
     "export",
     "run",
+    "tune",
 )  # each a module of cnn_app.jobs
 __all__ = ["create_model", "list_models", "load_model", *JOBS]
 

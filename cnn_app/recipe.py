@@ -13,6 +13,7 @@ from pathlib import Path
 
 from cnn_app.augmentations import AUGMENT, KNOWN
 from cnn_app.errors import RecipeError, unknown
+from cnn_app.ranges import Tune
 from cnn_app.shares import BY_NAME, shares_of
 
 RECIPE_LIMIT_BYTES = 2**20
@@ -166,6 +167,7 @@ class Recipe:
     export: Export | None = None
     acceptance: dict = field(default_factory=dict)  # metric -> what the model must reach on the test split
     transferability: Transferability | None = None  # of a study
+    tune: Tune | None = None  # what `tune` searches; `run` takes the recipe as it stands
 
     def __post_init__(self):
         if not self.name.isprintable() or Path(self.name).name != self.name or self.name[:1] in ("", "."):
@@ -182,6 +184,8 @@ class Recipe:
             raise RecipeError(
                 "a study of [transferability] has no [transfer], [distillation], [export] or [acceptance]"
             )
+        if self.transferability and self.tune:
+            raise RecipeError("a study of [transferability] has no [tune]")
         for name, value in self.acceptance.items():
             if type(value) not in (int, float) or math.isnan(value):
                 raise RecipeError(f"[acceptance] {name} is a number, received {value!r}")

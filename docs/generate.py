@@ -19,17 +19,18 @@ from cnn_app.cli.main import COMMANDS, cli
 ROOT = Path(__file__).parents[1]
 FUNCTIONS = {
     "Networks": ("list_models", "create_model", "load_model"),
-    "Jobs": ("train", "finetune", "evaluate", "predict", "visualize", "export", "run"),
+    "Jobs": ("train", "finetune", "evaluate", "predict", "visualize", "export", "run", "tune"),
     "Data": ("data.arrays",),
     "Serving and delivery": ("serving.Client", "delivery.client.fetch"),
 }
-RECIPES = ("Recipe", "Data", "Schedule", "Transfer", "Export", "Transferability")
+RECIPES = ("Recipe", "Data", "Schedule", "Transfer", "Export", "Transferability", "Tune")
 RESULTS = (
     "artifacts.Card",
     "jobs.evaluate.Measured",
     "jobs.predict.Prediction",
     "jobs.visualize.Drawing",
     "export.verification.Comparison",
+    "jobs.tune.Found",
 )
 TOP = """\
 # Python

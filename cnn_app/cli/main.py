@@ -33,6 +33,7 @@ COMMANDS = (
     "fetch",
     "serve",
     "run",
+    "tune",
     "quickstart",
     "doctor",
 )
@@ -44,6 +45,7 @@ LIGHT = (
     "run",
     "serve",
     "serving",
+    "tune",
 )  # they do without TensorFlow, or import it when they need it
 
 

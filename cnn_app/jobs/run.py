@@ -64,15 +64,9 @@ def run(
 
 
 def _carry_out(recipe: Recipe, directory: ModelDir, data_dir: str | None, resume: bool, telling: Telling) -> Card:
-    name, columns = recipe.model["name"], {key: value for key, value in recipe.model.items() if key != "name"}
     data = replace(recipe.data, directory=recipe.data.directory or data_dir)
-    data = sources.resumed(data, directory, resume)
     with telling.reading() as progress:
-        if recipe.transfer:
-            job = finetune.prepare(name, columns, data, recipe.schedule, recipe.transfer, recipe.task, progress)
-        else:
-            job = training.plan(name, columns, data, recipe.schedule, recipe.task, progress)
-    job = taught(job, recipe.distillation)
+        job = planned(replace(recipe, data=sources.resumed(data, directory, resume)), progress)
     with telling.training(job.schedule.epochs) as watch:
         card = training.run(job, directory, resume=resume, watch=watch)
     telling.trained(directory, card, job.task)
@@ -85,8 +79,22 @@ def _carry_out(recipe: Recipe, directory: ModelDir, data_dir: str | None, resume
     return card
 
 
-def check(recipe: Recipe, name: str) -> None:
-    """What is misspelt must not cost a training run."""
+def planned(recipe: Recipe, progress: Progress | None = None) -> training.Job:
+    """Its network and data, before the first step."""
+    name, columns = recipe.model["name"], columns_of(recipe)
+    if recipe.transfer:
+        job = finetune.prepare(name, columns, recipe.data, recipe.schedule, recipe.transfer, recipe.task, progress)
+    else:
+        job = training.plan(name, columns, recipe.data, recipe.schedule, recipe.task, progress)
+    return taught(job, recipe.distillation)
+
+
+def columns_of(recipe: Recipe) -> dict:
+    return {key: value for key, value in recipe.model.items() if key != "name"}
+
+
+def check(recipe: Recipe, name: str) -> type[tasks.Task]:
+    """What is misspelt must not cost a training run. The class of the recipe's task."""
     for wanted in recipe.export.targets if recipe.export else ():
         target(wanted)
     known = ModelDir(name)
@@ -98,6 +106,7 @@ def check(recipe: Recipe, name: str) -> None:
         is_share = not kind.relative and f"-{metric}" not in kind.monitor
         if is_share and not 0 <= wanted <= 1:
             raise RecipeError(f"[acceptance] {metric} lies between 0 and 1, received {wanted}")
+    return kind
 
 
 def accept(recipe: Recipe, task: tasks.Task, metrics: dict) -> None:
