@@ -406,3 +406,22 @@ def test_a_stride_two_shuffle_unit_never_drops_what_the_paper_keeps():
 def test_errors_name_what_was_received(call, error, text):
     with pytest.raises(error, match=text):
         call()
+
+
+def test_units_are_left_out_at_random_the_later_the_more_often():
+    """Nine units, a share of 0.45 for the last: unit n by 0.05 n; the others are as much larger (arXiv:1603.09382)."""
+    model = cnn_app.create_model("resnet20", stochastic_depth=0.45)
+    layers = [layer for layer in model.layers if layer.name.endswith("_left_out")]
+    assert [layer.rate for layer in layers] == pytest.approx([0.05 * n for n in range(1, 10)])
+    branch = np.random.default_rng(0).normal(size=(400, 2, 2, 64)).astype(np.float32)
+    found = np.array(layers[-1](branch, training=True))
+    out = (found == 0).all((1, 2, 3))
+    assert 0.35 < out.mean() < 0.55
+    np.testing.assert_allclose(found[~out], branch[~out] / 0.55, rtol=1e-5)
+    assert model.count_params() == cnn_app.create_model("resnet20").count_params()
+
+
+@pytest.mark.parametrize(("name", "share"), (("resnet20", 1.0), ("resnet20", -0.1), ("plain20", 0.1)))
+def test_units_cannot_be_left_out_always_or_without_a_shortcut(name, share):
+    with pytest.raises(ModelError, match="^stochastic_depth lies from 0 to below 1, and needs shortcuts"):
+        cnn_app.create_model(name, stochastic_depth=share)

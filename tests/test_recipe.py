@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from cnn_app import recipe
+from cnn_app import heads, recipe, registry
 from cnn_app.cli.main import cli
 from cnn_app.errors import RecipeError
 from cnn_app.jobs import run as jobs
@@ -61,6 +61,8 @@ def test_shipped_recipes(path):
     assert isinstance(recipe.read(path), Recipe)
     assert recipe.shipped()[path.stem] == path
     assert recipe.find(path.stem) == recipe.find(path) == recipe.read(path)
+    name, columns = (found := recipe.read(path).model)["name"], {key: found[key] for key in found if key != "name"}
+    assert registry.spec(name, **columns).task in heads.HEADS
 
 
 def test_there_are_shipped_recipes():

@@ -3,6 +3,7 @@
 He et al.,  arXiv:1512.03385, Table 1 (ImageNet), section 4.2 (CIFAR: 6n + 2 layers), section 3.3 (shortcuts).
 Xie et al., arXiv:1611.05431, Table 1: groups x width per group ("32x4d"), stride on the 3x3.
 Hu et al.,  arXiv:1709.01507, Table 1: squeeze-and-excitation, reduction 16.
+Huang et al., arXiv:1603.09382, section 3: units that are left out at random in training, later ones more often.
 
 `stride_on=3` gives what is called v1.5: a bottleneck strides on its 3x3 instead of its first 1x1.
 Strided windows are padded symmetrically, as in the authors' Caffe and Torch code.
@@ -36,6 +37,7 @@ class ResNet(ImageVariant):
     se_reduction: int | None = None
     conv_bias: bool = False  # keras.applications has a bias in front of each batch normalization
     bn_epsilon: float = 1e-5
+    stochastic_depth: float = 0.0  # share of records for which the last unit is left out in training
     output_stride: int | None = None  # of the last map, for dense prediction: later strides become dilations
 
 
@@ -87,6 +89,9 @@ VARIANTS = {
 
 def build(spec: ResNet) -> keras.Model:
     """Pixels -> logits (N, classes)."""
+    if not 0 <= spec.stochastic_depth < 1 or (spec.stochastic_depth and spec.shortcut == "none"):
+        raise ModelError(f"stochastic_depth lies from 0 to below 1, and needs shortcuts; received "
+                         f"{spec.stochastic_depth!r} with shortcut {spec.shortcut!r}")  # fmt: skip
     if spec.shortcut not in SHORTCUTS or spec.stride_on not in (1, 3):
         raise ModelError(f"shortcut is one of {', '.join(SHORTCUTS)} and stride_on 1 or 3, "
                          f"received {spec.shortcut!r} and {spec.stride_on!r}")  # fmt: skip
@@ -105,16 +110,22 @@ def features(spec: ResNet, x) -> dict:
         x = layers.MaxPooling2D(3, 2, padding=padding, name="stem_pool")(x)
     taps = {"stem": x}
     plan = atrous((1, 2, 2, 2)[: len(spec.depths)], spec.output_stride, start=1 if spec.small_input else 4)
+    units, done = sum(spec.depths), 0
     for stage, (depth, (stride, dilation, behind)) in enumerate(zip(spec.depths, plan, strict=True), start=1):
         for unit in range(1, depth + 1):
-            x = residual_unit(x, spec, stage, stride, (dilation, behind), name=f"stage{stage}_unit{unit}")
+            done += 1
+            left_out = spec.stochastic_depth * done / units
+            x = residual_unit(x, spec, stage, stride, (dilation, behind), left_out, name=f"stage{stage}_unit{unit}")
             stride, dilation = 1, behind
         taps[f"stage{stage}"] = x
     return taps
 
 
-def residual_unit(x, spec: ResNet, stage, stride, dilations=(1, 1), *, name):
-    """relu(shortcut(x) + branch(x)), or relu(branch(x)) in a plain network; `dilations` at the stride and behind it."""
+def residual_unit(x, spec: ResNet, stage, stride, dilations=(1, 1), left_out=0.0, *, name):
+    """relu(shortcut(x) + branch(x)), or relu(branch(x)) in a plain network; `dilations` at the stride and behind it.
+
+    left_out: the share of records that go by the shortcut alone while the network learns.
+    """
     options = {"bias": spec.conv_bias, "epsilon": spec.bn_epsilon}
     widen = 2 ** (stage - 1)
     inner = spec.groups * spec.group_width * widen
@@ -138,5 +149,7 @@ def residual_unit(x, spec: ResNet, stage, stride, dilations=(1, 1), *, name):
             x = conv_bn(x, width, stride=stride, act=None, name=f"{name}_shortcut", **options)
         elif x.shape != y.shape:
             x = PadShortcut(width, stride, name=f"{name}_shortcut")(x)
+        if left_out:
+            y = layers.Dropout(left_out, noise_shape=(None, 1, 1, 1), name=f"{name}_left_out")(y)
         y = layers.Add(name=f"{name}_add")([x, y])
     return layers.ReLU(name=f"{name}_out")(y)

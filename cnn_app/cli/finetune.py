@@ -22,7 +22,7 @@ from cnn_app.cli.sources import data_options
 @distillation_options
 @training_options
 def finetune(source, data, transfer, columns, image, task, schedule, distillation, out, resume, overwrite, devices,
-             dry_run, overfit_batch, as_json):  # fmt: skip
+             logs, dry_run, overfit_batch, as_json):  # fmt: skip
     """Train the network NAME, or that of the model directory DIR, further on other data.
 
     NAME starts from ImageNet's weights unless --from gives others; classes that are new get a new head.
@@ -37,14 +37,16 @@ def finetune(source, data, transfer, columns, image, task, schedule, distillatio
     from cnn_app.jobs import sources
     from cnn_app.jobs.distil import taught
     from cnn_app.jobs.finetune import prepare
+    from cnn_app.training import loggers
     from cnn_app.training.step.devices import chosen
     from cnn_app.transfer import freezing
 
     devices = chosen(devices)
+    loggers.check(logs)
     data = sources.resumed(data, ModelDir(out), resume)
     with view.reading() as progress:
         job = prepare(source, with_image(columns, image), data, schedule, transfer, dict(task), progress)
     for line in freezing.describe(job.model, job.freeze):
         view.say(line, err=True)
-    job = taught(replace(job, devices=devices), distillation)
+    job = taught(replace(job, devices=devices, logs=logs), distillation)
     carry_out(job, out, resume=resume, dry_run=dry_run, overfit_batch=overfit_batch, as_json=as_json)

@@ -13,6 +13,7 @@ from cnn_app.artifacts import ModelDir, is_model
 from cnn_app.augmentations import AUGMENTATIONS, KNOWN, PRESETS
 from cnn_app.errors import ArtifactError, unknown
 from cnn_app.recipe import CLASS_WEIGHTS, OPTIMIZERS, PRECISIONS, RATES, STARTS, Distillation, Schedule, Transfer
+from cnn_app.training.loggers import LOGGERS
 
 DEFAULTS = Schedule()
 
@@ -223,12 +224,17 @@ store_option = click.option("--store", default="saved_models", show_default=True
                             help="Where model directories lie.")  # fmt: skip
 resume_option = click.option("--resume", is_flag=True, is_eager=True, help="Go on with the run that was stopped.")
 overwrite_option = click.option("--overwrite", is_flag=True, is_eager=True, help="Replace the model that is there.")
+devices_option = click.option("--devices", metavar="all|N|0,2",
+                              help="Share batches between all, the first N, or these devices.")  # fmt: skip
+log_option = click.option("--log", "logs", type=click.Choice(LOGGERS), multiple=True,
+                          help="Where else the numbers of the run are written.")  # fmt: skip
 run_options = (
     click.option("--out", required=True, type=Place(file_okay=False), callback=free_place,
                  help="The model directory to write."),
     resume_option,
     overwrite_option,
-    click.option("--devices", metavar="all|N|0,2", help="Share batches between all, the first N, or these devices."),
+    devices_option,
+    log_option,
     click.option("--dry-run", is_flag=True, help="Take one step, show what a run would be, write nothing."),
     click.option("--overfit-batch", is_flag=True, help="See whether one batch can be memorised; write nothing."),
 )  # fmt: skip

@@ -6,7 +6,7 @@ from cnn_app.artifacts import ModelDir
 from cnn_app.cli import view
 
 
-def carry_out(recipe, store, *, data_dir=None, resume=False, overwrite=False, as_json=False):
+def carry_out(recipe, store, *, data_dir=None, resume=False, overwrite=False, devices=None, logs=(), as_json=False):
     """Run the recipe and show its parts as they are done."""
     directory = ModelDir(Path(store) / recipe.name)
     if recipe.kind != "study":
@@ -22,7 +22,8 @@ def carry_out(recipe, store, *, data_dir=None, resume=False, overwrite=False, as
         lambda place, card, task: view.echo(card.metrics, trained(place.path, card, task), as_json),
         lambda: view.comparisons(as_json),
     )  # fmt: skip
-    found = run(recipe, store, data_dir=data_dir, resume=resume, overwrite=overwrite, telling=telling)
+    found = run(recipe, store, data_dir=data_dir, resume=resume, overwrite=overwrite, telling=telling, devices=devices,
+                logs=logs)  # fmt: skip
     if recipe.kind == "study":
         show_study(found, directory.path, as_json)
 

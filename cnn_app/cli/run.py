@@ -1,6 +1,14 @@
 import click
 
-from cnn_app.cli.options import Place, json_option, overwrite_option, resume_option, store_option
+from cnn_app.cli.options import (
+    Place,
+    devices_option,
+    json_option,
+    log_option,
+    overwrite_option,
+    resume_option,
+    store_option,
+)
 
 
 @click.command()
@@ -10,8 +18,10 @@ from cnn_app.cli.options import Place, json_option, overwrite_option, resume_opt
 @click.option("--data-dir", type=Place(file_okay=False), help="Where TFDS sets lie, if the recipe does not say.")
 @resume_option
 @overwrite_option
+@devices_option
+@log_option
 @json_option
-def run(recipe, listing, store, data_dir, resume, overwrite, as_json):
+def run(recipe, listing, store, data_dir, resume, overwrite, devices, logs, as_json):
     """Carry out RECIPE, a TOML file or the name of one of ours: train, export, verify, hold against its acceptance.
 
     \b
@@ -31,4 +41,5 @@ def run(recipe, listing, store, data_dir, resume, overwrite, as_json):
     if not recipe:
         raise click.UsageError("Missing argument 'RECIPE'; --list names those that come with cnn-app.")
     found = recipes.find(recipe)
-    return carry_out(found, store, data_dir=data_dir, resume=resume, overwrite=overwrite, as_json=as_json)
+    return carry_out(found, store, data_dir=data_dir, resume=resume, overwrite=overwrite, devices=devices, logs=logs,
+                     as_json=as_json)  # fmt: skip

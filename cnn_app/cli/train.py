@@ -13,7 +13,7 @@ from cnn_app.recipe import Schedule
 @schedule_options()
 @distillation_options
 @training_options
-def train(name, data, columns, image, task, schedule, distillation, out, resume, overwrite, devices, dry_run,
+def train(name, data, columns, image, task, schedule, distillation, out, resume, overwrite, devices, logs, dry_run,
           overfit_batch, as_json):  # fmt: skip
     """Train the network NAME from random weights into a model directory.
 
@@ -27,11 +27,13 @@ def train(name, data, columns, image, task, schedule, distillation, out, resume,
     from cnn_app.jobs import sources
     from cnn_app.jobs.distil import taught
     from cnn_app.jobs.train import plan
+    from cnn_app.training import loggers
     from cnn_app.training.step.devices import chosen
 
     devices = chosen(devices)
+    loggers.check(logs)
     data = sources.resumed(data, ModelDir(out), resume)
     with view.reading() as progress:
         job = plan(name, with_image(columns, image), data, Schedule(**schedule), dict(task), progress)
-    job = taught(replace(job, devices=devices), distillation)
+    job = taught(replace(job, devices=devices, logs=logs), distillation)
     carry_out(job, out, resume=resume, dry_run=dry_run, overfit_batch=overfit_batch, as_json=as_json)

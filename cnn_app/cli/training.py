@@ -22,7 +22,7 @@ def carry_out(job, out, *, resume, as_json, dry_run=False, overfit_batch=False):
     names = (name for split in job.dataset.distinct().values() for name in split.names)
     if told := conversion.told(names):
         view.say(told, err=True)
-    with view.training(job.schedule.epochs) as watch:
+    with view.training(job.schedule.epochs, job.schedule.batch, job.task.input.plural) as watch:
         card = train.run(job, ModelDir(out), resume=resume, watch=watch)
     view.echo(card.metrics, trained(out, card, job.task), as_json)
 

@@ -90,20 +90,25 @@ def counting(what, total):
 
 
 @contextmanager
-def training(epochs):
-    """An engine.Watch that draws the current epoch and prints a line for each finished one."""
+def training(epochs, batch=0, plural=""):
+    """An engine.Watch that draws the current epoch and prints a line for each finished one.
+
+    batch, plural: how many of what a step takes, whose speed is shown.
+    """
     from cnn_app.training.engine import Watch
 
     with _bar() as bar:
         whole = bar.add_task("training", total=None, note="", visible=False)  # until there is a first step
 
         def step(epoch, done, steps, logs):
-            note = "  ".join(f"{name} {value:.4f}" for name, value in logs.items())
+            speed = bar.tasks[whole].speed
+            told = [f"{batch * speed:,.0f} {plural}/s"] if batch and speed else []
+            note = "  ".join([*told, *(f"{name} {value:.4f}" for name, value in logs.items())])
             bar.update(whole, total=epochs * steps, completed=epoch * steps + done, visible=True,
                        note=f"epoch {epoch + 1}/{epochs}  {note}")  # fmt: skip
 
         def epoch(row):
-            names = [name for name in row if name not in ("epoch", "step", "lr")]
+            names = [name for name in row if name not in ("epoch", "step", "lr") and not name.startswith("train_")]
             metrics = "  ".join(f"{name} {row[name]:.4f}" for name in names)
             bar.console.print(f"epoch {row['epoch']:>3}  lr {row['lr']:.2e}  {metrics}", soft_wrap=True)
 

@@ -19,6 +19,7 @@ from cnn_app.jobs.train import Job
 from cnn_app.recipe import Data, Distillation, Schedule, Transfer
 from cnn_app.runtimes.about import About
 from cnn_app.runtimes.keras_model import about_of, load
+from cnn_app.training import loggers
 from cnn_app.training.engine import Watch
 from cnn_app.training.step.devices import chosen
 from cnn_app.transfer import HEAD, copy_weights, features, freezing, linear, load_weights
@@ -33,6 +34,7 @@ def finetune(
     columns: Mapping | None = None, task: Mapping | None = None, schedule: Schedule | Mapping | None = None,
     transfer: Transfer | None = None, resume: bool = False, overwrite: bool = False, watch: Watch | None = None,
     progress: pipeline.Progress | None = None, devices: str | None = None, distillation: Distillation | None = None,
+    logs: tuple[str, ...] = (),
 ) -> Card:  # fmt: skip
     """Train further from learned weights into the model directory `out`; its card is returned.
 
@@ -45,10 +47,11 @@ def finetune(
     """
     directory = ModelDir(out)
     with directory.training_run(resume=resume, overwrite=overwrite):
+        loggers.check(logs)
         places = chosen(devices)
         data = sources.resumed(data, directory, resume)
         job = prepare(os.fspath(source), columns or {}, data, schedule, transfer or Transfer(), task, progress)
-        job = taught(replace(job, devices=places), distillation)
+        job = taught(replace(job, devices=places, logs=logs), distillation)
         return train.run(job, directory, resume=resume, watch=watch)
 
 

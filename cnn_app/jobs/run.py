@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,7 +23,9 @@ from cnn_app.jobs import finetune, sources
 from cnn_app.jobs import train as training
 from cnn_app.jobs.distil import taught
 from cnn_app.recipe import Recipe
+from cnn_app.training import loggers
 from cnn_app.training.engine import Watch
+from cnn_app.training.step.devices import chosen
 from cnn_app.transfer import transferability
 
 
@@ -32,7 +34,7 @@ class Telling:
     """How a run shows its parts; the default says nothing."""
 
     reading: Callable[[], AbstractContextManager[Progress | None]] = nullcontext
-    training: Callable[[int], AbstractContextManager[Watch | None]] = lambda epochs: nullcontext()
+    training: Callable[[int, int, str], AbstractContextManager[Watch | None]] = lambda epochs, batch, of: nullcontext()
     trained: Callable[[ModelDir, Card, tasks.Task], None] = lambda directory, card, task: None
     exporting: Callable[[], AbstractContextManager[Callable[[Comparison], None]]] = lambda: nullcontext(lambda r: None)
 
@@ -40,6 +42,7 @@ class Telling:
 def run(
     recipe: str | os.PathLike[str] | Recipe, store: str | os.PathLike[str] = "saved_models", *,
     data_dir: str | None = None, resume: bool = False, overwrite: bool = False, telling: Telling | None = None,
+    devices: str | None = None, logs: tuple[str, ...] = (),
 ) -> Card | list[dict]:  # fmt: skip
     """Carry out a recipe into `store`/name: the card of its model, or the rows of its study.
 
@@ -49,6 +52,7 @@ def run(
     resume: go on with a run that was stopped, to the same result.
     overwrite: replace the model that is there.
     telling: how its parts are shown; by default not at all.
+    devices, logs: as in `train`.
 
     Raises RecipeError for a recipe that cannot be carried out, before training; TrainingError where the acceptance is
     not reached; ExportError as `export` does.
@@ -60,18 +64,22 @@ def run(
     check(recipe, recipe.model["name"])
     directory = ModelDir(Path(store) / recipe.name)
     with directory.training_run(resume=resume, overwrite=overwrite):
-        return _carry_out(recipe, directory, data_dir, resume, telling)
+        loggers.check(logs)
+        means = {"devices": chosen(devices), "logs": logs}
+        return _carry_out(recipe, directory, data_dir, resume, telling, means)
 
 
-def _carry_out(recipe: Recipe, directory: ModelDir, data_dir: str | None, resume: bool, telling: Telling) -> Card:
+def _carry_out(
+    recipe: Recipe, directory: ModelDir, data_dir: str | None, resume: bool, telling: Telling, means: Mapping
+) -> Card:
     data = replace(recipe.data, directory=recipe.data.directory or data_dir)
     with telling.reading() as progress:
-        job = planned(replace(recipe, data=sources.resumed(data, directory, resume)), progress)
-    with telling.training(job.schedule.epochs) as watch:
+        job = replace(planned(replace(recipe, data=sources.resumed(data, directory, resume)), progress), **means)
+    with telling.training(job.schedule.epochs, job.schedule.batch, job.task.input.plural) as watch:
         card = training.run(job, directory, resume=resume, watch=watch)
     telling.trained(directory, card, job.task)
     if recipe.export:
-        with telling.exporting() as tell, telling.training(recipe.export.qat_epochs) as watch:
+        with telling.exporting() as tell, telling.training(recipe.export.qat_epochs, 0, "") as watch:
             with directory.writing(exporting="saved_model" in recipe.export.targets):
                 task = tasks.of_card(card)
                 exporting.export(directory, recipe.export, task, job.dataset, tell, watch, force=True)

@@ -23,7 +23,7 @@ from cnn_app.recipe import Data, Distillation, Schedule, Transfer
 from cnn_app.runtimes.familiarity import write as write_familiarity
 from cnn_app.runtimes.keras_model import KerasRuntime, card_about, open_model, save
 from cnn_app.tasks import Task
-from cnn_app.training import engine, records
+from cnn_app.training import engine, loggers, records
 from cnn_app.training.distillation import Teacher
 from cnn_app.training.freeze_schedule import FreezeSchedule, constant
 from cnn_app.training.step.devices import chosen
@@ -50,6 +50,7 @@ class Job:
     distillation: Distillation | None = None  # of the teacher
     lesson: str = ""  # the digest of its model
     devices: tuple[str, ...] = ()  # that share a batch; none: the backend's own
+    logs: tuple[str, ...] = ()  # beside the history: names of `training.loggers`
 
     @property
     def stream(self) -> tasks.Stream:
@@ -75,7 +76,7 @@ def train(
     name: str, data: str | Data | Records, out: str | os.PathLike[str], *, columns: Mapping | None = None,
     task: Mapping | None = None, schedule: Schedule | None = None, resume: bool = False, overwrite: bool = False,
     watch: engine.Watch | None = None, progress: pipeline.Progress | None = None, devices: str | None = None,
-    distillation: Distillation | None = None,
+    distillation: Distillation | None = None, logs: tuple[str, ...] = (),
 ) -> Card:  # fmt: skip
     """Train the network `name` from random weights into the model directory `out`; its card is returned.
 
@@ -91,6 +92,7 @@ def train(
     progress: told of records that are read.
     devices: "all", a number of them, or places such as "0,2": they share each batch.
     distillation: a model directory whose answers are learned beside what is true.
+    logs: where else its numbers are written: "jsonl", "tensorboard", "mlflow", "wandb".
 
     Raises TrainingError where `out` holds a model already and neither `resume` nor `overwrite` is given, ArtifactError
     where another process is at work there, DataError for records that cannot be read, UnknownName for a network or
@@ -98,10 +100,11 @@ def train(
     """
     directory = ModelDir(out)
     with directory.training_run(resume=resume, overwrite=overwrite):
+        loggers.check(logs)
         places = chosen(devices)
         data = sources.resumed(data, directory, resume)
         job = plan(name, columns or {}, data, schedule or Schedule(), task, progress)
-        job = taught(replace(job, devices=places), distillation)
+        job = taught(replace(job, devices=places, logs=logs), distillation)
         return run(job, directory, resume=resume, watch=watch)
 
 
@@ -166,9 +169,11 @@ def with_known_augmentations(task: Task, schedule: Schedule) -> Schedule:
 def run(job: Job, directory: ModelDir, *, resume: bool = False, watch: engine.Watch | None = None) -> Card:
     """Train, keep the best checkpoint, measure it on the test split, and write the card."""
     state = _Kept(job, directory, resume)
-    position = engine.train(job.model, job.task, job.dataset, job.schedule, directory, job.settings, state.keep,
-                            freeze=job.freeze, learned=job.learned, resume=resume, watch=watch,
-                            devices=job.devices, teacher=job.teacher)  # fmt: skip
+    facts = {"network": job.architecture, "data": job.dataset.source, **job.columns, **job.recipe}
+    with loggers.logged(job.logs, directory.path, facts, watch or engine.Watch()) as watched:
+        position = engine.train(job.model, job.task, job.dataset, job.schedule, directory, job.settings, state.keep,
+                                freeze=job.freeze, learned=job.learned, resume=resume, watch=watched,
+                                devices=job.devices, teacher=job.teacher)  # fmt: skip
     runtime = open_model(directory.path)
     known = familiarity.fitted(runtime.model, job.task, job.dataset)
     write_familiarity(directory, known, state.card.digests["model.keras"])

@@ -47,7 +47,7 @@ class Telling:
     """How a search shows its parts; the default says nothing."""
 
     reading: Callable[[], AbstractContextManager[Progress | None]] = nullcontext
-    training: Callable[[int], AbstractContextManager[Watch | None]] = lambda epochs: nullcontext()
+    training: Callable[[int, int, str], AbstractContextManager[Watch | None]] = lambda epochs, batch, of: nullcontext()
     trial: Callable[[dict], None] = lambda row: None  # that has ended
 
 
@@ -164,7 +164,7 @@ def _trained(trial: Trial, job: Job, directory: ModelDir, telling: Telling) -> d
     if resume and directory.history.is_file():
         with directory.history.open(newline="") as file:
             look(list(csv.DictReader(file)))
-    with telling.training(job.schedule.epochs) as watch:
+    with telling.training(job.schedule.epochs, job.schedule.batch, job.task.input.plural) as watch:
         told = replace(watch or Watch(), epoch=lambda row: look([row]))
         position = engine.train(
             job.model, job.task, job.dataset, job.schedule, directory, job.settings, lambda *kept: None,

@@ -30,6 +30,7 @@ from cnn_app.training.stopping import stop_signals, stopped_at
 OVERFIT_STEPS = 200
 READ_EVERY_STEPS = 16  # losses and metrics: a device that is asked for them waits
 SAVE_EVERY_STEPS = 2000  # within long epochs
+ALIKE = 500  # training records, at most, that are measured as those of val are
 
 
 @dataclass(frozen=True)
@@ -102,6 +103,8 @@ def _go_on(
     stream = task.stream(model, split, schedule)
     steps = stream.steps
     runtime = task.measured(KerasRuntime(task.deployed(model)))
+    count = 0 if stream.acts else min(ALIKE, len(split), len(dataset.splits["val"]))
+    alike = split.take(pipeline.stratified(task.strata(split), count)) if count else None
     phase = freeze.phase(max(0, position.step - 1) // steps)  # in which it was saved
     run = stepper(model, task, split, schedule, freeze, phase.epoch, steps, devices, position.parts, teacher)
 
@@ -138,6 +141,9 @@ def _go_on(
                     raise stopped_at(position.step, stopped)
             variables = recovery.finite(run.state(), schedule, position, steps)
             report = measure(task, runtime, dataset.splits["val"])
+            if alike:
+                found = measure(task, runtime, alike).metrics
+                means |= {f"train_{name}": found[name] for name in _watched(task)}
             row = _ranked(task, report, position, epoch + 1, position.rate(schedule, steps, -1), means)
             if position.best_epoch == row["epoch"]:
                 keep(model, row, report)
@@ -186,8 +192,8 @@ def memorise(
 def _ranked(task: Task, report: Report, position: Position, epoch: int, rate: float, means: dict) -> dict:
     """The row of a finished epoch, in the history; the position knows then whether it is the best."""
     metrics = report.metrics
-    watched = [name.removeprefix("-") for name in reversed(task.monitor)]
-    row = {"epoch": epoch, "step": position.step, "lr": rate, **means, **{f"val_{n}": metrics[n] for n in watched}}
+    on_val = {f"val_{name}": metrics[name] for name in _watched(task)}
+    row = {"epoch": epoch, "step": position.step, "lr": rate, **means, **on_val}
     position.sums = {}
     position.history.append(row)
     score, loss = tasks.score(task, metrics), metrics["loss"]
@@ -200,6 +206,10 @@ def _ranked(task: Task, report: Report, position: Position, epoch: int, rate: fl
         if position.waited == PLATEAU_PATIENCE:
             position.plateaus, position.waited = position.plateaus + 1, 0
     return row
+
+
+def _watched(task: Task) -> list[str]:
+    return [name.removeprefix("-") for name in reversed(task.monitor)]
 
 
 def _is_over(position: Position, schedule: Schedule) -> bool:

@@ -14,7 +14,7 @@ PACKAGES = ("cnn-app", "keras", "tensorflow", "numpy")
 
 
 def write_history(directory: ModelDir, rows: list[dict]) -> None:
-    """One line an epoch: epoch, step, lr, then means over the epoch and metrics on val."""
+    """One line an epoch: epoch, step, lr, means over the epoch, metrics on training records as they are, and on val."""
     write_csv(directory.history, rows)
 
 
@@ -28,14 +28,15 @@ def draw_curves(directory: ModelDir, rows: list[dict], best_epoch: int, task: Ta
     epochs = [row["epoch"] for row in rows]
     main = main_metric(task)
     panels = (
-        (task.titles["loss"], {"train": "loss", "val": "val_loss"}),
-        (task.titles[main], {"train": main, "val": f"val_{main}"}),
+        (task.titles["loss"], _curves(rows, "loss")),
+        (task.titles[main], _curves(rows, main)),
         ("learning rate", {"": "lr"}),
     )
     for axes, (label, curves) in zip(figure.subplots(1, 3), panels, strict=True):
         for name, column in curves.items():
-            if column in rows[0]:
-                axes.plot(epochs, [row[column] for row in rows], marker="." if len(rows) < 40 else None, label=name)
+            points = [(epoch, row[column]) for epoch, row in zip(epochs, rows, strict=True) if column in row]
+            if points:
+                axes.plot(*zip(*points, strict=True), marker="." if len(rows) < 40 else None, label=name)
         axes.axvline(best_epoch, color="0.6", linestyle=":", label=f"kept: epoch {best_epoch}")
         axes.set(xlabel="epoch", ylabel=label)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -44,6 +45,12 @@ def draw_curves(directory: ModelDir, rows: list[dict], best_epoch: int, task: Ta
         if len(curves) > 1:
             axes.legend()
     save(figure, directory.curves)
+
+
+def _curves(rows: list[dict], metric: str) -> dict[str, str]:
+    """Legend -> column. Training records are shown as they are measured, or else as they were learned."""
+    train = f"train_{metric}" if f"train_{metric}" in rows[-1] else metric
+    return {"train": train, "val": f"val_{metric}"}
 
 
 def versions() -> dict[str, str]:
