@@ -28,10 +28,10 @@ KINDS = ("model", "study")
 
 @dataclass(frozen=True, kw_only=True)
 class Data:
-    """Which data: `digits`, `shapes`, `shapes:many`, `tfds:NAME` or a folder."""
+    """Which data: `digits`, `shapes`, `shapes:many`, `tfds:NAME`, a folder, a table or a pack."""
 
     source: str
-    directory: str | None = None  # where prepared TFDS sets lie
+    directory: str | None = None  # where prepared TFDS sets lie, or the files that a table names
     on_bad_image: str = "error"  # what to do with a record that cannot be read; or "skip"
     encoding: str = "utf-8"  # of text files
     split: str | None = None  # shares of train, val and test, such as "80/10/10"; None: 70/15/15, or as a model's card

@@ -78,6 +78,12 @@ def flush(file: Path) -> None:
         os.fsync(stream.fileno())
 
 
+def cache() -> Path:
+    """Where what can be made again is kept: $CNN_APP_CACHE, or cnn-app in the user's cache directory."""
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(os.environ.get("CNN_APP_CACHE") or Path(base) / "cnn-app")
+
+
 def open_to_others(mode: int) -> bool:
     """Of a file; Windows has other rights than a mode, and makes one up."""
     return not WINDOWS and bool(mode & 0o077)

@@ -7,6 +7,14 @@ import keras
 import pytest
 
 
+@pytest.fixture(autouse=True, scope="session")
+def own_cache(tmp_path_factory):
+    """What tests read is not remembered among the user's files."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CNN_APP_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 @pytest.fixture(autouse=True)
 def same_random_state():
     """Every test starts from the same seeds."""

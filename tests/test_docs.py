@@ -155,7 +155,8 @@ def test_the_readme_is_true(told):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["delivery.md", "data.md"])
 def test_the_document_is_true(told, tmp_path, monkeypatch, name):
-    shutil.copytree(told / "saved_models", tmp_path / "saved_models")
+    for folder in ("saved_models", "photos"):
+        shutil.copytree(told / folder, tmp_path / folder)
     monkeypatch.chdir(tmp_path)
     with Reader() as reader:
         carry_out(ROOT / "docs" / name, reader)

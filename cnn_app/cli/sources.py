@@ -19,9 +19,9 @@ def data_options(required=True, split="--split"):
             "spec",
             required=required,
             metavar="SPEC",
-            help="digits, shapes, shapes:many, tfds:NAME or a folder; docs/data.md says how a task lays it out.",
+            help="digits, shapes, shapes:many, tfds:NAME, a folder, a table or a .pack; see docs/data.md.",
         )
-        @click.option("--data-dir", type=Place(file_okay=False), help="Where TFDS sets lie.")
+        @click.option("--data-dir", type=Place(file_okay=False), help="Where TFDS sets lie, or the files of a table.")
         @click.option("--on-bad-image", type=click.Choice(["error", "skip"]), default="error", show_default=True,
                       help="What to do with a record that cannot be read.")  # fmt: skip
         @click.option("--encoding", default="utf-8", show_default=True, help="Of text files.")

@@ -29,6 +29,7 @@ SOURCES = {  # a name, or what stands in front of one up to its colon -> module
     "catch": "environments",
     "gym:": "environments",
 }
+ENDINGS = {".pack": "packs", ".parquet": "manifest", ".csv": "manifest"}  # of what is a source by what it holds
 
 
 @dataclass(frozen=True)
@@ -88,4 +89,10 @@ def is_named(source: str) -> bool:
 
 def _module(source: str) -> str | None:
     kind, colon, _ = source.partition(":")
-    return SOURCES.get(source) or SOURCES.get(kind + colon)
+    return SOURCES.get(source) or SOURCES.get(kind + colon) or _by_ending(source)
+
+
+def _by_ending(source: str) -> str | None:
+    """A table may be of another kind, which its input or task knows."""
+    name = next((name for ending, name in ENDINGS.items() if source.endswith(ending)), None)
+    return name if name and import_module(f"cnn_app.data.{name}").is_one(source) else None

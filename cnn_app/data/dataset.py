@@ -9,6 +9,8 @@ from functools import cached_property
 
 import numpy as np
 
+from cnn_app.tensors import Spec
+
 SPLITS = ("train", "val", "test")
 
 
@@ -21,6 +23,9 @@ class Column:
     array: all of them, (n, ...), where they have one shape and fit in memory.
     fault: a place -> what is wrong with a record that cannot be read.
     sample: as `read`, with a seed: drawn anew in each epoch of training, by the augmentations that `sampled` names.
+    spec: of each record, where that is known of all and they can be read for sure.
+    files: the one that each record is read from, where what it holds tells alone whether it can be read.
+    kept: values (n, ...) that reading fills, and which of them it has filled by now, (n,) bool.
     """
 
     read: Callable
@@ -29,17 +34,25 @@ class Column:
     fault: Callable[[int], str] | None = None
     sample: Callable | None = None
     sampled: tuple[str, ...] = ()
+    spec: Spec | None = None
+    files: Sequence[str] | None = None
+    kept: tuple[np.ndarray, np.ndarray] | None = None
+
+    @property
+    def whole(self) -> np.ndarray | None:
+        """All of them, (n, ...), where they are in memory by now."""
+        return self.kept[0] if self.kept is not None and self.kept[1].all() else self.array
 
     @cached_property
     def tensor(self):
-        """`array` as a tensor, made once: epochs share it instead of copying it."""
+        """`whole` as a tensor, made once: epochs share it instead of copying it."""
         import tensorflow as tf
 
         with tf.init_scope():  # it may first be asked for inside of tf.data
-            return tf.constant(self.array)
+            return tf.constant(self.whole)
 
     def one(self, place: int) -> np.ndarray:
-        return self.read(place).numpy() if self.array is None else self.array[place]
+        return self.read(place).numpy() if self.whole is None else self.whole[place]
 
     def take(self, places: np.ndarray) -> Column:
         """The records at `places`, in that order."""
@@ -53,6 +66,8 @@ class Column:
             self.fault and (lambda i: self.fault(places[i])),
             self.sample and (lambda i, seed: self.sample(where[i], seed)),
             self.sampled,
+            self.spec,
+            self.files and [self.files[place] for place in places],
         )
 
 

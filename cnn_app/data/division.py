@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from cnn_app.atomic import write_csv
+from cnn_app.data import packs
 from cnn_app.data.dataset import SPLITS, Split
 from cnn_app.errors import DataError
 from cnn_app.recipe import Data
@@ -36,13 +37,13 @@ Strata = Callable[[Split], np.ndarray]  # (n,), the class of each record
 def divided(
     source: str, splits: Mapping[str, Split], data: Data, strata: Strata | None = None, table: Table | None = None
 ) -> tuple[dict[str, Split], dict]:
-    """All three splits, and what made them: {"rule": "own", "file", "class" or "name", ...}.
+    """All three splits, and what made them: {"rule": "own", "file", "class" or "name", ...}. A pack is divided already.
 
     A missing val is divided off train; for a missing test val stands in, which "test": "val" says then.
     strata: the classes that the shares hold in; without them the whole is one.
     table: says where each record of train, the only split then, belongs.
     """
-    splits, how = dict(splits), {"rule": "own"}
+    splits, how = dict(splits), packs.opened(source).division if packs.is_one(source) else {"rule": "own"}
     if table is not None:
         splits, how = table.divide(splits["train"]), {"rule": "file"}
     elif "val" not in splits:

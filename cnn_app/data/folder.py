@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Iterable
 from itertools import chain
 from pathlib import Path
@@ -27,3 +28,11 @@ def merged(parts: Iterable[dict[str, tuple[list[str], list]]]) -> dict[str, tupl
         before = whole.get(label, ([], []))
         whole[label] = before[0] + names, before[1] + records
     return whole
+
+
+def inside(where: str, name: str) -> str:
+    """A path that stays in the folder of its table, in its shortest form."""
+    short = posixpath.normpath(name) if name else ""
+    if not short or short.startswith(("/", "..")) or not short.isprintable() or ":" in short[:2]:
+        raise DataError(f"{where} names the file {name[:200]!r}; a path inside the folder of the table is needed")
+    return short

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
 import tensorflow as tf
 
+from cnn_app.data import known as remembered
 from cnn_app.data import memory
 from cnn_app.data.dataset import Column, Dataset, Split
+from cnn_app.data.known import Known
 from cnn_app.errors import DataError
 from cnn_app.tensors import Arrays, Spec
 
@@ -51,13 +53,14 @@ def prepare(
     Those that cannot be read are an error that names them, or are left out and end up in `skipped`.
     """
     skipped: list[str] = []
+    known = Known(dataset.source, tf.__version__)
 
     def convert(name: str, split: Split) -> Split:
         drawn = samplers if samplers and name == "train" else {}
-        found, bad = _convert(split, converters, drawn, lambda i, n: progress and progress(f"reading {name}", i, n))
+        tell = lambda i, n: progress and progress(f"reading {name}", i, n)  # noqa: E731
+        found, bad = convert_split(split, converters, drawn, tell, known)
         if bad and not skip_bad:
-            more = f" and {len(bad) - 1} more" if len(bad) > 1 else ""
-            raise DataError(f"{dataset.source}: cannot read {bad[0]}{more}; remove it, or use --on-bad-image skip")
+            raise unreadable(dataset.source, bad)
         if not len(found):
             raise DataError(f"{dataset.source}: not one record of {name} can be read, such as {bad[0]}")
         skipped.extend(bad)
@@ -66,66 +69,116 @@ def prepare(
     return replace(dataset, splits=_Prepared(dataset.splits, convert), skipped=skipped)
 
 
-def _convert(split: Split, converters: Converters, samplers: Samplers, progress) -> tuple[Split, list[str]]:
-    """The split with its columns converted, and a line for each record that could not be read."""
+def unreadable(source: str, bad: Sequence[str]) -> DataError:
+    more = f" and {len(bad) - 1} more" if len(bad) > 1 else ""
+    return DataError(f"{source}: cannot read {bad[0]}{more}; remove it, or use --on-bad-image skip")
+
+
+def convert_split(
+    split: Split, converters: Converters, samplers: Samplers, progress: Callable[[int, int], object],
+    known: Known | None = None, keep: bool | None = None,
+) -> tuple[Split, list[str]]:  # fmt: skip
+    """The split with its columns converted, and a line for each record that could not be read.
+
+    Records are read now, but for those of files that are `known` to be sound: these are read when they are asked for.
+    keep: whether they are kept in memory; None: where they fit.
+    """
     todo = {name: converters[name] for name, column in split.columns.items()
             if name in converters and not _fits(column, converters[name][0])}  # fmt: skip
     if not todo:
         return split, []
     read = {name: _reader(split.columns[name], function) for name, (_, function) in todo.items()}
-    reasons = _problems(split)
-    sound = np.setdiff1d(np.arange(len(split)), list(reasons))
+    files = _files(split, todo) if known else None
+    stamps = remembered.stamps(files) if files else []
+    sure = known.sound(files, stamps) if known and files else np.zeros(len(split), bool)
+    reasons = _problems(split, np.flatnonzero(~sure))
+    sound = np.setdiff1d(np.flatnonzero(~sure), list(reasons))
     records = tf.data.Dataset.from_tensor_slices(sound).map(
         lambda i: (i, {name: function(i) for name, function in read.items()}), tf.data.AUTOTUNE
     )
     held = {name: ((len(split), *spec.shape), spec.dtype) for name, (spec, _) in todo.items() if name not in samplers}
     size = sum(np.prod(shape) * np.dtype(dtype).itemsize for shape, dtype in held.values())
-    keep = size <= MEMORY_SHARE * memory.available()
+    keep = size <= MEMORY_SHARE * memory.available() if keep is None else keep
     arrays = {name: np.empty(shape, dtype) for name, (shape, dtype) in held.items()} if keep else {}
-    good = np.zeros(len(split), bool)
+    there = np.zeros(len(split), bool)
     for count, (i, record) in enumerate(records.ignore_errors().prefetch(64).as_numpy_iterator(), start=1):
-        good[i] = True
+        there[i] = True
         for name in arrays:
             arrays[name][i] = record[name]
         if count % 64 == 0:
             progress(count, len(split))
     progress(len(split), len(split))
-    lost = np.flatnonzero(~good)
+    lost = np.flatnonzero(~(there | sure))
+    if known and files and there.any():
+        known.remember(*([part[i] for i in np.flatnonzero(there)] for part in (files, stamps)))
     bad = [f"{split.names[i]}: {reasons.get(i) or _fault(split, i)}" for i in lost]
     parts = [
         {
-            name: _read(column, read[name], arrays.get(name), samplers.get(name)) if name in read else column
+            name: _read(column, read[name], arrays.get(name), samplers.get(name), there if sure.any() else None)
+            if name in read
+            else column
             for name, column in part.items()
         }
         for part in (split.inputs, split.targets)
     ]
     whole = Split(split.names, *parts)
-    return (whole.take(np.flatnonzero(good)) if len(lost) else whole), bad
+    return (whole.take(np.flatnonzero(there | sure)) if len(lost) else whole), bad
 
 
 def _fits(column: Column, spec: Spec) -> bool:
-    """Whether the records are in memory as they are wanted."""
-    return column.array is not None and column.array.shape[1:] == spec.shape and column.array.dtype == spec.dtype
+    """Whether the records are as they are wanted."""
+    if column.array is None:
+        return column.spec == spec
+    return column.array.shape[1:] == spec.shape and column.array.dtype == spec.dtype
 
 
-def _read(column: Column, read: Callable, array: np.ndarray | None, sampler: tuple | None) -> Column:
-    if sampler is None:
-        return Column(read, array=array)
-    names, sample = sampler
-    return Column(read, sample=lambda i, seed: sample(column.read(i), seed), sampled=names)
+def _files(split: Split, todo) -> Sequence[str] | None:
+    """The file of each record, where all that is to be read is of one."""
+    columns = [split.columns[name] for name in todo]
+    return columns[0].files if len(columns) == 1 else None
+
+
+def _read(
+    column: Column, read: Callable, array: np.ndarray | None, sampler: tuple | None, there: np.ndarray | None
+) -> Column:  # fmt: skip
+    if sampler is not None:
+        names, sample = sampler
+        return Column(read, sample=lambda i, seed: sample(column.read(i), seed), sampled=names)
+    return Column(read, array=array) if array is None or there is None else _filling(read, array, there)
+
+
+def _filling(read: Callable, array: np.ndarray, there: np.ndarray) -> Column:
+    """A column that keeps in `array` what is read, and is not `there` yet."""
+    kind, shape = tf.as_dtype(array.dtype), array.shape[1:]
+
+    def found(i):
+        return there[i], array[i] if there[i] else array[:0]
+
+    def keep(i, value):
+        array[i], there[i] = value, True
+        return value
+
+    def reading(i):
+        is_there, value = tf.numpy_function(found, [i], (tf.bool, kind))
+        return tf.cond(
+            tf.ensure_shape(is_there, ()), lambda: tf.ensure_shape(value, shape),
+            lambda: tf.ensure_shape(tf.numpy_function(keep, [i, read(i)], kind), shape),
+        )  # fmt: skip
+
+    return Column(reading, kept=(array, there))
 
 
 def _reader(column: Column, function: Callable) -> Callable:
     return lambda i: function(column.read(i))
 
 
-def _problems(split: Split) -> dict[int, str]:
-    """Place -> reason, of the records that are not safe to decode."""
+def _problems(split: Split, places: np.ndarray) -> dict[int, str]:
+    """Place -> reason, of the records at `places` that are not safe to decode."""
     found: dict[int, str] = {}
     for column in split.columns.values():
         if column.problem is not None:
             with ThreadPoolExecutor() as pool:
-                reasons = enumerate(pool.map(column.problem, range(len(split))))
+                reasons = zip(places.tolist(), pool.map(column.problem, places.tolist()), strict=True)
                 found = {i: reason for i, reason in reasons if reason} | found
     return found
 
@@ -206,8 +259,8 @@ def stacked(parts) -> Arrays:
 
 def _records(split: Split, places: tf.data.Dataset, batch: int, seed: int | None = None) -> tf.data.Dataset:
     """Batches of places, and of the positions in a training by which they are sampled -> those of (inputs, targets)."""
-    held = {name: column.tensor for name, column in split.columns.items() if column.array is not None}
-    rest = {name: column for name, column in split.columns.items() if column.array is None}
+    held = {name: column.tensor for name, column in split.columns.items() if column.whole is not None}
+    rest = {name: column for name, column in split.columns.items() if name not in held}
 
     def halves(record: dict) -> tuple[dict, dict]:
         return {name: record[name] for name in split.inputs}, {name: record[name] for name in split.targets}

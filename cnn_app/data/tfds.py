@@ -1,4 +1,4 @@
-"""Data sets of TensorFlow Datasets: `tfds:NAME`, kept as encoded images in memory."""
+"""Data sets of TensorFlow Datasets: `tfds:NAME`, encoded images in memory, or where they lie if they do not fit."""
 
 from __future__ import annotations
 
@@ -19,6 +19,8 @@ PATIENCE_S = 10  # for the first sign of a server
 
 def load(data: Data) -> Records:
     """The data set's own splits."""
+    import tensorflow_datasets as tfds
+
     builder = _prepared(data.source.removeprefix("tfds:"), data.directory)
     features = builder.info.features
     if not {"image", "label"} <= set(features) or not hasattr(features["label"], "names"):
@@ -26,11 +28,14 @@ def load(data: Data) -> Records:
             f"{data.source} is no classification set: it has {', '.join(features)}; image and label are needed"
         )
     size, free = builder.info.dataset_size, memory.available()
-    if size > free / 2:
+    fits = size <= free / 2
+    if not fits and builder.info.file_format != tfds.core.FileFormat.ARRAY_RECORD:
         raise DataError(
-            f"{data.source} has {size / 2**30:.1f} GiB, {free / 2**30:.1f} GiB of memory are free; half must do"
+            f"{data.source} has {size / 2**30:.1f} GiB, {free / 2**30:.1f} GiB of memory are free, and half must do; "
+            "prepared with file_format='array_record' it is read from where it lies"
         )
-    splits = {ours: _split(builder, theirs) for theirs, ours in SPLIT_NAMES.items() if theirs in builder.info.splits}
+    read = _split if fits else _from_files
+    splits = {ours: read(builder, theirs) for theirs, ours in SPLIT_NAMES.items() if theirs in builder.info.splits}
     if "train" not in splits:
         raise DataError(f"{data.source} has no train split, only {', '.join(builder.info.splits)}")
     return Records(splits, tuple(features["label"].names))
@@ -73,6 +78,23 @@ def _split(builder, name: str) -> Split:
     records = builder.as_dataset(split=name, decoders={"image": tfds.decode.SkipDecoding()})
     pairs = [(record["image"], record["label"]) for record in records.as_numpy_iterator()]
     encoded = tf.constant([image for image, _ in pairs])
-    names = [f"{name}-{i:07d}" for i in range(len(pairs))]
-    classes = np.array([number for _, number in pairs], np.int64)
-    return Split(names, {"image": Column(lambda i: encoded[i])}, {"class": in_memory(classes)})
+    return _named(name, Column(lambda i: encoded[i]), [number for _, number in pairs])
+
+
+def _from_files(builder, name: str) -> Split:
+    """By random access; the labels are read now."""
+    import tensorflow as tf
+    import tensorflow_datasets as tfds
+
+    records = builder.as_data_source(split=name, decoders={"image": tfds.decode.SkipDecoding()})
+    classes = [record["label"] for record in records]
+
+    def image(place: np.ndarray) -> bytes:
+        return records[int(place)]["image"]
+
+    return _named(name, Column(lambda i: tf.ensure_shape(tf.numpy_function(image, [i], tf.string), ())), classes)
+
+
+def _named(name: str, images: Column, classes: list[int]) -> Split:
+    names = [f"{name}-{i:07d}" for i in range(len(classes))]
+    return Split(names, {"image": images}, {"class": in_memory(np.array(classes, np.int64))})

@@ -22,13 +22,14 @@ def column(paths: list[str]) -> Column:
     from cnn_app.data.dataset import Column
 
     places = tf.constant(paths, tf.string)
-    others = [Path(record).suffix.lower() in conversion.SUFFIXES for record in paths]
+    others = [os.path.splitext(record)[1].lower() in conversion.SUFFIXES for record in paths]
+    any_others = any(others)
 
     def converted(name: bytes) -> bytes:
         return conversion.as_png(files.content(Path(os.fsdecode(name))))
 
     def read(place):
-        if not any(others):
+        if not any_others:
             return tf.io.read_file(places[place])
         return tf.cond(
             tf.constant(others)[place],
@@ -44,7 +45,7 @@ def column(paths: list[str]) -> Column:
             return str(error)
         return ""
 
-    return Column(read, lambda place: headers.file_problem(paths[place]), fault=fault)
+    return Column(read, lambda place: headers.file_problem(paths[place]), fault=fault, files=paths)
 
 
 def class_files(folder: Path) -> dict[str, list[Path]]:

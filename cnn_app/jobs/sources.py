@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from cnn_app import tasks
 from cnn_app.artifacts import ModelDir
-from cnn_app.data import Records, division, pipeline, told
+from cnn_app.data import Records, division, packs, pipeline, told
 from cnn_app.data.dataset import Dataset
 from cnn_app.errors import DataError
 from cnn_app.recipe import Data
@@ -57,6 +57,7 @@ def prepared(
     augment: tuple[str, ...] = (),
 ) -> Dataset:  # fmt: skip
     """Records as the task's network takes them, each split read when it is asked for; train as it is augmented."""
+    packs.fitting(told(data).source, task.input.facts())
     skip, samplers = told(data).on_bad_image == "skip", task.samplers(augment)
     return pipeline.prepare(dataset, task.converters(), samplers=samplers, skip_bad=skip, progress=progress)
 

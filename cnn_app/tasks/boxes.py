@@ -14,12 +14,11 @@ import numpy as np
 
 from cnn_app.data.dataset import SPLITS, Dataset, Split, in_memory
 from cnn_app.data.division import TABLE, Strata, Table, divided, table_of
-from cnn_app.data.folder import split_folders
+from cnn_app.data.folder import inside, split_folders
 from cnn_app.errors import DataError
 from cnn_app.inputs import Input, files
 from cnn_app.recipe import Data
 from cnn_app.tasks.box_files import COLUMNS, Row, columns_of, voc
-from cnn_app.tasks.label_tables import inside
 
 NAME, ANNOTATIONS = "boxes.csv", "annotations"
 IMAGES = "images"  # where files may lie that a table or an annotation names without their folder

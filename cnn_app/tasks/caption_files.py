@@ -11,10 +11,9 @@ import numpy as np
 
 from cnn_app.data.dataset import Split, in_memory
 from cnn_app.data.division import Table, table_of
-from cnn_app.data.folder import split_folders
+from cnn_app.data.folder import inside, split_folders
 from cnn_app.errors import DataError
 from cnn_app.inputs import Input, files
-from cnn_app.tasks.label_tables import inside
 
 NAMES = ("captions.txt", "captions.csv")
 COLUMNS = ("image", "caption")

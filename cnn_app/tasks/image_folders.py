@@ -10,7 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from cnn_app.data import is_named
+from cnn_app.data import is_named, packs
+from cnn_app.data.dataset import Split
 from cnn_app.data.division import TABLE
 from cnn_app.data.folder import split_folders
 from cnn_app.errors import DataError
@@ -28,7 +29,7 @@ FEW = 10  # records of a class, below which its recall is not worth much
 INPUT = Image((32, 32, 3))  # files are the same whatever size is made of them
 SEVERAL = ("shapes:many",)  # named sources with any number of labels for an image
 
-Entry = tuple[str, tuple[str, ...], Path]  # split, classes or labels, and where the image lies
+Entry = tuple[str, tuple[str, ...], Path | None]  # split, classes or labels, and where the image lies, if in a file
 
 
 @dataclass(frozen=True)
@@ -72,14 +73,16 @@ class Finding:
 
 def check(data: Data, progress=lambda what, done, total: None) -> Finding:
     """Count what a source has, and open every image of a folder: of class folders, or those that labels.csv lists."""
-    several = data.source in SEVERAL or (not is_named(data.source) and tables.there(Path(data.source)))
+    packed = packs.is_one(data.source)
+    several = packs.opened(data.source).task == Multilabel.name if packed else (
+        data.source in SEVERAL or (not is_named(data.source) and tables.there(Path(data.source))))  # fmt: skip
     entries, refusal, division = (_listed if several else _entries)(data)
     counts: dict[str, Counter] = defaultdict(Counter)
     for split, labels, _ in entries:
         for label in labels:
             counts[label][split] += 1
-    paths = [] if is_named(data.source) else sorted({path for _, _, path in entries})
-    unreadable, digests, sizes, formats = {}, {}, [], Counter()
+    paths = sorted({path for _, _, path in entries if path is not None})
+    unreadable, digests, sizes, formats = packs.damaged(data.source, progress) if packed else {}, {}, [], Counter()
     with ThreadPoolExecutor() as pool:
         for done, (path, looked) in enumerate(zip(paths, pool.map(_look, paths), strict=True), start=1):
             reason, digests[path], size, kind = looked
@@ -98,12 +101,11 @@ def check(data: Data, progress=lambda what, done, total: None) -> Finding:
 
 def _listed(data: Data) -> tuple[list[Entry], str | None, dict]:
     """Every image that a table lists; raises DataError where training would refuse it."""
-    place, dataset = Path(data.source), Multilabel(input=INPUT).load(data)
-    root = place.parent if place.is_file() else place
+    dataset = Multilabel(input=INPUT).load(data)
     entries = [
-        (name, tuple(dataset.labels[i] for i in np.flatnonzero(row)), root / image)
+        (name, tuple(dataset.labels[i] for i in np.flatnonzero(row)), path)
         for name, split in dataset.distinct().items()
-        for image, row in zip(split.names, split.targets[TARGETS].array, strict=True)
+        for path, row in zip(_paths(split), split.targets[TARGETS].array, strict=True)
     ]
     return entries, None, dict(dataset.division)
 
@@ -124,18 +126,23 @@ def _entries(data: Data) -> tuple[list[Entry], str | None, dict]:
             raise
         return files, str(error), {}
     entries = [
-        (name, (dataset.labels[place],), root / image)
+        (name, (dataset.labels[place],), path)
         for name, split in dataset.distinct().items()
-        for image, place in zip(split.names, split.targets[TARGET].array, strict=True)
+        for path, place in zip(_paths(split), split.targets[TARGET].array, strict=True)
     ]
     return entries, None, dict(dataset.division)
+
+
+def _paths(split: Split) -> list[Path | None]:
+    files = split.inputs["image"].files
+    return [None] * len(split) if files is None else list(map(Path, files))
 
 
 def _equal(entries, digests: dict[Path, str]) -> tuple[list[list[str]], list[list[str]], list[list[str]]]:
     """Groups of files with equal bytes: in different splits, in different classes, and the others."""
     groups: dict[str, list[tuple[str, tuple[str, ...], str]]] = defaultdict(list)
     for split, labels, path in entries:
-        if digests.get(path):
+        if path is not None and digests.get(path):
             groups[digests[path]].append((split, labels, str(path)))
     duplicates, conflicts, repeated = [], [], []
     for group in groups.values():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import posixpath
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from cnn_app.data.dataset import SPLITS
-from cnn_app.data.folder import split_folders
+from cnn_app.data.folder import inside, split_folders
 from cnn_app.errors import DataError
 from cnn_app.inputs import files
 
@@ -155,14 +154,6 @@ def _rows(file: Path, lines, header: list[str], known: tuple[str, ...]) -> Itera
         if not (file.parent / name).is_file():
             raise DataError(f"{where}: there is no file {row[FILE]} in {file.parent}; paths start at the table")
         yield Row(where, name, _present(where, row, known) if known else _split(where, row[LABELS]))
-
-
-def inside(where: str, name: str) -> str:
-    """A path that stays in the folder of its table, in its shortest form."""
-    short = posixpath.normpath(name) if name else ""
-    if not short or short.startswith(("/", "..")) or not short.isprintable() or ":" in short[:2]:
-        raise DataError(f"{where} names the file {name[:200]!r}; a path inside the folder of the table is needed")
-    return short
 
 
 def _split(where: str, cell: str) -> tuple[str, ...]:

@@ -2,13 +2,13 @@
 
 import click
 
-from cnn_app.cli.data import check, show
+from cnn_app.cli.data import check, pack, show
 
 
 @click.group()
 def data():
-    """Look at records before training on them."""
+    """Look at records before training on them, or pack them."""
 
 
-for _command in (check.check, show.show):
+for _command in (check.check, show.show, pack.pack):
     data.add_command(_command)

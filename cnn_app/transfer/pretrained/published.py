@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import http.client
-import os
 import urllib.request
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -16,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cnn_app import registry
+from cnn_app import registry, systems
 from cnn_app.atomic import replacing, write_text
 from cnn_app.errors import ModelError
 
@@ -96,15 +95,9 @@ def _size(image: tuple[int, int, int], sizes: tuple[int, ...]) -> int:
     return image[0] if image[0] == image[1] and image[0] in sizes else 224
 
 
-def cache() -> Path:
-    """$CNN_APP_CACHE, or cnn-app in the user's cache directory."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(os.environ.get("CNN_APP_CACHE") or Path(base) / "cnn-app")
-
-
 def fetch(published: Published, directory: Path | None = None, opener: Opener | None = None) -> Path:
     """The file in the cache, downloaded if it is not there, with the digest it must have."""
-    path = (directory or cache()) / published.file
+    path = (directory or systems.cache()) / published.file
     sidecar = path.with_name(f"{path.name}.sha256")
     if not path.is_file():
         with replacing(path) as scratch:
