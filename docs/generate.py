@@ -1,4 +1,4 @@
-"""Write the pages that follow from the code: docs/networks.md, docs/api.md, and the README's table of commands.
+"""Write the pages that follow from the code: networks.md, lecture.md and api.md, and the README's table of commands.
 
 `make docs` runs it; tests/test_docs.py holds the pages against it.
 """
@@ -13,7 +13,7 @@ from pathlib import Path
 import click
 
 import cnn_app
-from cnn_app.analysis import summary
+from cnn_app.analysis import lecture, summary
 from cnn_app.cli.main import COMMANDS, cli
 
 ROOT = Path(__file__).parents[1]
@@ -49,6 +49,7 @@ def pages() -> dict[Path, str]:
     readme = ROOT / "README.md"
     return {
         ROOT / "docs" / "networks.md": summary.markdown() + "\n",
+        ROOT / "docs" / "lecture.md": lecture.markdown() + "\n",
         ROOT / "docs" / "api.md": api() + "\n",
         readme: between(readme.read_text(encoding="utf-8"), "commands", commands()),
     }

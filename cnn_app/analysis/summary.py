@@ -37,15 +37,15 @@ def summary(
 
 def markdown() -> str:
     """The page of all networks, docs/networks.md: a table of them, and for each family one of its columns."""
-    parts = [INTRODUCTION, _table(HEADER, map(_cells, summary())), COLUMNS]
-    parts.append(_table(COLUMN_HEADER, [*_columns(registry.Variant, ()), *_columns(registry.ImageVariant, ())]))
+    parts = [INTRODUCTION, table(HEADER, map(_cells, summary())), COLUMNS]
+    parts.append(table(COLUMN_HEADER, [*_columns(registry.Variant, ()), *_columns(registry.ImageVariant, ())]))
     for name in registry.FAMILIES:
         module = import_module(f"cnn_app.architectures.{name}")
         rows = list(module.VARIANTS.values())
         title = module.__doc__.strip().split("\n")[0].removesuffix(".")
         names = ", ".join(f"`{variant}`" for variant in module.VARIANTS)
         parts.append(
-            f"### {title}\n\n{textwrap.fill(names, 140)}\n\n{_table(COLUMN_HEADER, _columns(type(rows[0]), rows))}"
+            f"### {title}\n\n{textwrap.fill(names, 140)}\n\n{table(COLUMN_HEADER, _columns(type(rows[0]), rows))}"
         )
     return "\n\n".join(parts)
 
@@ -110,7 +110,7 @@ def _cells(row: dict) -> tuple[str, ...]:
             f"{row['parameters']:,}", f"{row['macs']:,}", top1)  # fmt: skip
 
 
-def _table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """In Markdown; a column that starts with > is right-aligned."""
     lines = [[column.removeprefix(">") for column in columns], ["---:" if c[0] == ">" else "---" for c in columns]]
     lines += [[cell.replace("|", "\\|") for cell in row] for row in rows]
