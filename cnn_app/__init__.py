@@ -20,6 +20,7 @@ JOBS = (
     "evaluate",
     "predict",
     "visualize",
+    "compare",
     "export",
     "run",
     "tune",

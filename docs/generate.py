@@ -19,7 +19,7 @@ from cnn_app.cli.main import COMMANDS, cli
 ROOT = Path(__file__).parents[1]
 FUNCTIONS = {
     "Networks": ("list_models", "create_model", "load_model"),
-    "Jobs": ("train", "finetune", "evaluate", "predict", "visualize", "export", "run", "tune"),
+    "Jobs": ("train", "finetune", "evaluate", "predict", "visualize", "compare", "export", "run", "tune"),
     "Data": ("data.arrays",),
     "Serving and delivery": ("serving.Client", "delivery.client.fetch"),
 }
@@ -29,6 +29,8 @@ RESULTS = (
     "jobs.evaluate.Measured",
     "jobs.predict.Prediction",
     "jobs.visualize.Drawing",
+    "jobs.compare.Comparison",
+    "analysis.comparison.Compared",
     "export.verification.Comparison",
     "jobs.tune.Found",
 )

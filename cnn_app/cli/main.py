@@ -14,6 +14,7 @@ from cnn_app.systems import write_utf8
 COMMANDS = (
     "models",
     "inspect",
+    "compare",
     "lecture",
     "data",
     "train",

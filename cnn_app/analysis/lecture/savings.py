@@ -122,10 +122,9 @@ def low_rank() -> Topic:
 
 def _costs(made: list[keras.Layer], channels: int) -> tuple[int, int]:
     """Weights and multiply-adds of layers in a row."""
-    with keras.StatelessScope(initialize_variables=False):
-        x = keras.Input((SIDE, SIDE, channels))
-        for layer in made:
-            x = layer(x)
+    x = keras.Input((SIDE, SIDE, channels))
+    for layer in made:
+        x = layer(x)
     return sum(layer.count_params() for layer in made), sum(map(multiply_adds, made))
 
 
