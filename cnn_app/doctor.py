@@ -34,6 +34,8 @@ CUDA = {  # by the major version that TensorFlow was built for
     "12": ("libcudart.so.12", "libcublas.so.12", "libcublasLt.so.12", "libcufft.so.11", "libcusolver.so.11",
            "libcusparse.so.12"),
 }  # fmt: skip
+OTHER_BACKEND = "take a later TensorFlow, or train with KERAS_BACKEND=jax and pip install 'jax[cuda12]'"
+KEEP_TRANSLATIONS = "set CUDA_CACHE_MAXSIZE=4294967296, so that the driver keeps what it translated"
 INSTALL = {"tensorflow": "pip install 'cnn-app[gpu]'", "jax": "pip install 'jax[cuda12]'"}
 # Of any probability. Wide, for GPUs compute in TF32; wrong answers are off by half and more.
 TOLERANCE = {"float32": 0.01, "float16": 0.02, "int8": 0.1}  # by weights
@@ -74,12 +76,41 @@ def gpu(backend: str, devices: Iterable[str]) -> dict:
     import tensorflow as tf
 
     if any(device.startswith("gpu") for device in devices):
-        return {"seen": True, "reason": None, "advice": None, "missing": {}}
+        reason, advice = (
+            built_for(tf.sysconfig.get_build_info(), _capabilities()) if backend == "tensorflow" else (None, None)
+        )
+        return {"seen": True, "reason": reason, "advice": advice, "missing": {}}
     if backend not in INSTALL:
         reason, advice = f"cnn-app does not run on Keras's {backend} backend", "set KERAS_BACKEND=tensorflow"
         return {"seen": False, "reason": reason, "advice": advice, "missing": {}}
     names = libraries(tf.sysconfig.get_build_info()) if backend == "tensorflow" else (DRIVER,)
     return {"seen": False} | why_none(backend, names, partial(load, packages=Path(tf.__file__).parents[1] / "nvidia"))
+
+
+def _capabilities() -> list[tuple[int, int]]:
+    """The compute capabilities of the GPUs that TensorFlow sees."""
+    import tensorflow as tf
+
+    details = map(tf.config.experimental.get_device_details, tf.config.list_physical_devices("GPU"))
+    return [found["compute_capability"] for found in details if "compute_capability" in found]
+
+
+def built_for(build: dict, capabilities: Iterable[tuple[int, int]]) -> tuple[str | None, str | None]:
+    """What a TensorFlow of this build lacks for GPUs of these compute capabilities, and what to do; None for nothing.
+
+    Code for sm_89 runs on later ones of 8; code for compute_90 is translated by the driver on all later ones.
+    """
+    kinds = {kind: [divmod(int(name.partition("_")[2]), 10) for name in build.get("cuda_compute_capabilities", ())
+                    if name.startswith(f"{kind}_")] for kind in ("sm", "compute")}  # fmt: skip
+    for major, minor in sorted(capabilities, reverse=True):
+        if any(own == major and least <= minor for own, least in kinds["sm"]):
+            continue
+        told = f"TensorFlow has no code for compute capability {major}.{minor}"
+        ahead = [major - own for own, least in kinds["compute"] if (own, least) <= (major, minor)]
+        if not ahead or min(ahead) > 1:  # of what is two generations older translations fail
+            return f"{told}, built for {', '.join(build['cuda_compute_capabilities'])}", OTHER_BACKEND
+        return f"{told}: the driver translates it at the first start, which takes minutes", KEEP_TRANSLATIONS
+    return None, None
 
 
 def libraries(build: dict) -> tuple[str, ...]:

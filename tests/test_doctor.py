@@ -180,7 +180,30 @@ def test_installs_only_what_is_missing():
     assert set(found["missing"]) == {"libcuda.so.1", "libcudnn.so.9"}
 
 
-def test_a_gpu_that_is_seen():
+BUILD = {"cuda_compute_capabilities": ["sm_60", "sm_70", "sm_80", "sm_89", "compute_90"]}  # TensorFlow 2.21's
+
+
+@pytest.mark.parametrize("capability", ((6, 1), (7, 5), (8, 0), (8, 6), (8, 9)))
+def test_a_gpu_that_tensorflow_has_code_for(capability):
+    assert doctor.built_for(BUILD, [capability]) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("capability", "reason", "advice"),
+    (
+        ((9, 0), "no code for compute capability 9.0: the driver translates it", "CUDA_CACHE_MAXSIZE"),
+        ((10, 0), "no code for compute capability 10.0: the driver translates it", "CUDA_CACHE_MAXSIZE"),
+        ((12, 0), "no code for compute capability 12.0, built for sm_60, sm_70, ", "KERAS_BACKEND=jax"),
+        ((5, 2), "no code for compute capability 5.2, built for sm_60, sm_70, ", "KERAS_BACKEND=jax"),
+    ),
+)
+def test_a_gpu_that_tensorflow_was_not_built_for(capability, reason, advice):
+    found = doctor.built_for(BUILD, [(8, 0), capability])
+    assert reason in found[0] and advice in found[1]
+
+
+def test_a_gpu_that_is_seen(monkeypatch):
+    monkeypatch.setattr(doctor, "_capabilities", lambda: [(8, 0)])
     assert doctor.gpu("tensorflow", ["gpu:0"]) == {"seen": True, "reason": None, "advice": None, "missing": {}}
 
 

@@ -33,6 +33,8 @@ def _show(report, table):
           [(report["cores"], memory, report["backend"], devices)])  # fmt: skip
     if not gpu["seen"]:  # below the table, where nothing is wrapped, so that it can be copied
         click.echo(f"No GPU: {gpu['reason']}\n  {gpu['advice']}\n")
+    elif gpu["reason"]:
+        click.echo(f"{gpu['reason']}\n  {gpu['advice']}\n")
     table(["export target", ">max |Δp|", "result"], map(_row, report["targets"]))
     for check in report["targets"]:
         if not check["ok"]:
