@@ -13,7 +13,7 @@ LIGHT = ["cnn_app", "cnn_app.errors", "cnn_app.registry", "cnn_app.recipe", "cnn
          "cnn_app.inputs.files", "cnn_app.data", "cnn_app.tasks", "cnn_app.export.targets", "cnn_app.serving",
          "cnn_app.serving.store", "cnn_app.serving.store.config", "cnn_app.cli.main", "cnn_app.__main__"]  # fmt: skip
 LAYERS = [
-    {"errors", "quiet", "lock", "names", "atomic", "child", "shares", "systems", "augmentations", "ranges"},
+    {"errors", "quiet", "lock", "names", "atomic", "child", "shares", "systems", "augmentations", "ranges", "cluster"},
     {"registry", "recipe", "artifacts", "tensors"},
     {"layers"},
     {"architectures"},

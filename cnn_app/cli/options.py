@@ -3,11 +3,12 @@
 import functools
 import os
 import tomllib
-from contextlib import nullcontext
+from contextlib import ExitStack
 
 import click
 from click.core import ParameterSource
 
+from cnn_app import cluster
 from cnn_app.architectures.reference import REFERENCE
 from cnn_app.artifacts import ModelDir, is_model
 from cnn_app.augmentations import AUGMENTATIONS, KNOWN, PRESETS
@@ -259,7 +260,10 @@ def training_options(command):
     def wrapped(**given):
         run = {name: given[name] for name in ("resume", "overwrite")}
         written = not given["dry_run"] and not given["overfit_batch"]
-        with ModelDir(given["out"]).training_run(**run) if written else nullcontext():
+        with ExitStack() as stack:
+            if written:
+                given["out"] = str(stack.enter_context(cluster.place(given["out"], resume=given["resume"])))
+                stack.enter_context(ModelDir(given["out"]).training_run(**run))
             return command(**given)
 
     for option in reversed((columns_option, image_option, task_option, *run_options, json_option)):

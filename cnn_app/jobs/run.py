@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from cnn_app import lock, registry, tasks
+from cnn_app import cluster, lock, registry, tasks
 from cnn_app import recipe as recipes
 from cnn_app.artifacts import Card, ModelDir
 from cnn_app.atomic import one_writer
@@ -62,8 +62,12 @@ def run(
     if recipe.kind == "study":
         return study(recipe, Path(store) / recipe.name, data_dir=data_dir, overwrite=overwrite, telling=telling)
     check(recipe, recipe.model["name"])
-    directory = ModelDir(Path(store) / recipe.name)
-    with directory.training_run(resume=resume, overwrite=overwrite):
+    if (found := cluster.here()) and not found.is_chief:
+        recipe = replace(recipe, export=None, acceptance={})  # the chief's
+    with (
+        cluster.place(Path(store) / recipe.name, resume=resume) as written,
+        (directory := ModelDir(written)).training_run(resume=resume, overwrite=overwrite),
+    ):
         loggers.check(logs)
         means = {"devices": chosen(devices), "logs": logs}
         return _carry_out(recipe, directory, data_dir, resume, telling, means)

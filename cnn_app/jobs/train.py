@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field, replace
 
 import keras
 
-from cnn_app import heads, registry, tasks
+from cnn_app import cluster, heads, registry, tasks
 from cnn_app.artifacts import Card, ModelDir, sha256
 from cnn_app.augmentations import AUGMENT, FINETUNE_AUGMENT, PRESETS
 from cnn_app.data import Records, pipeline, told
@@ -26,7 +26,7 @@ from cnn_app.tasks import Task
 from cnn_app.training import engine, loggers, records
 from cnn_app.training.distillation import Teacher
 from cnn_app.training.freeze_schedule import FreezeSchedule, constant
-from cnn_app.training.step.devices import chosen
+from cnn_app.training.step.devices import Devices, chosen
 from cnn_app.transfer import familiarity
 from cnn_app.transfer.adoption import Adopted
 
@@ -49,7 +49,7 @@ class Job:
     teacher: Teacher | None = None
     distillation: Distillation | None = None  # of the teacher
     lesson: str = ""  # the digest of its model
-    devices: tuple[str, ...] = ()  # that share a batch; none: the backend's own
+    devices: Devices = ()  # that share a batch; none: the backend's own
     logs: tuple[str, ...] = ()  # beside the history: names of `training.loggers`
 
     @property
@@ -98,8 +98,10 @@ def train(
     where another process is at work there, DataError for records that cannot be read, UnknownName for a network or
     column that is not there.
     """
-    directory = ModelDir(out)
-    with directory.training_run(resume=resume, overwrite=overwrite):
+    with (
+        cluster.place(out, resume=resume) as written,
+        (directory := ModelDir(written)).training_run(resume=resume, overwrite=overwrite),
+    ):
         loggers.check(logs)
         places = chosen(devices)
         data = sources.resumed(data, directory, resume)
@@ -170,7 +172,9 @@ def run(job: Job, directory: ModelDir, *, resume: bool = False, watch: engine.Wa
     """Train, keep the best checkpoint, measure it on the test split, and write the card."""
     state = _Kept(job, directory, resume)
     facts = {"network": job.architecture, "data": job.dataset.source, **job.columns, **job.recipe}
-    with loggers.logged(job.logs, directory.path, facts, watch or engine.Watch()) as watched:
+    found = cluster.here()
+    logs = () if found and not found.is_chief else job.logs
+    with loggers.logged(logs, directory.path, facts, watch or engine.Watch()) as watched:
         position = engine.train(job.model, job.task, job.dataset, job.schedule, directory, job.settings, state.keep,
                                 freeze=job.freeze, learned=job.learned, resume=resume, watch=watched,
                                 devices=job.devices, teacher=job.teacher)  # fmt: skip

@@ -25,6 +25,7 @@ from cnn_app.training.optimizers import PLATEAU_PATIENCE, optimizer
 from cnn_app.training.recovery import Diverged
 from cnn_app.training.step import Aim, OutOfMemory, Stepper
 from cnn_app.training.step import stepper as step_by
+from cnn_app.training.step.devices import Devices
 from cnn_app.training.stopping import stop_signals, stopped_at
 
 OVERFIT_STEPS = 200
@@ -44,7 +45,7 @@ class Watch:
 
 def stepper(
     model: keras.Model, task: Task, split: Split, schedule: Schedule, freeze: FreezeSchedule = PLAIN, epoch: int = 0,
-    steps: int = 0, devices: tuple[str, ...] = (), parts: int = 1, teacher: Teacher | None = None,
+    steps: int = 0, devices: Devices = (), parts: int = 1, teacher: Teacher | None = None,
 ) -> Stepper:  # fmt: skip
     """Freeze what `epoch`, which has so many steps, freezes, and learn by a new optimizer from the training split.
 
@@ -68,7 +69,7 @@ def measure(task: Task, runtime: Runtime, split: Split) -> Report:
 def train(
     model: keras.Model, task: Task, dataset: Dataset, schedule: Schedule, directory: ModelDir, settings: dict,
     keep: Callable[[keras.Model, dict, Report], None], *, freeze: FreezeSchedule = PLAIN, learned: bool = False,
-    resume: bool = False, watch: Watch | None = None, devices: tuple[str, ...] = (), teacher: Teacher | None = None,
+    resume: bool = False, watch: Watch | None = None, devices: Devices = (), teacher: Teacher | None = None,
 ) -> Position:  # fmt: skip
     """Train `model` in place and hand the best weights so far to `keep(model, history row, report on val)`.
 
@@ -88,7 +89,7 @@ def train(
                    devices, teacher)  # fmt: skip
             return position
         except (Diverged, OutOfMemory) as error:
-            told, change = recovery.tried(error, position, schedule, len(devices) or 1)
+            told, change = recovery.tried(error, position, schedule, devices)
             saved = change(checkpoint.read(directory, settings, watch.tell))
             watch.tell(f"{told}; from step {saved.position.step} on")
 
@@ -96,7 +97,7 @@ def train(
 def _go_on(
     model: keras.Model, task: Task, dataset: Dataset, schedule: Schedule, directory: ModelDir, settings: dict,
     keep: Callable[[keras.Model, dict, Report], None], freeze: FreezeSchedule, learned: bool, saved: Saved | None,
-    position: Position, watch: Watch, devices: tuple[str, ...], teacher: Teacher | None,
+    position: Position, watch: Watch, devices: Devices, teacher: Teacher | None,
 ) -> None:  # fmt: skip
     """Train from `position` on, which follows; its state is that of `saved`, or of the model as it is."""
     split = dataset.splits["train"]
@@ -174,7 +175,7 @@ def passed(run: Stepper, stream: Stream, schedule: Schedule, position: Position)
 
 def memorise(
     model: keras.Model, task: Task, dataset: Dataset, schedule: Schedule, freeze: FreezeSchedule = PLAIN,
-    watch: Watch | None = None, devices: tuple[str, ...] = (),
+    watch: Watch | None = None, devices: Devices = (),
 ) -> dict:  # fmt: skip
     """Learn one batch only: a network, data and learning rate that cannot do that will not learn more."""
     watch, split = watch or Watch(), dataset.splits["train"]

@@ -15,6 +15,7 @@ from cnn_app.tensors import Arrays
 from cnn_app.training.checkpoint import Position, Saved
 from cnn_app.training.step import OutOfMemory
 from cnn_app.training.step.base import ACCUMULATED, BATCHES, ITERATION
+from cnn_app.training.step.devices import Devices, Machines
 
 HALVINGS = 2  # of the rate, in a run
 
@@ -38,7 +39,7 @@ def finite(variables: Arrays, schedule: Schedule, position: Position, steps: int
 
 
 def tried(
-    error: Diverged | OutOfMemory, position: Position, schedule: Schedule, devices: int
+    error: Diverged | OutOfMemory, position: Position, schedule: Schedule, devices: Devices
 ) -> tuple[str, Callable[[Saved], Saved]]:
     """What is done about an error, for people, and to a checkpoint. Raises the error where nothing is left to do."""
     if isinstance(error, Diverged):
@@ -47,7 +48,8 @@ def tried(
         halved = position.halved + 1
         return f"{error.at}: going on at half the rate", lambda saved: _changed(saved, halved, position.parts)
     parts = position.parts * 2
-    if error.batch % (parts * devices):
+    alone = isinstance(devices, Machines)  # other machines would not know of it
+    if alone or error.batch % (parts * max(1, len(devices))):
         raise error
     told = (
         f"a batch of {error.batch} does not fit the memory: it goes in {parts} parts now, whose gradients are one step"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 import keras
 
 from cnn_app.training.step.base import Aim, OutOfMemory
+from cnn_app.training.step.devices import Devices
 from cnn_app.training.step.divided import Divided
 from cnn_app.training.step.twin import FULL
 
@@ -29,7 +30,7 @@ class Stepper(Protocol):
 
 def stepper(
     model: keras.Model, optimizer: Callable[[], keras.Optimizer], aim: Aim, *, ema: float = 0.0, precision: str = FULL,
-    devices: tuple[str, ...] = (), parts: int = 1,
+    devices: Devices = (), parts: int = 1,
 ) -> Stepper:  # fmt: skip
     """ema: what averages of the weights, which `sync` then gives to the model, keep of themselves at a step.
     devices: those that share a batch; none: the backend's own.

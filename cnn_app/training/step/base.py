@@ -15,6 +15,7 @@ from cnn_app.runtimes.keras_model import fed
 from cnn_app.tasks.probabilities import main
 from cnn_app.tensors import Arrays
 from cnn_app.training.distillation import ANSWER
+from cnn_app.training.step.devices import Devices
 from cnn_app.training.step.twin import FULL, twin
 
 SLOT, AVERAGE = "optimizer/", "average/"  # in front of the names of the optimizer's variables, and of averages
@@ -45,7 +46,7 @@ class Base:
     """Trains `model`, or a twin of it, whose weights or their averages it gets by `sync`."""
 
     def __init__(self, model: keras.Model, optimizer: Callable[[], keras.Optimizer], aim: Aim, ema: float,
-                 precision: str, devices: tuple[str, ...], parts: int):  # fmt: skip
+                 precision: str, devices: Devices, parts: int):  # fmt: skip
         self.model, self.optimizer, self.aim, self.ema, self.devices = model, optimizer(), aim, ema, devices
         self.parts = parts
         self.trained = twin(model, precision) if ema or devices or precision != FULL else model

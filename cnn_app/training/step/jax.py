@@ -9,7 +9,7 @@ from jax import numpy as jnp
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from cnn_app.training.step.base import Base
-from cnn_app.training.step.devices import check_batch
+from cnn_app.training.step.devices import Machines, check_batch
 
 
 class JaxStepper(Base):
@@ -25,8 +25,10 @@ class JaxStepper(Base):
         self._values: list[list] | None = None  # of the groups; None: as the variables have them
         self._whole, self._parts = self._places()
         teacher = self.aim.teacher
-        self._teacher = [[variable.value for variable in group] for group in
-                         (teacher.trainable_variables, teacher.non_trainable_variables)] if teacher else []  # fmt: skip
+        groups = (teacher.trainable_variables, teacher.non_trainable_variables) if teacher else ()
+        self._teacher = [[variable.value for variable in group] for group in groups]
+        if self.devices:
+            self._teacher = jax.device_put(jax.device_get(self._teacher), self._whole)
         self._step = jax.jit(self._trained, donate_argnums=0, out_shardings=self._whole)
 
     def _take(self, inputs: dict, targets: dict, rate: float):
@@ -34,10 +36,10 @@ class JaxStepper(Base):
             copies = [[jnp.array(variable.value, copy=True) for variable in group] for group in self._groups]
             self._values = copies  # a step takes over their memory, which variables may share
             if self.devices:
-                self._values = jax.device_put(self._values, self._whole)
+                self._values = jax.device_put(jax.device_get(self._values), self._whole)
         if self.devices:
             check_batch(len(next(iter(inputs.values()))), self.devices)
-            inputs, targets = jax.device_put((inputs, targets), self._parts)
+            inputs, targets = jax.tree.map(self._divided, (inputs, targets))
         self._values, told = self._step(self._values, self._teacher, inputs, targets, np.float32(rate))
         return told
 
@@ -55,9 +57,15 @@ class JaxStepper(Base):
         """How values lie on several devices that each has all of, and how batches that each has a part of."""
         if not self.devices:
             return None, None
-        places = [int(name.partition(":")[2]) for name in self.devices]
+        machines = isinstance(self.devices, Machines)
+        places = range(len(self.devices)) if machines else [int(name.partition(":")[2]) for name in self.devices]
         mesh = Mesh([jax.devices()[place] for place in places], ("batch",))
         return NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, PartitionSpec("batch"))
+
+    def _divided(self, array):
+        """The same on all machines, of which each takes what its devices are to have."""
+        array = np.asarray(array)
+        return jax.make_array_from_callback(array.shape, self._parts, lambda part: array[part])
 
     def restore(self, arrays) -> None:
         self.sync()

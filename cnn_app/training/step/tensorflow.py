@@ -7,15 +7,20 @@ from contextlib import nullcontext
 import numpy as np
 import tensorflow as tf
 
+from cnn_app.errors import TrainingError
 from cnn_app.training.step.base import Base
-from cnn_app.training.step.devices import check_batch
+from cnn_app.training.step.devices import Devices, Machines, check_batch
+
+
+def _strategy(devices: Devices) -> tf.distribute.Strategy:
+    return devices.strategy if isinstance(devices, Machines) else tf.distribute.MirroredStrategy(list(devices))
 
 
 class TensorFlowStepper(Base):
     """Of several devices each takes a part of the batch; gradients are added before anything is made of them."""
 
     def __init__(self, model, optimizer, aim, ema, precision, devices, parts):
-        self._strategy = tf.distribute.MirroredStrategy(list(devices)) if devices else None
+        self._strategy = _strategy(devices) if devices else None
         with self._strategy.scope() if self._strategy else nullcontext():
             super().__init__(model, optimizer, aim, ema, precision, devices, parts)
         self._rate: tuple = (None, None)  # a number, and it as a tensor
@@ -26,7 +31,13 @@ class TensorFlowStepper(Base):
             self._rate = rate, tf.constant(rate, tf.float32)
         if self._strategy:
             inputs, targets = self._divided(inputs), self._divided(targets)
-        return self._step(inputs, targets, self._rate[1])
+        try:
+            return self._step(inputs, targets, self._rate[1])
+        except tf.errors.OpError as error:
+            if isinstance(self.devices, Machines) and not self._of_memory(error):
+                raise TrainingError(f"{self.devices.cluster.lost()} is gone; start all workers again with --resume, "
+                                    "and the run goes on from its last checkpoint") from error  # fmt: skip
+            raise
 
     def _of_memory(self, error: Exception) -> bool:
         return isinstance(error, tf.errors.ResourceExhaustedError)
