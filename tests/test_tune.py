@@ -207,7 +207,7 @@ def formula(monkeypatch):
     told, told_of = {}, SimpleNamespace(ends=lambda lr: None, data="same")
 
     def planned(recipe, progress):
-        task = SimpleNamespace(monitor=("top1", "-loss"))
+        task = SimpleNamespace(monitor=("top1", "-loss"), input=SimpleNamespace(plural="images"))
         dataset = SimpleNamespace(fingerprint=lambda: told_of.data)
         return SimpleNamespace(
             teacher=None,
