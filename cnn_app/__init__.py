@@ -21,6 +21,7 @@ JOBS = (
     "predict",
     "visualize",
     "compare",
+    "report",
     "export",
     "run",
     "tune",

@@ -2,6 +2,7 @@
 
 saved_models/<name>/
     model.keras  card.json  history.csv  curves.png
+    report.html  report.json    what came out, as a page, and what of it was measured
     splits.csv              which record was in which split
     familiarity.npz         what its training data look like to it: see runtimes.familiarity
     serving/<version>/      a TF Serving base path
@@ -60,6 +61,8 @@ class ModelDir:
         self.familiarity = self.path / "familiarity.npz"
         self.history = self.path / "history.csv"
         self.curves = self.path / "curves.png"
+        self.report = self.path / "report.html"
+        self.report_facts = self.path / "report.json"
         self.exports = self.path / "exports.json"
         self.serving = self.path / "serving"
         self.mobile = self.path / "mobile"

@@ -19,7 +19,7 @@ from cnn_app.cli.main import COMMANDS, cli
 ROOT = Path(__file__).parents[1]
 FUNCTIONS = {
     "Networks": ("list_models", "create_model", "load_model"),
-    "Jobs": ("train", "finetune", "evaluate", "predict", "visualize", "compare", "export", "run", "tune"),
+    "Jobs": ("train", "finetune", "evaluate", "predict", "visualize", "compare", "report", "export", "run", "tune"),
     "Data": ("data.arrays",),
     "Serving and delivery": ("serving.Client", "delivery.client.fetch"),
 }

@@ -21,9 +21,10 @@ from cnn_app.registry import RESIZES
               help="Names of classes, a line each in the order of the outputs, for a file without labels.")  # fmt: skip
 @click.option("--confusion", type=Place(dir_okay=False), help="Draw the confusion matrix into this PNG.")
 @click.option("--mistakes", type=Place(dir_okay=False), help="Draw the most confident wrong answers into this PNG.")
+@click.option("--report", "page", type=Place(dir_okay=False), help="Write what was found as a page into this HTML.")
 @trust_option
 @json_option
-def evaluate(artifacts, data, split, tta, resize, labels, confusion, mistakes, trust, as_json):
+def evaluate(artifacts, data, split, tta, resize, labels, confusion, mistakes, page, trust, as_json):
     """Measure each MODEL (a directory, .keras, .tflite, .onnx or SavedModel) on records whose targets are known.
 
     Several are also measured together, as the mean of their answers.
@@ -36,7 +37,7 @@ def evaluate(artifacts, data, split, tta, resize, labels, confusion, mistakes, t
     from cnn_app.cli import view
     from cnn_app.jobs.evaluate import evaluate as measure
 
-    for place in filter(None, (confusion, mistakes)):
+    for place in filter(None, (confusion, mistakes, page)):
         check_place(Path(place))
     known = lines(labels) if labels else None
     with view.reading() as progress:
@@ -54,3 +55,5 @@ def evaluate(artifacts, data, split, tta, resize, labels, confusion, mistakes, t
         report.draw(Path(confusion))
     if mistakes:
         found.draw_mistakes(mistakes)
+    if page:
+        found.write_report(page)

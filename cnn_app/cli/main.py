@@ -27,6 +27,7 @@ COMMANDS = (
     "reconstruct",
     "play",
     "average",
+    "report",
     "export",
     "verify",
     "benchmark",

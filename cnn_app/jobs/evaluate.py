@@ -11,7 +11,9 @@ import keras
 import numpy as np
 
 from cnn_app import heads, tasks
+from cnn_app.analysis.report import facts, page
 from cnn_app.artifacts import ModelDir
+from cnn_app.atomic import write_text
 from cnn_app.data import Records, pipeline
 from cnn_app.data.dataset import Dataset, Split
 from cnn_app.errors import DataError, ModelError
@@ -39,6 +41,7 @@ class Measured:
     ensemble: Report | None
     figures: dict = field(default_factory=dict)  # {"split": "val"} of a test that val stands in for
     resized: str = ""  # how images were brought to the network's size, where the model would have it otherwise
+    deployed: keras.Model | None = None  # what answered, where it was one Keras model
 
     @property
     def report(self) -> Report:
@@ -61,6 +64,13 @@ class Measured:
             return taken.picture({name: column.one(place) for name, column in columns.items()})
 
         mistakes.draw(((mistake, picture(mistake.place)) for mistake in found), title, path)
+
+    def write_report(self, path: str | os.PathLike[str]) -> None:
+        """A page of what was found, in one HTML file: figures, classes, confusion, wrong answers as pictures."""
+        names = ", ".join(self.reports)
+        told = f"{self.task.name} of {self.report.n:,} {self.task.input.plural}"
+        found = facts.measured(self.task, self.report, self.records, self.deployed)
+        write_text(path, page.of_measurement(names, told, found))
 
 
 def evaluate(
@@ -111,7 +121,8 @@ def evaluate(
         reports[unused(str(runtime.path), reports)] = replace(task, labels=first.labels).measure(found)
     records = read[str(first.input.facts())].splits[split]
     if not kept:
-        return Measured(first, records, reports, None, figures, resized)
+        model = getattr(opened[0][0], "model", None)
+        return Measured(first, records, reports, None, figures, resized, model)
     means = ((first.averaged([outputs for outputs, _ in parts]), parts[0][1]) for parts in zip(*kept, strict=True))
     return Measured(first, records, reports, first.measure(means), figures, resized)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 
+from cnn_app.analysis import report
 from cnn_app.artifacts import ModelDir
 from cnn_app.data import Records, pipeline
 from cnn_app.errors import ExportError
@@ -41,4 +42,7 @@ def export(
                           "data; export takes what train or finetune wrote")  # fmt: skip
     with model.writing(exporting="saved_model" in options.targets):
         task, dataset = sources.for_model(model, data, progress)
-        return run.export(model, options, task, dataset, tell, watch, force=force)
+        try:
+            return run.export(model, options, task, dataset, tell, watch, force=force)
+        finally:  # files that keep within the budget are there also where others do not
+            report.refresh(model)

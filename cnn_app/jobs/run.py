@@ -11,6 +11,7 @@ from pathlib import Path
 
 from cnn_app import cluster, lock, registry, tasks
 from cnn_app import recipe as recipes
+from cnn_app.analysis import report
 from cnn_app.artifacts import Card, ModelDir
 from cnn_app.atomic import one_writer
 from cnn_app.data.dataset import called
@@ -86,7 +87,10 @@ def _carry_out(
         with telling.exporting() as tell, telling.training(recipe.export.qat_epochs, 0, "") as watch:
             with directory.writing(exporting="saved_model" in recipe.export.targets):
                 task = tasks.of_card(card)
-                exporting.export(directory, recipe.export, task, job.dataset, tell, watch, force=True)
+                try:
+                    exporting.export(directory, recipe.export, task, job.dataset, tell, watch, force=True)
+                finally:
+                    report.refresh(directory)
     accept(recipe, job.task, card.metrics["test"])
     return card
 

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field, replace
 import keras
 
 from cnn_app import cluster, heads, registry, tasks
+from cnn_app.analysis import report as page
 from cnn_app.artifacts import Card, ModelDir, sha256
 from cnn_app.augmentations import AUGMENT, FINETUNE_AUGMENT, PRESETS
 from cnn_app.data import Records, pipeline, told
@@ -187,6 +188,7 @@ def run(job: Job, directory: ModelDir, *, resume: bool = False, watch: engine.Wa
     directory.write_card(card)
     title = f"{job.architecture} on {job.dataset.source}: {summary(job.task, card.metrics['test'])}"
     records.draw_curves(directory, position.history, position.best_epoch, job.task, title)
+    page.leave(directory, task, report, job.dataset.splits["test"], runtime.model)
     shutil.rmtree(directory.training, ignore_errors=True)
     return card
 
@@ -230,6 +232,7 @@ class _Kept:
         self.card = replace(self.card, metrics=metrics, digests={"model.keras": sha256(self.directory.model)})
         self.directory.write_card(self.card)
         self.directory.retire_exports()
+        self.directory.report.unlink(missing_ok=True)  # of another model
 
 
 def summary(task: Task, metrics: Mapping) -> str:
