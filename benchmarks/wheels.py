@@ -35,7 +35,7 @@ def requirements() -> dict[str, list[str]]:
     setup = ConfigParser()
     setup.read(Path(__file__).parents[1] / "setup.cfg", "utf-8")
     lines = {"": setup["options"]["install_requires"], **setup["options.extras_require"]}
-    return {extra: text.split("\n")[1:] if "\n" in text else [text] for extra, text in lines.items()}
+    return {extra: list(filter(None, text.split("\n"))) for extra, text in lines.items()}
 
 
 def resolves(needs: list[str], system: str, python: str) -> bool:

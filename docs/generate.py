@@ -1,10 +1,11 @@
-"""Write the pages that follow from the code: networks.md, lecture.md and api.md, and the README's table of commands.
+"""Write what follows from the code: networks.md, lecture.md and api.md, the README's commands, and what `models` lists.
 
 `make docs` runs it; tests/test_docs.py holds the pages against it.
 """
 
 import dataclasses
 import inspect
+import json
 import re
 import textwrap
 from importlib import import_module
@@ -13,7 +14,7 @@ from pathlib import Path
 import click
 
 import cnn_app
-from cnn_app.analysis import lecture, summary
+from cnn_app.analysis import lecture, listing, summary
 from cnn_app.cli.main import COMMANDS, cli
 
 ROOT = Path(__file__).parents[1]
@@ -53,6 +54,7 @@ def pages() -> dict[Path, str]:
         ROOT / "docs" / "networks.md": summary.markdown() + "\n",
         ROOT / "docs" / "lecture.md": lecture.markdown() + "\n",
         ROOT / "docs" / "api.md": api() + "\n",
+        listing.FILE: json.dumps(summary.rows(), indent=1) + "\n",
         readme: between(readme.read_text(encoding="utf-8"), "commands", commands()),
     }
 

@@ -17,7 +17,7 @@ from cnn_app.cli.main import cli
 from cnn_app.errors import ExportError
 from cnn_app.export import onnx
 from cnn_app.export.targets import TARGETS
-from cnn_app.jobs.evaluate import task_of
+from cnn_app.jobs.opened import task_of
 
 NAMES = ("libcuda.so.1", "libcublas.so.12", "libcudnn.so.9")
 

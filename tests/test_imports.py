@@ -11,7 +11,8 @@ PACKAGE = Path(__file__).parents[1] / "cnn_app"
 LIGHT = ["cnn_app", "cnn_app.errors", "cnn_app.registry", "cnn_app.recipe", "cnn_app.artifacts", "cnn_app.quiet",
          "cnn_app.atomic", "cnn_app.child", "cnn_app.systems", "cnn_app.names", "cnn_app.tensors", "cnn_app.inputs",
          "cnn_app.inputs.files", "cnn_app.data", "cnn_app.tasks", "cnn_app.export.targets", "cnn_app.serving",
-         "cnn_app.serving.store", "cnn_app.serving.store.config", "cnn_app.cli.main", "cnn_app.__main__"]  # fmt: skip
+         "cnn_app.serving.store", "cnn_app.serving.store.config", "cnn_app.cli.main",
+         "cnn_app.analysis.listing", "cnn_app.__main__"]  # fmt: skip
 LAYERS = [
     {"errors", "quiet", "lock", "names", "atomic", "child", "shares", "systems", "augmentations", "ranges", "cluster"},
     {"registry", "recipe", "artifacts", "tensors"},

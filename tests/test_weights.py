@@ -19,7 +19,7 @@ from cnn_app.analysis.complexity import complexity
 from cnn_app.errors import CnnAppError, ModelError
 from cnn_app.export import graph
 from cnn_app.jobs import finetune
-from cnn_app.jobs.evaluate import task_of
+from cnn_app.jobs.opened import task_of
 from cnn_app.layers import GroupedConv2D
 from cnn_app.recipe import Schedule, Transfer
 from cnn_app.transfer import copy_weights, load_weights

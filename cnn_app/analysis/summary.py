@@ -1,4 +1,4 @@
-"""The networks there are, what they cost and what was published of them: `cnn-app models` and docs/networks.md."""
+"""What `cnn-app models` and docs/networks.md say of the networks, from the code."""
 
 from __future__ import annotations
 
@@ -11,42 +11,24 @@ from importlib import import_module
 
 from cnn_app import inputs, registry
 from cnn_app.architectures.reference import REFERENCE
-from cnn_app.errors import UnknownName, unknown
 
 
-def summary(
-    pattern: str = "*", task: str | None = None, max_parameters: float | None = None, max_macs: float | None = None
-) -> list[dict]:
-    """A dict for each network whose name matches; the limits are in millions."""
-    if task is not None and task not in registry.tasks():
-        raise unknown("task", task, registry.tasks())
-    names = registry.names(pattern, task)
-    if not names:
-        raise unknown("model" if task is None else f"model for {task}", pattern, registry.names(task=task))
-    rows = [_row(name) for name in names]
-    limits = {"parameters": max_parameters, "macs": max_macs}
-    kept = [row for row in rows if all(limit is None or row[count] <= limit * 1e6 for count, limit in limits.items())]
-    if not kept:
-        least = min(rows, key=lambda row: row["macs"])
-        raise UnknownName(
-            f"none of the {len(rows)} networks is that small: {least['name']} has {least['parameters'] / 1e6:.2f} M "
-            f"parameters and {least['macs'] / 1e6:.1f} M multiply-adds; columns such as width make it smaller"
-        )
-    return kept
+def rows() -> list[dict]:
+    """A dict for each network, as `listing` has them."""
+    return list(map(_row, registry.names()))
 
 
 def markdown() -> str:
     """The page of all networks, docs/networks.md: a table of them, and for each family one of its columns."""
-    parts = [INTRODUCTION, table(HEADER, map(_cells, summary())), COLUMNS]
+    parts = [INTRODUCTION, table(HEADER, map(_cells, rows())), COLUMNS]
     parts.append(table(COLUMN_HEADER, [*_columns(registry.Variant, ()), *_columns(registry.ImageVariant, ())]))
     for name in registry.FAMILIES:
         module = import_module(f"cnn_app.architectures.{name}")
-        rows = list(module.VARIANTS.values())
+        variants = list(module.VARIANTS.values())
         title = module.__doc__.strip().split("\n")[0].removesuffix(".")
         names = ", ".join(f"`{variant}`" for variant in module.VARIANTS)
-        parts.append(
-            f"### {title}\n\n{textwrap.fill(names, 140)}\n\n{table(COLUMN_HEADER, _columns(type(rows[0]), rows))}"
-        )
+        columns = table(COLUMN_HEADER, _columns(type(variants[0]), variants))
+        parts.append(f"### {title}\n\n{textwrap.fill(names, 140)}\n\n{columns}")
     return "\n\n".join(parts)
 
 

@@ -29,7 +29,7 @@ def opened(artifact, labels, trust):
     from cnn_app.quiet import quiet_tensorflow
 
     quiet_tensorflow()
-    from cnn_app.jobs.evaluate import opened_as
+    from cnn_app.jobs.opened import opened_as
     from cnn_app.jobs.predict import labelled
 
     runtime, task = opened_as(artifact, trust)

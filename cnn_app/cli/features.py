@@ -37,7 +37,7 @@ def features(
     from cnn_app.cli import view
     from cnn_app.errors import DataError
     from cnn_app.jobs import sources
-    from cnn_app.jobs.evaluate import task_of
+    from cnn_app.jobs.opened import task_of
     from cnn_app.transfer import features, linear
 
     columns = with_image(columns, image)

@@ -40,9 +40,15 @@ COMMANDS = (
     "quickstart",
     "doctor",
 )
+BROUGHT = {  # extra -> what it brings, by the names that are imported
+    "train": ("h5py", "jax", "keras", "matplotlib", "onnx", "sacrebleu", "safetensors", "scipy", "sklearn",
+              "tensorflow", "tensorflow_datasets", "tf2onnx"),
+    "serve": ("google", "grpc", "httptools", "prometheus_client", "starlette", "uvicorn"),
+}  # fmt: skip
 LIGHT = (
     "deliver",
     "fetch",
+    "models",
     "predict",
     "quickstart",
     "run",
@@ -62,6 +68,12 @@ class Cli(click.Group):
             told = click.ClickException(printable(str(error)))
             told.exit_code = getattr(error, "exit_code", 1)  # 130 or 143 for a run that a signal stopped
             raise told from error
+        except ModuleNotFoundError as error:
+            name = (error.name or "").partition(".")[0]
+            extra = next((extra for extra, names in BROUGHT.items() if name in names), None)
+            if extra is None:
+                raise
+            raise click.ClickException(f"{name} is not installed; pip install 'cnn-app[{extra}]'") from error
 
 
 @click.group(cls=Cli, context_settings={"help_option_names": ["-h", "--help"]})

@@ -15,12 +15,16 @@ def models(pattern, task, max_parameters, max_macs, markdown, as_json):
 
     Parameters and multiply-adds are those of the default row; top-1 in percent is what its source published.
     """
-    from cnn_app.analysis import summary as networks
+    from cnn_app.analysis.listing import listing
     from cnn_app.cli import view
 
     if markdown:
-        return click.echo(networks.markdown())
-    rows = networks.summary(pattern, task, max_parameters, max_macs)
+        from cnn_app.analysis.summary import markdown as page
+        from cnn_app.quiet import quiet_tensorflow
+
+        quiet_tensorflow()
+        return click.echo(page())
+    rows = listing(pattern, task, max_parameters, max_macs)
     if as_json:
         return view.echo_json(rows)
     columns = ["name", ">year", "paper", "task", "input", ">parameters", ">multiply-adds", ">top-1", "source"]

@@ -93,15 +93,12 @@ def convert_split(
     sure = known.sound(files, stamps) if known and files else np.zeros(len(split), bool)
     reasons = _problems(split, np.flatnonzero(~sure))
     sound = np.setdiff1d(np.flatnonzero(~sure), list(reasons))
-    records = tf.data.Dataset.from_tensor_slices(sound).map(
-        lambda i: (i, {name: function(i) for name, function in read.items()}), tf.data.AUTOTUNE
-    )
     held = {name: ((len(split), *spec.shape), spec.dtype) for name, (spec, _) in todo.items() if name not in samplers}
     size = sum(np.prod(shape) * np.dtype(dtype).itemsize for shape, dtype in held.values())
     keep = size <= MEMORY_SHARE * memory.available() if keep is None else keep
     arrays = {name: np.empty(shape, dtype) for name, (shape, dtype) in held.items()} if keep else {}
     there = np.zeros(len(split), bool)
-    for count, (i, record) in enumerate(records.ignore_errors().prefetch(64).as_numpy_iterator(), start=1):
+    for count, (i, record) in enumerate(_sound(read, sound), start=1):
         there[i] = True
         for name in arrays:
             arrays[name][i] = record[name]
@@ -123,6 +120,16 @@ def convert_split(
     ]
     whole = Split(split.names, *parts)
     return (whole.take(np.flatnonzero(there | sure)) if len(lost) else whole), bad
+
+
+def _sound(read: Mapping[str, Callable], places: np.ndarray) -> Iterator[tuple[int, Arrays]]:
+    """Those at `places` that can be read."""
+    if not len(places):  # a graph for nothing takes a second
+        return
+    records = tf.data.Dataset.from_tensor_slices(places).map(
+        lambda i: (i, {name: function(i) for name, function in read.items()}), tf.data.AUTOTUNE
+    )
+    yield from records.ignore_errors().prefetch(64).as_numpy_iterator()
 
 
 def _fits(column: Column, spec: Spec) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, ClassVar
 
@@ -123,9 +124,11 @@ class Image(Frame):
         return tf.io.encode_jpeg(record["image"]).numpy()
 
     def load(self, data: bytes, name: str) -> Arrays:
-        from cnn_app.inputs import pixels
-
-        return {"image": pixels.load(conversion.as_png(data), name, self)}
+        if find_spec("tensorflow"):
+            from cnn_app.inputs.pixels import load
+        else:
+            from cnn_app.inputs.pillow_pixels import load
+        return {"image": load(conversion.as_png(data), name, self)}
 
     @staticmethod
     def decoded_bytes(data: bytes, most: int) -> int:

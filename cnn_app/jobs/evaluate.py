@@ -19,16 +19,15 @@ from cnn_app.data.dataset import Dataset, Split
 from cnn_app.errors import DataError, ModelError
 from cnn_app.inputs.frame import Frame
 from cnn_app.jobs import sources
+from cnn_app.jobs.opened import Artifact, opened_as
 from cnn_app.recipe import Data
 from cnn_app.registry import resize_problem
-from cnn_app.runtimes import Runtime, open_foreign
-from cnn_app.runtimes.keras_model import KerasRuntime
+from cnn_app.runtimes import Runtime
 from cnn_app.tasks import Report, Task, mistakes
 from cnn_app.tensors import Arrays
 
 BATCH = 64
 MISTAKES = 24  # on a sheet
-Artifact = str | os.PathLike[str] | keras.Model
 
 
 @dataclass(frozen=True)
@@ -173,29 +172,6 @@ def check_distinct(labels: Sequence[str]) -> None:
     """Raise ModelError for a name that two classes have."""
     if twice := [label for place, label in enumerate(labels) if label in labels[:place]]:
         raise ModelError(f"{twice[0]!r} stands twice among the labels; give each class a name of its own")
-
-
-def opened_as(artifact: Artifact, trust: bool = False) -> tuple[Runtime, Task]:
-    """A runtime and what it is for, as far as it says itself."""
-    if isinstance(artifact, keras.Model):
-        task = task_of(artifact)
-        return KerasRuntime(task.deployed(artifact), getattr(artifact, "about", None)), task
-    return tasks.opened(open_foreign(artifact, trust=trust))
-
-
-def task_of(model: keras.Model) -> Task:
-    """Of a Keras model: as its file said, or else by its network's row."""
-    from cnn_app import inputs, registry
-
-    about = getattr(model, "about", None)
-    if about is not None:
-        return tasks.of_facts(about.facts())
-    if model.name in registry.catalog():
-        row = registry.family(model.name).VARIANTS[model.name]
-        if row.input == "image":
-            taken = inputs.named("image")(tuple(model.input_shape[1:]), **getattr(model, "resizing", {}))
-            return tasks.named(row.task)(input=taken)
-    raise ModelError(f"{model.name} does not say what it is for; load it with cnn_app.load_model")
 
 
 def unused(name: str, others: Container[str]) -> str:

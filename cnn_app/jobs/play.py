@@ -14,7 +14,7 @@ from PIL import Image
 from cnn_app import heads
 from cnn_app.atomic import check_place, replacing
 from cnn_app.errors import DataError, ModelError
-from cnn_app.jobs.evaluate import Artifact, opened_as
+from cnn_app.jobs.opened import Artifact, opened_as
 from cnn_app.tasks.playing import act_by, filmed, play
 
 FRAMES_PER_S = 30

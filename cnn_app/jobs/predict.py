@@ -13,7 +13,7 @@ import numpy as np
 
 from cnn_app.errors import DataError, ModelError
 from cnn_app.inputs.files import text
-from cnn_app.jobs.evaluate import Artifact, opened_as
+from cnn_app.jobs.opened import Artifact, opened_as
 from cnn_app.runtimes import Runtime, familiarity_of
 from cnn_app.runtimes.familiarity import TOLD
 from cnn_app.tasks import Task

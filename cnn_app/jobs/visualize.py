@@ -18,7 +18,8 @@ from cnn_app.analysis.maximised import maximised
 from cnn_app.analysis.strongest import Strongest, check_channels
 from cnn_app.analysis.ways import METHODS, WAYS, WITHOUT_GRADIENTS, WITHOUT_IMAGES
 from cnn_app.errors import DataError, ModelError, unknown
-from cnn_app.jobs.evaluate import Artifact, opened_as, unused
+from cnn_app.jobs.evaluate import unused
+from cnn_app.jobs.opened import Artifact, opened_as
 from cnn_app.runtimes import Runtime
 from cnn_app.runtimes.keras_model import KerasRuntime
 from cnn_app.runtimes.renamed import Renamed

@@ -38,8 +38,10 @@ def about_of(path: Path) -> facts.About | None:
 
 
 def open_model(path: Path, threads: int | None = None, *, trust: bool = True) -> OnnxRuntime:
-    import onnxruntime
-
+    try:
+        import onnxruntime
+    except ImportError:
+        raise ArtifactError(f"{path} is ONNX, which needs: pip install 'cnn-app[onnx]'") from None
     if not trust:
         check(path)
 
