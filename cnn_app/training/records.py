@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Mapping, Sequence
 from importlib import metadata
 
 from cnn_app.artifacts import ModelDir
@@ -28,8 +29,8 @@ def draw_curves(directory: ModelDir, rows: list[dict], best_epoch: int, task: Ta
     epochs = [row["epoch"] for row in rows]
     main = main_metric(task)
     panels = (
-        (task.titles["loss"], _curves(rows, "loss")),
-        (task.titles[main], _curves(rows, main)),
+        (task.titles["loss"], alike(rows, "loss")),
+        (task.titles[main], alike(rows, main)),
         ("learning rate", {"": "lr"}),
     )
     for axes, (label, curves) in zip(figure.subplots(1, 3), panels, strict=True):
@@ -47,9 +48,9 @@ def draw_curves(directory: ModelDir, rows: list[dict], best_epoch: int, task: Ta
     save(figure, directory.curves)
 
 
-def _curves(rows: list[dict], metric: str) -> dict[str, str]:
+def alike(rows: Sequence[Mapping], metric: str) -> dict[str, str]:
     """Legend -> column. Training records are shown as they are measured, or else as they were learned."""
-    train = f"train_{metric}" if f"train_{metric}" in rows[-1] else metric
+    train = f"train_{metric}" if rows and f"train_{metric}" in rows[-1] else metric
     return {"train": train, "val": f"val_{metric}"}
 
 

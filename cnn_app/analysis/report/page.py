@@ -11,6 +11,7 @@ from cnn_app.analysis.report.charts import curves
 from cnn_app.analysis.report.command import command
 from cnn_app.artifacts import Card, ModelDir
 from cnn_app.data.dataset import called
+from cnn_app.training.records import alike
 
 MATRIX = 40  # classes of a confusion matrix that is shown whole; of more, the largest entries
 ENTRIES = 100
@@ -126,11 +127,10 @@ def _tiles(figures: Iterable) -> str:
 
 def _curves(card: Card, history: list[dict[str, str]]) -> str:
     ranked = next(iter(card.metrics.get("val", {})), "")
-    panels = {"loss": ("loss", "val_loss"), ranked: (ranked, f"val_{ranked}"), "learning rate": ("lr",)}
+    panels = {"loss": alike(history, "loss"), ranked: alike(history, ranked), "learning rate": {"": "lr"}}
     charts = []
     for title, columns in panels.items():
-        series = {("val" if column.startswith("val_") else "train" if len(columns) > 1 else ""):
-                  _points(history, column) for column in columns if title}  # fmt: skip
+        series = {name: _points(history, column) for name, column in columns.items() if title}
         charts.append(curves(series, "epoch", title, card.metrics.get("epoch")))
     kept = f"<p>The dotted line is the epoch whose weights were kept: {escape(str(card.metrics.get('epoch', '')))}.</p>"
     drawn = "".join(dict.fromkeys(charts))
