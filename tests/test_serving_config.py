@@ -142,6 +142,9 @@ def test_manifests_fit_each_other():
         assert service["spec"]["selector"].items() <= labels.items()
         assert all(port["targetPort"] in ports for port in service["spec"]["ports"])
     assert scaler["spec"]["scaleTargetRef"]["name"] == deployment["metadata"]["name"]
+    (budget,) = of_kind("PodDisruptionBudget")
+    assert budget["spec"]["selector"]["matchLabels"].items() <= labels.items()
+    assert 0 < budget["spec"]["minAvailable"] < scaler["spec"]["minReplicas"]  # or no node could ever be drained
     volumes = {volume["name"]: volume for volume in pod()["volumes"]}
     mounts = {mount["name"]: mount for mount in pod()["containers"][0]["volumeMounts"]}
     assert set(volumes) == set(mounts) and mounts["models"]["mountPath"] == config.ROOT

@@ -1,13 +1,12 @@
 """What `predict` shows: answers one by one, what went wrong at the end."""
 
-import json
 import re
 from pathlib import Path
 from typing import NamedTuple
 
 from cnn_app.cli import view
 
-FORMATS = (".csv", ".jsonl")
+FORMATS = (".csv", ".jsonl", ".parquet")
 UNLIKE = "  (unlike the training data)"
 
 
@@ -110,29 +109,23 @@ def show(found, out, as_json):
     if as_json:
         view.echo_json(answers)
     if out:
-        write(Path(out), answers)
+        from cnn_app.jobs.answer_tables import write
+
+        write(Path(out), lambda: answers)
     if bad:
         raise SystemExit(1)
 
 
-def write(path, answers):
-    from cnn_app.atomic import write_csv, write_text
+def scored(runtime, task, data, out, top, as_json):
+    """A table of the records of a folder or a table, which holds what went wrong with each, too."""
+    from dataclasses import asdict
 
-    if path.suffix == ".jsonl" or not answers:
-        write_text(path, "".join(json.dumps(answer, ensure_ascii=False) + "\n" for answer in answers))
-    else:
-        write_csv(path, list(map(_flat, answers)))
+    from cnn_app.jobs.score import score
 
-
-def _flat(answer):
-    """The best labels side by side, those that are there in one cell, entities in another."""
-    row = {name: value for name, value in answer.items() if not isinstance(value, list | dict)}
-    for value in answer.values():
-        row |= value if isinstance(value, dict) else {}
-    if "labels" in answer:
-        row["labels"] = "|".join(answer["labels"])
-    if "entities" in answer:
-        row["entities"] = "|".join(f"{one['text']}: {one['label']}" for one in answer["entities"])
-    for place, one in enumerate(answer.get("top", ()), start=1):
-        row |= {f"{name}{place}": value for name, value in one.items()}
-    return row
+    with view.rated("scoring", task.input.plural) as progress:
+        found = score(runtime, task, data.source, out, top, directory=data.directory, encoding=data.encoding,
+                      progress=progress)  # fmt: skip
+    told = f", {found.taken:,} of them before" if found.taken else ""
+    bad = f", {found.errors:,} could not be read" if found.errors else ""
+    line = f"{out}: {found.records:,} {task.input.plural}{told}{bad}; {found.per_second:,.1f} a second"
+    view.echo(asdict(found), line, as_json)

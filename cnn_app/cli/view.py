@@ -90,6 +90,18 @@ def counting(what, total):
 
 
 @contextmanager
+def rated(what, plural):
+    """A callback (done, total, a second) that draws a bar."""
+    with _bar() as bar:
+        task = bar.add_task(what, total=None, note="")
+
+        def progress(done, total, rate):
+            bar.update(task, completed=done, total=total, note=f"{rate:,.1f} {plural}/s")
+
+        yield progress
+
+
+@contextmanager
 def training(epochs, batch=0, plural=""):
     """An engine.Watch that draws the current epoch and prints a line for each finished one.
 

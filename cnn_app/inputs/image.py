@@ -113,9 +113,11 @@ class Image(Frame):
         return {"image": (Spec("uint8", self.shape), sized)}
 
     def decoder(self) -> Callable[[bytes], Arrays]:
-        from cnn_app.inputs import pixels
-
-        decode = pixels.decoder(self)
+        if find_spec("tensorflow"):
+            from cnn_app.inputs.pixels import decoder
+        else:
+            from cnn_app.inputs.pillow_pixels import decoder
+        decode = decoder(self)
         return lambda data: {"image": decode(data)}
 
     def encode(self, record: Arrays) -> bytes:
