@@ -209,13 +209,13 @@ def test_a_card_beside_a_file_is_never_asked(trained, tmp_path):
 @pytest.fixture
 def read(monkeypatch):
     """Names of the splits that are converted, in that order."""
-    found, convert = [], pipeline._convert
+    found, convert = [], pipeline.convert_split
 
     def spy(split, *others):
         found.append(split.names[0].split("-")[0])
         return convert(split, *others)
 
-    monkeypatch.setattr(pipeline, "_convert", spy)
+    monkeypatch.setattr(pipeline, "convert_split", spy)
     return found
 
 

@@ -106,7 +106,7 @@ def documents():
     found = [(file.name, document) for file in sorted(KUBERNETES.glob("*.yaml")) if file.name != "kustomization.yaml"
              for document in yaml.safe_load_all(file.read_text())]  # fmt: skip
     assert {document["kind"] for _, document in found} == {
-        "Deployment", "Service", "HorizontalPodAutoscaler", "PersistentVolumeClaim"
+        "Deployment", "Service", "HorizontalPodAutoscaler", "PersistentVolumeClaim", "PodDisruptionBudget"
     }  # fmt: skip
     return found
 

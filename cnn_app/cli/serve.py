@@ -7,6 +7,8 @@ FILE = click.Path(exists=True, dir_okay=False)
 @click.argument("models", nargs=-1, required=True, metavar="DIR...")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Others than this machine need a key and TLS.")
 @click.option("--port", type=click.IntRange(0, 65535), default=8501, show_default=True, help="Of REST and the page.")
+@click.option("--socket", type=click.Path(dir_okay=False), metavar="FILE",
+              help="A UNIX socket for REST in the place of host and port, such as for a side-car.")  # fmt: skip
 @click.option("--grpc-port", type=click.IntRange(-1, 65535), default=8500, show_default=True, help="-1: no gRPC.")
 @click.option("--api-key-file", type=FILE, help="Holds the key; CNN_APP_API_KEY in the environment comes first.")
 @click.option("--tls-cert", type=FILE, help="Certificate chain as PEM.")
@@ -43,7 +45,7 @@ FILE = click.Path(exists=True, dir_okay=False)
 )
 @click.option("--origins", metavar="URL", multiple=True, help="Whose pages may ask, beside our own; may be repeated.")
 @click.option("--trust", is_flag=True, help="Load SavedModels whose operators touch files, too.")
-def serve(models, host, port, grpc_port, api_key_file, tls_cert, tls_key, batch, batch_delay, queue, max_body,
+def serve(models, host, port, socket, grpc_port, api_key_file, tls_cert, tls_key, batch, batch_delay, queue, max_body,
           max_in_flight, max_connections, max_rows, max_pixels, max_decoding, timeout, poll, load_timeout,
           origins, trust):  # fmt: skip
     """Answer as TF Serving does, by REST and gRPC, on this machine; / is a page to try it.
@@ -80,7 +82,7 @@ def serve(models, host, port, grpc_port, api_key_file, tls_cert, tls_key, batch,
 
     settings = run.Settings(
         host=host, port=port, grpc_port=None if grpc_port < 0 else grpc_port, key=api_key(api_key_file), poll_s=poll,
-        tls=(Path(tls_cert), Path(tls_key)) if tls_cert else None,
+        tls=(Path(tls_cert), Path(tls_key)) if tls_cert else None, socket=Path(socket) if socket else None,
         batching=Batching(batch, batch_delay / 1e3),
         limits=Limits(body_bytes=max_body * 2**20, pixels=max_pixels * 10**6, rows=max_rows, queue=queue,
                       decoding_bytes=max_decoding * 2**20, answer_s=timeout,
@@ -89,6 +91,9 @@ def serve(models, host, port, grpc_port, api_key_file, tls_cert, tls_key, batch,
     )  # fmt: skip
 
     def tell(addresses):
+        if socket:
+            told = f", gRPC at {addresses.grpc}" if addresses.grpc else ""
+            return view.say(f"{', '.join(one.name for one in found)}: {addresses.rest}{told}")
         for one in found:
             view.say(f"{one.name}: {addresses.rest}/v1/models/{one.name}")
         view.say(f"page at {addresses.rest}/" + (f", gRPC at {addresses.grpc}" if addresses.grpc else ""))

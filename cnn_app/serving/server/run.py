@@ -43,6 +43,7 @@ class Settings:
     host: str = "127.0.0.1"
     port: int = 8501  # of REST; 0 is any free one
     grpc_port: int | None = 8500  # None: no gRPC
+    socket: Path | None = None  # of UNIX, where REST is in the place of host and port
     key: str | None = None
     tls: tuple[Path, Path] | None = None  # certificate and key, as PEM
     batching: Batching = field(default_factory=Batching)
@@ -93,7 +94,8 @@ class Server:
 
         models = Models(self.servables, queue_of, metrics, settings.loading)
         service = Service(models, settings.limits, metrics)
-        with _listening(settings.host, settings.port) as listening:
+        where = settings.socket
+        with _on_file(where) if where else _listening(settings.host, settings.port) as listening:
             await models.refresh()
             _all_there(models)
             calls = await self._open_grpc(service)
@@ -159,6 +161,8 @@ class Server:
         s, host = "s" if self.settings.tls else "", self.settings.host
         host = f"[{host}]" if ":" in host else host
         there = f"grpc{s}://{host}:{calls[1]}" if calls else None
+        if self.settings.socket:
+            return Addresses(f"unix:{self.settings.socket}", there)
         return Addresses(f"http{s}://{host}:{listening.getsockname()[1]}", there)
 
 
@@ -214,6 +218,36 @@ def _all_there(models: Models) -> None:
         if not model.available:
             errors = [version.error for version in model.versions.values() if version.error]
             raise ServingError(f"{model.name} cannot be served: {errors[0] if errors else 'it has no versions'}")
+
+
+@contextmanager
+def _on_file(place: Path):
+    """A UNIX socket for this user and its group; one that a dead server left is replaced."""
+    if not hasattr(socket, "AF_UNIX"):
+        raise ServingError(f"cannot serve on {place}: this system's Python has no UNIX sockets; choose a --port")
+    with socket.socket(socket.AF_UNIX) as listening:
+        try:
+            if place.is_socket() and not _answers(place):
+                place.unlink()
+            listening.bind(str(place))
+            place.chmod(0o660)
+        except OSError as error:
+            raise ServingError(
+                f"cannot serve on {place}: {error.strerror or error}; choose another --socket"
+            ) from error
+        try:
+            yield listening
+        finally:
+            place.unlink(missing_ok=True)
+
+
+def _answers(place: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as asking:
+        try:
+            asking.connect(str(place))
+        except ConnectionRefusedError:
+            return False
+    return True
 
 
 @contextmanager
