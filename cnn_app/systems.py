@@ -28,6 +28,7 @@ MAXRSS_BYTES = 1 if sys.platform == "darwin" else 2**10  # the unit of getrusage
 STOPS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGBREAK") if hasattr(signal, name)]
 # Windows lets others take a port with SO_REUSEADDR on it while it is held.
 REUSE = getattr(socket, "SO_EXCLUSIVEADDRUSE", socket.SO_REUSEADDR)
+UNIX: Any = getattr(socket, "AF_UNIX", None)  # which Python on Windows lacks
 
 
 def peak_mib() -> float | None:

@@ -105,7 +105,7 @@ def test_predict_answers_what_it_can_and_names_the_rest(trained, folder, tmp_pat
 
 def test_where_answers_cannot_be_written_is_told_before_any_is_given(trained, folder, tmp_path):
     predict = ("predict", trained, folder / "red" / "000.jpg", "--out")
-    assert "--out ends in .csv or .jsonl, received answers.txt" in call(*predict, "answers.txt", code=2)
+    assert "--out ends in .csv or .jsonl or .parquet, received answers.txt" in call(*predict, "answers.txt", code=2)
     result = CliRunner().invoke(cli, [*map(str, predict), str(trained / "card.json" / "answers.csv")])
     assert result.exit_code == 1 and result.stdout == "" and "card.json is no folder" in result.stderr
 

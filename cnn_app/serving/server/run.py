@@ -223,9 +223,9 @@ def _all_there(models: Models) -> None:
 @contextmanager
 def _on_file(place: Path):
     """A UNIX socket for this user and its group; one that a dead server left is replaced."""
-    if not hasattr(socket, "AF_UNIX"):
+    if systems.UNIX is None:
         raise ServingError(f"cannot serve on {place}: this system's Python has no UNIX sockets; choose a --port")
-    with socket.socket(socket.AF_UNIX) as listening:
+    with socket.socket(systems.UNIX) as listening:
         try:
             if place.is_socket() and not _answers(place):
                 place.unlink()
@@ -242,7 +242,7 @@ def _on_file(place: Path):
 
 
 def _answers(place: Path) -> bool:
-    with socket.socket(socket.AF_UNIX) as asking:
+    with socket.socket(systems.UNIX) as asking:
         try:
             asking.connect(str(place))
         except ConnectionRefusedError:
