@@ -12,12 +12,13 @@ from keras import layers
 from PIL import Image as Pictures
 
 import cnn_app
-from cnn_app.analysis import sheets, ways
+from cnn_app.analysis import field, sheets, ways
 from cnn_app.analysis.attribution import explained, method
 from cnn_app.analysis.attribution.guided import attributions as guided
 from cnn_app.analysis.attribution.integrated import attributions as integrated
 from cnn_app.analysis.attribution.rectified import rectified_back
 from cnn_app.analysis.maximised import maximised
+from cnn_app.analysis.receptive_field import views
 from cnn_app.analysis.strongest import Strongest
 from cnn_app.cli.main import cli
 from cnn_app.inputs.image import Image
@@ -192,6 +193,29 @@ def test_the_strongest_images_of_a_channel_and_what_it_sees_of_them():
     assert back.sum() == 2 and back[0, 0, 0, 2] == back[1, 0, 1, 2] == 1
 
 
+@pytest.mark.parametrize(("name", "columns", "layer", "side"), [
+    ("resnet20", {"depths": (1, 1, 1)}, "stage2_unit1_out", 64), ("lenet5", {}, "c3", 48),
+    ("vgg11", {"width": 1 / 16}, "stage3_pool", 80), ("mobilenet_v2", {"width": 0.35}, "stage3_unit1_project_bn", 96),
+    ("resnet18", {}, "stage2_unit1_out", 128), ("alexnet", {"lrn": (), "channels": (4, 4, 4, 4, 4)}, "conv3_relu", 227),
+])  # fmt: skip
+def test_what_has_a_gradient_is_what_the_closed_form_says(name, columns, layer, side):
+    model = cnn_app.create_model(name, image=(side, side, 3 if name != "lenet5" else 1), classes=2, **columns)
+    model = keras.Model(model.input, model.get_layer(layer).output)
+    found = field.field(model, layer, np.zeros(model.input_shape[1:], np.float32), positive=True)
+    wanted = views(model)[layer].size
+    assert wanted < side and field.extent(found) == (wanted, wanted)
+    there = np.flatnonzero(found.shares.any(1))
+    assert (there[0], there[-1]) == found.rows
+    assert found.square(0.5)[2] < found.square(0.95)[2] <= wanted
+
+
+def test_the_square_with_a_share_of_what_is_seen():
+    shares = np.zeros((7, 7))
+    shares[3, 3], shares[2, 3], shares[3, 0] = 0.5, 0.3, 0.2
+    seen_of_it = field.Field(shares, 0, 0, (1, 5), (1, 5))
+    assert [seen_of_it.square(share) for share in (0.5, 0.7, 1)] == [(3, 3, 1), (2, 2, 3), (0, 0, 7)]
+
+
 def test_the_image_that_a_class_answers_most():
     model = chain(layers.GlobalAveragePooling2D(), layers.Dense(3, use_bias=False, name="logits"))
     model.get_layer("logits").set_weights([np.eye(3) - 1 / 3])
@@ -229,12 +253,12 @@ def test_what_is_of_the_network_or_of_all_images(tmp_path, photo):
     (other / "square.png").write_bytes(_png(pixels((40, 40, 3), 1)))
     common = ["visualize", SHAPES, photo, str(other), "--out", str(out), "--layer", "stage1", "--json"]
     ways = ["--what", "strongest", "--channel", "3", "--channel", "1", "--what", "maximised", "--class", "star"]
-    result = CliRunner().invoke(cli, [*common, *ways, "--what", "maps"])
+    result = CliRunner().invoke(cli, [*common, *ways, "--what", "field"])
     assert result.exit_code == 0, result.output
     names = [row["name"] for row in json.loads(result.stdout)]
     assert names == ["maximised", photo, str(other / "square.png"), "strongest"]
     assert sorted(path.name for path in out.iterdir()) == [
-        "maximised.png", "square (2).maps.png", "square.maps.png", "stage1_unit1_out.strongest.png",
+        "maximised.png", "square (2).field.png", "square.field.png", "stage1_unit1_out.strongest.png",
     ]  # fmt: skip
 
 

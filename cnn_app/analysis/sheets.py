@@ -9,6 +9,7 @@ from textwrap import fill
 
 import numpy as np
 
+from cnn_app.analysis.field import SHARES, Field
 from cnn_app.errors import printable
 from cnn_app.tasks.drawing import picture, save
 
@@ -67,6 +68,33 @@ def draw_maps(maps: np.ndarray, title: str, path: str | os.PathLike[str]) -> Non
         tile = maps[..., channel, None]
         tiles.append(255 * (tile - tile.min()) / max(float(np.ptp(tile)), 1e-12))
     _draw_tiles(tiles, [str(channel) for channel in order], title, path)
+
+
+def draw_field(image: np.ndarray, found: Field, title: str, path: str | os.PathLike[str]) -> None:
+    """An image uint8 (h, w, 1 or 3), what is seen of it, and the squares that have shares of that."""
+    from matplotlib.figure import Figure
+    from matplotlib.patches import Rectangle
+
+    figure = Figure((8.6, 5), layout="constrained")
+    figure.suptitle(fill(printable(title), 90), fontsize=10, parse_math=False)
+    axes = figure.subplots(1, 2)
+    grey = np.repeat(image.mean(-1, keepdims=True).astype(np.uint8), 3, -1)
+    for one, shown in zip(axes, (image, grey), strict=True):
+        picture(one, shown)
+        one.set(xlim=(-0.5, image.shape[1] - 0.5), ylim=(image.shape[0] - 0.5, -0.5))
+    axes[1].imshow(scaled(found.shares), cmap="inferno", alpha=0.7, vmin=0, vmax=1)
+    (first, last), (left, right) = found.rows, found.columns
+    squares = [(left, first, right - left + 1, last - first + 1, "closed form", "#56B4E9", "-")]
+    for share, colour, style in zip(SHARES, ("#009E73", "#E69F00"), ("-", "--"), strict=True):
+        top, start, side = found.square(share)
+        squares.append((start, top, side, side, f"{share:.0%} of it", colour, style))
+    for x, y, wide, high, name, colour, style in squares:
+        told = f"{name}: {high}x{wide} pixels"
+        for number, one in enumerate(axes):
+            one.add_patch(Rectangle((x - 0.5, y - 0.5), wide, high, fill=False, edgecolor=colour, linewidth=2,
+                                    linestyle=style, label=told if number == 0 else None))  # fmt: skip
+    figure.legend(loc="outside lower center", ncols=3, fontsize=9)
+    save(figure, path, dpi=110)
 
 
 def draw_strongest(

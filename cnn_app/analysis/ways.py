@@ -12,6 +12,7 @@ METHODS = {
 }
 DRAWN = {
     "maps": "of a layer",
+    "field": "what the middle of a layer's maps sees, and how much of it",
     "strongest": "the images that channels of a layer answer most, and what of them they answer",
     "filters": "of the first convolution",
     "maximised": "an image for each class that its score is largest for",

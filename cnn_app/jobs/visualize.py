@@ -14,6 +14,7 @@ import numpy as np
 
 from cnn_app.analysis import sheets
 from cnn_app.analysis.attribution import Explained, explained, method
+from cnn_app.analysis.field import field
 from cnn_app.analysis.maximised import maximised
 from cnn_app.analysis.strongest import Strongest, check_channels
 from cnn_app.analysis.ways import METHODS, WAYS, WITHOUT_GRADIENTS, WITHOUT_IMAGES
@@ -26,7 +27,7 @@ from cnn_app.runtimes.renamed import Renamed
 from cnn_app.tasks import Task
 from cnn_app.tasks.probabilities import OUTPUT
 
-FILTERS, MAPS, STRONGEST, MAXIMISED = "filters", "maps", "strongest", "maximised"
+FILTERS, MAPS, FIELD, STRONGEST, MAXIMISED = "filters", "maps", "field", "strongest", "maximised"
 CHANNELS, CLASSES = 8, 8  # that are drawn where none is named
 
 
@@ -48,7 +49,8 @@ def visualize(
 ) -> list[Drawing]:  # fmt: skip
     """Draw a sheet for each image into the folder `out`, and those that are of the network or of all images.
 
-    what: of `METHODS`, which say how much each pixel counts for a class; "maps", of `layer`; "strongest", the nine of
+    what: of `METHODS`, which say how much each pixel counts for a class; "maps", of `layer`; "field", what the middle
+        of `layer` sees of an image; "strongest", the nine of
         the images that each of some channels answers most; "filters", of the first convolution; "maximised", an image
         for each class. All but "occlusion" need the Keras model.
     label: the class to look at; by default each image's best.
@@ -120,7 +122,7 @@ def _images(first: Explained, place: int | None, images, what, channels, out: Pa
 
 def _image(first: Explained, place: int | None, name: str, image: np.ndarray, what, stem: Path) -> Iterator[Drawing]:
     heated = [way for way in what if way in METHODS]
-    if not heated and MAPS not in what:
+    if not heated and not {MAPS, FIELD} & {*what}:
         return
     (taken,) = first.runtime.inputs
     outputs = first.runtime.run({taken: image[None]})
@@ -140,6 +142,12 @@ def _image(first: Explained, place: int | None, name: str, image: np.ndarray, wh
         high, wide, depth = maps.shape[1:]
         told = f"{name}: {min(sheets.MAPS, depth)} strongest of {depth} maps of {high}x{wide}, {first.layer}"
         sheets.draw_maps(np.asarray(maps[0]), told, path)
+        yield Drawing(name, path, label, probability)
+    if FIELD in what:
+        path = stem.with_name(f"{stem.name}.field.png")
+        seen_of_it = field(first.model, first.layer, image)
+        told = f"{name}: what the middle of {first.layer} sees, row {seen_of_it.row}, column {seen_of_it.column}"
+        sheets.draw_field(image, seen_of_it, told, path)
         yield Drawing(name, path, label, probability)
 
 
