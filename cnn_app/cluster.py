@@ -58,6 +58,8 @@ class Cluster:
     def _listening(self) -> socket.socket:
         _, port = _parts(self.workers[self.index])
         try:
+            if socket.has_dualstack_ipv6():
+                return socket.create_server(("", port), family=socket.AF_INET6, dualstack_ipv6=True)
             return socket.create_server(("", port))
         except OSError as error:
             raise TrainingError(

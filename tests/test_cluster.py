@@ -113,6 +113,59 @@ def test_only_the_chief_writes(tmp_path, monkeypatch):
     assert not place.exists() and out.exists()
 
 
+# --- the manifest for Kubeflow's Trainer
+
+TRAINING = Path(__file__).parents[1] / "deploy" / "kubernetes" / "training" / "trainjob.yaml"
+
+
+@pytest.fixture
+def manifest():
+    yaml = pytest.importorskip("yaml")
+    return {document["kind"]: document for document in yaml.safe_load_all(TRAINING.read_text())}
+
+
+def test_the_manifest_is_what_kubernetes_knows(manifest):
+    """The job in it, strictly; the parts of it fit each other."""
+    validate = pytest.importorskip("kubernetes_validate")
+    runtime, job = manifest["TrainingRuntime"]["spec"], manifest["TrainJob"]
+    (nodes,) = runtime["template"]["spec"]["replicatedJobs"]
+    latest = validate.latest_version()
+    whole = {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "job", **nodes["template"]["metadata"]}}
+    validate.validate(whole | {"spec": nodes["template"]["spec"]}, latest, strict=True)
+    validate.validate(manifest["PersistentVolumeClaim"], latest, strict=True)
+    reference = job["spec"]["runtimeRef"]
+    assert (reference["kind"], reference["name"]) == (
+        "TrainingRuntime",
+        manifest["TrainingRuntime"]["metadata"]["name"],
+    )
+    pod = nodes["template"]["spec"]["template"]["spec"]
+    given = {one["name"]: one["value"] for one in pod["containers"][0]["env"]}
+    assert given["JOB"] == job["metadata"]["name"] and nodes["name"] == "node"
+    assert int(given["NODES"]) == job["spec"]["trainer"]["numNodes"] == runtime["mlPolicy"]["numNodes"]
+    claims = [one["persistentVolumeClaim"]["claimName"] for one in pod["volumes"] if "persistentVolumeClaim" in one]
+    assert claims == [manifest["PersistentVolumeClaim"]["metadata"]["name"]]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a container's shell")
+def test_the_manifest_says_who_is_who(manifest, tmp_path):
+    (tmp_path / "cnn-app").write_text('#!/bin/sh\nprintf "%s\\n" "$TF_CONFIG" "$@"\n')
+    (tmp_path / "cnn-app").chmod(0o755)
+    (nodes,) = manifest["TrainingRuntime"]["spec"]["template"]["spec"]["replicatedJobs"]
+    (container,) = nodes["template"]["spec"]["template"]["spec"]["containers"]
+    given = {one["name"]: one["value"] for one in container["env"]} | {"JOB_COMPLETION_INDEX": "1"}
+    given |= {"PATH": f"{tmp_path}:{os.environ['PATH']}", "NODES": "3"}
+
+    def carried_out():
+        done = subprocess.run(container["command"], env=given, cwd=tmp_path, capture_output=True, text=True, check=True)
+        return done.stdout.splitlines()
+
+    config, *arguments = carried_out()
+    assert cluster.parse(config) == Cluster(tuple(f"photos-node-0-{i}.photos:2222" for i in range(3)), 1)
+    assert arguments == ["run", "photos.toml"]
+    (tmp_path / "saved_models" / "photos" / "training").mkdir(parents=True)
+    assert carried_out()[1:] == ["run", "photos.toml", "--resume"]
+
+
 # --- real processes on this machine
 
 
@@ -150,22 +203,27 @@ def test_two_machines_lose_as_much_as_one(backend, tmp_path):
 
 
 def started(workers, out, *options):
-    """Both, the chief first."""
+    """Both, the chief first, each with options of its own."""
     command = f"train lenet5 --data digits --epochs 5 --batch 128 --augment crop --out {out}".split()
     return [
-        subprocess.Popen([sys.executable, "-m", "cnn_app", *command, *options], env=environment(workers, index),
+        subprocess.Popen([sys.executable, "-m", "cnn_app", *command, *own], env=environment(workers, index),
                          stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-        for index in range(2)
+        for index, own in enumerate(options)
     ]  # fmt: skip
+
+
+def ended(both, code=0):
+    """What they told, and that they ended alike."""
+    told = [one.communicate()[1] for one in both]
+    assert [one.returncode for one in both] == [code, code], told
+    return told
 
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory):
     """The model directory of a run of both."""
     out = tmp_path_factory.mktemp("whole") / "m"
-    whole = started(addresses(2), out)
-    told = [one.communicate()[1] for one in whole]
-    assert [one.returncode for one in whole] == [0, 0], told
+    ended(started(addresses(2), out, [], []))
     return out
 
 
@@ -174,20 +232,17 @@ def undisturbed(tmp_path_factory):
 def test_a_worker_that_is_killed_costs_an_epoch_at_most(tmp_path, undisturbed, lost):
     """The other ends in one line; started again, both end with the weights of a run that nothing happened to."""
     workers = addresses(2)
-    chief, other = both = started(workers, tmp_path / "killed")
+    chief, _ = both = started(workers, tmp_path / "killed", [], [])
     assert any(line.startswith("epoch   3") for line in chief.stderr)
     both[lost].kill()
-    message = both[1 - lost].communicate()[1]
+    message = both[1 - lost].communicate()[1].splitlines()[-1]
     both[lost].communicate()
+    assert f"worker {lost} at {workers[lost]} is gone; start all workers again with --resume" in message
+    assert both[1 - lost].returncode == 1
     if lost == 1:
-        last = message.splitlines()[-1]
-        assert (
-            f"worker 1 at {workers[1]} is gone; start all workers again with --resume" in last and chief.returncode == 1
-        )
-    assert both[1 - lost].returncode not in (0, None)
-    again = started(workers, tmp_path / "killed", "--resume")
-    told = [one.communicate()[1] for one in again]
-    assert [one.returncode for one in again] == [0, 0], told
+        told = ended(started(workers, tmp_path / "killed", ["--resume"], ["--overwrite"]), 1)
+        assert all("the machines stand at different steps, this one at" in one.splitlines()[-1] for one in told)
+    told = ended(started(workers, tmp_path / "killed", ["--resume"], ["--resume"]))
     assert "epoch   2" not in told[0] and "epoch   5" in told[0]
     places = tmp_path / "killed", undisturbed
     found = [cnn_app.load_model(place).get_weights() for place in places]
@@ -195,3 +250,19 @@ def test_a_worker_that_is_killed_costs_an_epoch_at_most(tmp_path, undisturbed, l
         np.testing.assert_array_equal(ours, theirs)
     ours, theirs = (ModelDir(place).read_card().metrics for place in places)
     assert ours == theirs
+
+
+RAY = Path(__file__).parents[1] / "deploy" / "ray" / "train.py"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="needs ray[train]")
+def test_a_recipe_on_two_workers_of_ray(tmp_path):
+    (tmp_path / "recipe.toml").write_text(
+        'name = "m"\nmodel = {name = "lenet5"}\ndata = {source = "digits"}\nschedule = {epochs = 2, batch = 128}\n'
+    )
+    command = [sys.executable, str(RAY), "recipe.toml", "--workers", "2", "--store", "models"]
+    done = subprocess.run(command, cwd=tmp_path, env=os.environ | {"RAY_USAGE_STATS_ENABLED": "0"}, capture_output=True)
+    assert done.returncode == 0, done.stderr
+    found = ModelDir(tmp_path / "models" / "m")
+    assert found.read_card().metrics["test"]["top1"] > 0.7 and not found.training.exists()

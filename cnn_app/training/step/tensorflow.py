@@ -25,6 +25,7 @@ class TensorFlowStepper(Base):
             super().__init__(model, optimizer, aim, ema, precision, devices, parts)
         self._rate: tuple = (None, None)  # a number, and it as a tensor
         self._step = tf.function(self._stepped, reduce_retracing=True, jit_compile=False)
+        self._together = not isinstance(devices, Machines)  # whether all are known to stand at one step
 
     def _take(self, inputs: dict, targets: dict, rate: float):
         if rate != self._rate[0]:
@@ -32,6 +33,8 @@ class TensorFlowStepper(Base):
         if self._strategy:
             inputs, targets = self._divided(inputs), self._divided(targets)
         try:
+            if not self._together:
+                self._check_together()
             return self._step(inputs, targets, self._rate[1])
         except tf.errors.OpError as error:
             if isinstance(self.devices, Machines) and not self._of_memory(error):
@@ -41,6 +44,17 @@ class TensorFlowStepper(Base):
 
     def _of_memory(self, error: Exception) -> bool:
         return isinstance(error, tf.errors.ResourceExhaustedError)
+
+    def _check_together(self) -> None:
+        """Machines of which some go on and some begin would add up gradients of different weights."""
+        step = float(self.optimizer.iterations.numpy())
+        each = self._strategy.experimental_distribute_values_from_function(lambda context: tf.constant(step))
+        if float(self._strategy.reduce(tf.distribute.ReduceOp.MEAN, each, axis=None)) != step:
+            raise TrainingError(
+                f"the machines stand at different steps, this one at {step:.0f}; give all of them the same command, "
+                "with --resume or without, and a model directory that all of them see"
+            )
+        self._together = True
 
     def _divided(self, arrays: dict):
         check_batch(len(next(iter(arrays.values()))), self.devices)
