@@ -13,6 +13,7 @@ from cnn_app.data import known as remembered
 from cnn_app.data import memory
 from cnn_app.data.dataset import Column, Dataset, Split
 from cnn_app.data.known import Known
+from cnn_app.data.reading import filling, reader, sound_records
 from cnn_app.errors import DataError
 from cnn_app.tensors import Arrays, Spec
 
@@ -87,7 +88,7 @@ def convert_split(
             if name in converters and not _fits(column, converters[name][0])}  # fmt: skip
     if not todo:
         return split, []
-    read = {name: _reader(split.columns[name], function) for name, (_, function) in todo.items()}
+    read = {name: reader(split.columns[name], function) for name, (_, function) in todo.items()}
     files = _files(split, todo) if known else None
     stamps = remembered.stamps(files) if files else []
     sure = known.sound(files, stamps) if known and files else np.zeros(len(split), bool)
@@ -98,7 +99,7 @@ def convert_split(
     keep = size <= MEMORY_SHARE * memory.available() if keep is None else keep
     arrays = {name: np.empty(shape, dtype) for name, (shape, dtype) in held.items()} if keep else {}
     there = np.zeros(len(split), bool)
-    for count, (i, record) in enumerate(_sound(read, sound), start=1):
+    for count, (i, record) in enumerate(sound_records(read, sound), start=1):
         there[i] = True
         for name in arrays:
             arrays[name][i] = record[name]
@@ -122,16 +123,6 @@ def convert_split(
     return (whole.take(np.flatnonzero(there | sure)) if len(lost) else whole), bad
 
 
-def _sound(read: Mapping[str, Callable], places: np.ndarray) -> Iterator[tuple[int, Arrays]]:
-    """Those at `places` that can be read."""
-    if not len(places):  # a graph for nothing takes a second
-        return
-    records = tf.data.Dataset.from_tensor_slices(places).map(
-        lambda i: (i, {name: function(i) for name, function in read.items()}), tf.data.AUTOTUNE
-    )
-    yield from records.ignore_errors().prefetch(64).as_numpy_iterator()
-
-
 def _fits(column: Column, spec: Spec) -> bool:
     """Whether the records are as they are wanted."""
     if column.array is None:
@@ -151,32 +142,7 @@ def _read(
     if sampler is not None:
         names, sample = sampler
         return Column(read, sample=lambda i, seed: sample(column.read(i), seed), sampled=names)
-    return Column(read, array=array) if array is None or there is None else _filling(read, array, there)
-
-
-def _filling(read: Callable, array: np.ndarray, there: np.ndarray) -> Column:
-    """A column that keeps in `array` what is read, and is not `there` yet."""
-    kind, shape = tf.as_dtype(array.dtype), array.shape[1:]
-
-    def found(i):
-        return there[i], array[i] if there[i] else array[:0]
-
-    def keep(i, value):
-        array[i], there[i] = value, True
-        return value
-
-    def reading(i):
-        is_there, value = tf.numpy_function(found, [i], (tf.bool, kind))
-        return tf.cond(
-            tf.ensure_shape(is_there, ()), lambda: tf.ensure_shape(value, shape),
-            lambda: tf.ensure_shape(tf.numpy_function(keep, [i, read(i)], kind), shape),
-        )  # fmt: skip
-
-    return Column(reading, kept=(array, there))
-
-
-def _reader(column: Column, function: Callable) -> Callable:
-    return lambda i: function(column.read(i))
+    return Column(read, array=array) if array is None or there is None else filling(read, array, there)
 
 
 def _problems(split: Split, places: np.ndarray) -> dict[int, str]:
