@@ -14,7 +14,20 @@ LIGHT = ["cnn_app", "cnn_app.errors", "cnn_app.registry", "cnn_app.recipe", "cnn
          "cnn_app.serving.store", "cnn_app.serving.store.config", "cnn_app.cli.main",
          "cnn_app.analysis.listing", "cnn_app.__main__"]  # fmt: skip
 LAYERS = [
-    {"errors", "quiet", "lock", "names", "atomic", "child", "shares", "systems", "augmentations", "ranges", "cluster"},
+    {
+        "errors",
+        "quiet",
+        "lock",
+        "names",
+        "atomic",
+        "child",
+        "shares",
+        "systems",
+        "augmentations",
+        "ranges",
+        "cluster",
+        "toml_tables",
+    },
     {"registry", "recipe", "artifacts", "tensors"},
     {"layers"},
     {"architectures"},

@@ -27,10 +27,11 @@ from cnn_app.data.division import by_class, by_name, counts, split_of
 from cnn_app.errors import DataError, RecipeError
 from cnn_app.jobs import sources
 from cnn_app.jobs.finetune import prepare
-from cnn_app.recipe import Data, Recipe, Schedule, Transfer, parse
+from cnn_app.recipe import Data, Recipe, Schedule, Transfer
 from cnn_app.runtimes.about import About
 from cnn_app.tasks.classification import Classification
 from cnn_app.tasks.segmentation import Segmentation
+from cnn_app.toml_tables import parse
 
 QUICK = Schedule(epochs=1, batch=8)
 SMALL = {"image": (32, 32, 1)}

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 from dataclasses import MISSING, asdict, fields, is_dataclass, replace
 
-from cnn_app import recipe as recipes
 from cnn_app import registry, tasks
 from cnn_app.artifacts import ModelDir
 from cnn_app.errors import CnnAppError, RecipeError
 from cnn_app.jobs import run as running
 from cnn_app.ranges import Range
 from cnn_app.recipe import Recipe, Schedule
+from cnn_app.toml_tables import parse
 
 
 def ranges_of(recipe: Recipe) -> dict[str, Range]:
@@ -44,7 +44,7 @@ def with_values(recipe: Recipe, values: dict) -> Recipe:
     for name, value in values.items():
         table, _, key = name.partition(".")
         (model if table == "model" else schedule)[key] = value
-    return replace(recipe, schedule=recipes.parse(Schedule, _listed(schedule), "[schedule]"), model=model, tune=None)
+    return replace(recipe, schedule=parse(Schedule, _listed(schedule), "[schedule]"), model=model, tune=None)
 
 
 def plain(recipe) -> dict:

@@ -11,8 +11,9 @@ from cnn_app.artifacts import Card, ModelDir
 from cnn_app.data.dataset import Dataset
 from cnn_app.errors import ExportError, TrainingError
 from cnn_app.layers import FakeQuant
-from cnn_app.recipe import Schedule, parse
+from cnn_app.recipe import Schedule
 from cnn_app.tasks import Report, Task
+from cnn_app.toml_tables import parse
 from cnn_app.training import engine
 from cnn_app.training.freeze_schedule import FreezeSchedule, Phase
 from cnn_app.training.stopping import Stopped
