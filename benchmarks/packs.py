@@ -23,10 +23,10 @@ from cnn_app.cli.view import table
 
 FIRST = """
 import sys, time
-from cnn_app.jobs import train
+from cnn_app.jobs import rehearsal, train
 from cnn_app.recipe import Schedule
 job = train.plan("resnet20", {"image": (32, 32, 3)}, sys.argv[1], Schedule(batch=64))
-train.dry_run(job)
+rehearsal.dry_run(job)
 """
 
 

@@ -28,7 +28,8 @@ from cnn_app.export.quantization import simulation
 from cnn_app.heads import reconstruction as head
 from cnn_app.inputs.image import Image
 from cnn_app.jobs.predict import predict
-from cnn_app.jobs.train import dry_run, memorise, plan, run
+from cnn_app.jobs.rehearsal import dry_run, memorise
+from cnn_app.jobs.train import plan, run
 from cnn_app.layers import GaussianDivergence, GaussianSampling
 from cnn_app.recipe import Data, Schedule
 from cnn_app.runtimes.keras_model import KerasRuntime

@@ -27,7 +27,8 @@ from cnn_app.export.quantization import simulation
 from cnn_app.export.targets import target
 from cnn_app.inputs.image import Image
 from cnn_app.jobs.predict import predict
-from cnn_app.jobs.train import dry_run, memorise, plan, run
+from cnn_app.jobs.rehearsal import dry_run, memorise
+from cnn_app.jobs.train import plan, run
 from cnn_app.layers import GreedyWords
 from cnn_app.layers.captions import silenced
 from cnn_app.recipe import Data, Schedule

@@ -21,7 +21,7 @@ from cnn_app.data import environments, frames
 from cnn_app.errors import DataError, ModelError, RecipeError, TrainingError
 from cnn_app.export.run import export
 from cnn_app.inputs.observation import Observation
-from cnn_app.jobs import sources, train
+from cnn_app.jobs import rehearsal, sources, train
 from cnn_app.jobs.evaluate import evaluate
 from cnn_app.jobs.play import played
 from cnn_app.recipe import Data, Export, Schedule
@@ -220,8 +220,8 @@ def test_resume_gives_the_same_result_bit_for_bit(agent, tmp_path, stop_at):
 
 
 def test_a_batch_is_memorised_and_a_dry_run_writes_nothing():
-    assert train.memorise(job(replace(SCHEDULE, lr=0.005)))["known"] >= 0.9
-    looked = train.dry_run(job())
+    assert rehearsal.memorise(job(replace(SCHEDULE, lr=0.005)))["known"] >= 0.9
+    looked = rehearsal.dry_run(job())
     assert looked["steps_per_epoch"] == 60 and np.isfinite(looked["first_loss"])
 
 

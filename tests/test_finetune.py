@@ -8,7 +8,8 @@ import cnn_app
 from cnn_app.artifacts import ModelDir
 from cnn_app.errors import CnnAppError, ModelError, TrainingError, UnknownName
 from cnn_app.jobs import finetune
-from cnn_app.jobs.train import memorise, plan, run
+from cnn_app.jobs.rehearsal import memorise
+from cnn_app.jobs.train import plan, run
 from cnn_app.recipe import Schedule, Transfer
 from cnn_app.runtimes.keras_model import KerasRuntime
 from cnn_app.training import engine

@@ -26,7 +26,8 @@ from cnn_app.errors import DataError, ModelError, RecipeError, TrainingError
 from cnn_app.export import golden
 from cnn_app.inputs.tokens import capitals_of, cut, endings_of, keys_of
 from cnn_app.inputs.words import Words
-from cnn_app.jobs.train import memorise, plan, run
+from cnn_app.jobs.rehearsal import memorise
+from cnn_app.jobs.train import plan, run
 from cnn_app.layers import WordsThere, WordTable
 from cnn_app.recipe import Data, Schedule, Transfer
 from cnn_app.runtimes.keras_model import KerasRuntime

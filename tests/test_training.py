@@ -20,7 +20,8 @@ from cnn_app.artifacts import ModelDir
 from cnn_app.atomic import write_text
 from cnn_app.data.dataset import Split, in_memory
 from cnn_app.errors import ArtifactError, CnnAppError, TrainingError
-from cnn_app.jobs.train import dry_run, memorise, plan, run
+from cnn_app.jobs.rehearsal import dry_run, memorise
+from cnn_app.jobs.train import plan, run
 from cnn_app.recipe import Schedule
 from cnn_app.tasks import classification
 from cnn_app.training import checkpoint, engine, optimizers

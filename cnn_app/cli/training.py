@@ -7,14 +7,14 @@ from cnn_app.inputs import conversion
 def carry_out(job, out, *, resume, as_json, dry_run=False, overfit_batch=False):
     """Run the job, or only look at it, and print what came out."""
     from cnn_app.artifacts import ModelDir
-    from cnn_app.jobs import train
+    from cnn_app.jobs import rehearsal, train
 
     if dry_run:
-        plan = train.dry_run(job)
+        plan = rehearsal.dry_run(job)
         return view.echo_json(plan) if as_json else view.table(["", "dry run"], map(_row, plan.items()))
     if overfit_batch:
         with view.training(1) as watch:
-            logs = train.memorise(job, watch)
+            logs = rehearsal.memorise(job, watch)
         text = f"memorised {logs['n']} {job.task.input.plural} in {logs['steps']} steps: loss {logs['loss']:.3g}"
         return view.echo_json(logs) if as_json else view.say(text)
     if job.dataset.skipped:

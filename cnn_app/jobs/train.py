@@ -22,7 +22,7 @@ from cnn_app.jobs import sources
 from cnn_app.jobs.distil import taught
 from cnn_app.recipe import Data, Distillation, Schedule, Transfer
 from cnn_app.runtimes.familiarity import write as write_familiarity
-from cnn_app.runtimes.keras_model import KerasRuntime, card_about, open_model, save
+from cnn_app.runtimes.keras_model import card_about, open_model, save
 from cnn_app.tasks import Task
 from cnn_app.training import engine, loggers, records
 from cnn_app.training.distillation import Teacher
@@ -239,42 +239,3 @@ def summary(task: Task, metrics: Mapping) -> str:
     """Metrics of test in a line: test top-1 0.9855, top-5 1.0000 of 276."""
     shown = (f"{task.titles[name]} {metrics[name]:.4f}" for name in task.titles if name in metrics and name != "loss")
     return f"{called(metrics)} {', '.join(shown)} of {metrics['n']:,}"
-
-
-def dry_run(job: Job) -> dict:
-    """One training step and one validation batch, nothing written: what a run would be."""
-    train_split = job.dataset.splits["train"]
-    stepper = engine.stepper(job.model, job.task, train_split, job.schedule, job.freeze, devices=job.devices,
-                             teacher=job.teacher)  # fmt: skip
-    stream = job.stream
-    inputs, targets = next(stream.batches(epoch=0))
-    stepper.train(inputs, targets, job.schedule.lr)
-    (logs,) = stepper.read()
-    stepper.sync()
-    inputs, _ = next(pipeline.arrays(job.dataset.splits["val"], job.schedule.batch))
-    KerasRuntime(job.task.deployed(job.model)).run(inputs)
-    return {
-        "network": job.architecture,
-        "parameters": job.model.count_params(),
-        "input": tasks.facts(job.task)["input"],
-        "classes": len(job.task.labels),
-        "records": job.dataset.counts(),
-        "skipped": list(job.dataset.skipped),
-        "steps_per_epoch": stream.steps,
-        "steps": stream.steps * job.schedule.epochs,
-        "first_loss": logs["loss"],
-    }
-
-
-def memorise(job: Job, watch: engine.Watch | None = None) -> dict:
-    """Learn one batch only, or say that it could not be done."""
-    logs = engine.memorise(job.model, job.task, job.dataset, job.schedule, job.freeze, watch, job.devices)
-    metric = job.task.batch_metrics[0]
-    less = f"-{metric}" in job.task.monitor
-    if logs[metric] > job.task.memorised if less else logs[metric] < job.task.memorised:
-        raise TrainingError(
-            f"{job.architecture} did not memorise {logs['n']} {job.task.input.plural} in {logs['steps']} steps: "
-            f"{job.task.titles[metric]} {logs[metric]:.3f}, loss {logs['loss']:.3g}; try another --lr, or look at the "
-            "data"
-        )
-    return logs
