@@ -29,6 +29,7 @@ from cnn_app.runtimes.keras_model import KerasRuntime
 from cnn_app.tasks import Task
 from cnn_app.tensors import Arrays
 
+TRAINING = 'extra == "train"'
 DRIVER = "libcuda.so.1"
 CUDA = {  # by the major version that TensorFlow was built for
     "12": ("libcudart.so.12", "libcublas.so.12", "libcublasLt.so.12", "libcufft.so.11", "libcusolver.so.11",
@@ -59,8 +60,8 @@ def examine() -> dict:
 
 
 def dependencies() -> list[str]:
-    """The packages that ours requires."""
-    lines = [line for line in metadata.requires("cnn-app") or () if "extra ==" not in line]
+    """The packages that ours requires, those for training among them."""
+    lines = [line for line in metadata.requires("cnn-app") or () if "extra ==" not in line or TRAINING in line]
     return [re.split(r"[^\w.-]", line, maxsplit=1)[0] for line in lines]
 
 
