@@ -122,7 +122,7 @@ def read_recipe(place):
 
 def predict(place):
     """As `cnn_app.predict` does."""
-    from cnn_app.jobs.evaluate import opened_as
+    from cnn_app.jobs.opened import opened_as
     from cnn_app.runtimes.latency import example
 
     runtime, task = opened_as(place)

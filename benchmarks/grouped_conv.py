@@ -68,7 +68,7 @@ def network(batch: int, rounds: int, keras_rounds: int) -> dict:
     import cnn_app
     from cnn_app import registry
     from cnn_app.data.dataset import Split, in_memory
-    from cnn_app.jobs.evaluate import task_of
+    from cnn_app.jobs.opened import task_of
     from cnn_app.recipe import Schedule
     from cnn_app.training import engine
 

@@ -33,7 +33,7 @@ def write_all(folder: Path, side: int, calibration: int) -> dict[str, Path]:
     from cnn_app.export import tflite
     from cnn_app.export.graph import deployable
     from cnn_app.export.targets import target
-    from cnn_app.jobs.evaluate import task_of
+    from cnn_app.jobs.opened import task_of
 
     images, files = {"image": smooth_noise(calibration, side)}, {}
     for name in NETWORKS:

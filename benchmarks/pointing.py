@@ -29,7 +29,7 @@ def main() -> None:
     from cnn_app.analysis.attribution import explained, method
     from cnn_app.analysis.ways import METHODS
     from cnn_app.data import shapes
-    from cnn_app.jobs.evaluate import opened_as
+    from cnn_app.jobs.opened import opened_as
     from cnn_app.runtimes.keras_model import KerasRuntime
 
     model = cnn_app.load_model(options.directory)

@@ -93,7 +93,7 @@ def export(base: Path):
     import cnn_app
     from cnn_app.export import graph, saved_model
     from cnn_app.export.targets import target
-    from cnn_app.jobs.evaluate import task_of
+    from cnn_app.jobs.opened import task_of
     from cnn_app.runtimes import open_model
 
     made = cnn_app.create_model("mobilenet_v2", classes=CLASSES, image=IMAGE, width=0.35)

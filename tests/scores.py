@@ -3,7 +3,7 @@
 from importlib import import_module
 
 from cnn_app.export.targets import target
-from cnn_app.jobs.evaluate import task_of
+from cnn_app.jobs.opened import task_of
 from cnn_app.runtimes import open_model
 from cnn_app.runtimes.keras_model import KerasRuntime
 

@@ -15,7 +15,7 @@ from cnn_app.export import tflite
 from cnn_app.export.graph import deployable
 from cnn_app.export.quantization import correction, qat, simulation
 from cnn_app.inputs.image import Image
-from cnn_app.jobs.evaluate import task_of
+from cnn_app.jobs.opened import task_of
 from cnn_app.layers import FakeQuant, FakeQuantKernel
 from cnn_app.recipe import Schedule
 from cnn_app.runtimes.tflite import open_model

@@ -20,7 +20,7 @@ from cnn_app.analysis.report import charts, facts
 from cnn_app.analysis.report.command import command
 from cnn_app.artifacts import ModelDir
 from cnn_app.cli.main import cli
-from cnn_app.jobs.evaluate import opened_as
+from cnn_app.jobs.opened import opened_as
 from cnn_app.recipe import Schedule
 
 SHAPES = "tests/compat/store/shapes"

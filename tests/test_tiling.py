@@ -258,7 +258,7 @@ def test_a_picture_of_12_million_pixels_takes_little_memory(tmp_path):
     Picture.fromarray(smooth(3000, 4000)).save(tmp_path / "x.jpg", quality=90)
     code = (
         "import sys, cnn_app; from cnn_app.cli.main import cli; from cnn_app.jobs.maps import *\n"
-        "from cnn_app.jobs.evaluate import opened_as\n"
+        "from cnn_app.jobs.opened import opened_as\n"
         f"import keras; runtime, task = opened_as(keras.saving.load_model({str(tmp_path / 'unet.keras')!r}))\n"
         f"(found,) = maps(runtime, task, {str(tmp_path / 'x.jpg')!r}, tiles=Tiles())\n"
         f"found.keep(task, 'x.png', masks={str(tmp_path)!r}, overlays={str(tmp_path / 'o')!r})\n"
