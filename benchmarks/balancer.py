@@ -30,14 +30,15 @@ class Balancer:
         for task in self.running:
             task.cancel()
         await asyncio.gather(*self.running, return_exceptions=True)
+        await asyncio.sleep(0)  # in which what was closed lets go of its sockets
 
     async def _accepted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         self.running.add(task)
-        there = await self._connected()
-        ends = [writer, there[1]] if there else [writer]
+        ends = [writer]
         try:
-            if there:
+            if there := await self._connected():
+                ends.append(there[1])
                 asking = asyncio.create_task(_carried(reader, there[1]))
                 await _carried(there[0], writer)  # the replica ends it, or both do
                 asking.cancel()
