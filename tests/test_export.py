@@ -184,7 +184,7 @@ def test_a_drop_beyond_the_budget_is_refused_and_nothing_is_left(trained, tmp_pa
     with pytest.raises(ExportError, match=r"tflite-float32 loses \d+\.\d+ points .* more than --max-drop 1"):
         export(copy.path, ("tflite-float32", "onnx"))
     assert sorted(path.name for path in copy.path.rglob("*") if path.is_file()) == [
-        "card.json", "copy.golden.npz", "copy.onnx", "exports.json", "model.keras"
+        "card.json", "copy.golden.npz", "copy.onnx", "exports.json", "model.keras", "report.html"
     ]  # fmt: skip
     assert [line["target"] for line in json.loads(copy.exports.read_text())] == ["onnx"]
 
@@ -353,7 +353,7 @@ def test_what_a_target_has_no_kernel_for_is_told_before_any_work(tmp_path):
         export(directory.path, ("onnx", "tflite-int16x8"), "shapes")
     with pytest.raises(ExportError, match=r"norm1 \(Local.*\) cannot learn to round; leave out --qat-epochs"):
         export(directory.path, Export(targets=("onnx",), qat_epochs=1), "shapes")
-    assert sorted(path.name for path in directory.path.iterdir()) == ["card.json", "model.keras"]
+    assert sorted(path.name for path in directory.path.iterdir()) == ["card.json", "model.keras", "report.html"]
 
 
 def copied(trained, folder):
