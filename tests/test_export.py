@@ -353,7 +353,7 @@ def test_what_a_target_has_no_kernel_for_is_told_before_any_work(tmp_path):
         export(directory.path, ("onnx", "tflite-int16x8"), "shapes")
     with pytest.raises(ExportError, match=r"norm1 \(Local.*\) cannot learn to round; leave out --qat-epochs"):
         export(directory.path, Export(targets=("onnx",), qat_epochs=1), "shapes")
-    assert sorted(path.name for path in directory.path.iterdir()) == ["card.json", "model.keras", "report.html"]
+    assert sorted(path.name for path in directory.path.iterdir()) == ["card.json", "model.keras"]
 
 
 def copied(trained, folder):

@@ -44,5 +44,6 @@ def export(
         task, dataset = sources.for_model(model, data, progress)
         try:
             return run.export(model, options, task, dataset, tell, watch, force=force)
-        finally:  # files that keep within the budget are there also where others do not
-            report.refresh(model)
+        finally:
+            if model.exports.is_file():  # those that keep within the budget are there also where others do not
+                report.refresh(model)
