@@ -22,7 +22,7 @@ from cnn_app import systems
 from cnn_app.errors import ServingError
 from cnn_app.names import LOOPBACK
 from cnn_app.serving.server import grpc as grpc_server
-from cnn_app.serving.server import rest
+from cnn_app.serving.server import rest, sockets
 from cnn_app.serving.server.access import HostGuard, KeyGuard, OriginGuard, allows
 from cnn_app.serving.server.batching import Batcher, Batching
 from cnn_app.serving.server.budget import Room
@@ -95,7 +95,7 @@ class Server:
         models = Models(self.servables, queue_of, metrics, settings.loading)
         service = Service(models, settings.limits, metrics)
         where = settings.socket
-        with _on_file(where) if where else _listening(settings.host, settings.port) as listening:
+        with sockets.on_file(where) if where else sockets.on_port(settings.host, settings.port) as listening:
             await models.refresh()
             _all_there(models)
             calls = await self._open_grpc(service)
@@ -218,49 +218,3 @@ def _all_there(models: Models) -> None:
         if not model.available:
             errors = [version.error for version in model.versions.values() if version.error]
             raise ServingError(f"{model.name} cannot be served: {errors[0] if errors else 'it has no versions'}")
-
-
-@contextmanager
-def _on_file(place: Path):
-    """A UNIX socket for this user and its group; one that a dead server left is replaced."""
-    if systems.UNIX is None:
-        raise ServingError(f"cannot serve on {place}: this system's Python has no UNIX sockets; choose a --port")
-    with socket.socket(systems.UNIX) as listening:
-        try:
-            if place.is_socket() and not _answers(place):
-                place.unlink()
-            listening.bind(str(place))
-            place.chmod(0o660)
-        except OSError as error:
-            raise ServingError(
-                f"cannot serve on {place}: {error.strerror or error}; choose another --socket"
-            ) from error
-        try:
-            yield listening
-        finally:
-            place.unlink(missing_ok=True)
-
-
-def _answers(place: Path) -> bool:
-    with socket.socket(systems.UNIX) as asking:
-        try:
-            asking.connect(str(place))
-        except ConnectionRefusedError:
-            return False
-    return True
-
-
-@contextmanager
-def _listening(host: str, port: int):
-    try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        listening = socket.socket(*found[:3])  # without the protocol asyncio would not set TCP_NODELAY
-    except OSError as error:
-        raise ServingError(f"--host {host} is no address of this machine: {error.strerror}") from error
-    with listening:
-        listening.setsockopt(socket.SOL_SOCKET, systems.REUSE, 1)
-        try:
-            listening.bind(found[4])
-        except OSError as error:
-            raise ServingError(f"cannot serve on {host}:{port}: {error.strerror}; choose another --port") from error
-        yield listening
