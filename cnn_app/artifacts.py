@@ -23,6 +23,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
+from cnn_app import cluster
 from cnn_app.atomic import check_place, one_writer, write_json
 from cnn_app.errors import ArtifactError, TrainingError
 
@@ -230,3 +231,13 @@ def _are_sides(value) -> bool:
 def tuples(value):
     """JSON's lists are the tuples of a variant's row."""
     return tuple(map(tuples, value)) if isinstance(value, list) else value
+
+
+@contextmanager
+def training_directory(out: str | os.PathLike[str], *, resume: bool, overwrite: bool) -> Iterator[ModelDir]:
+    """The model directory `out` for a run of this process alone; of several machines all but the chief have copies."""
+    with (
+        cluster.place(out, resume=resume) as written,
+        (directory := ModelDir(written)).training_run(resume=resume, overwrite=overwrite),
+    ):
+        yield directory

@@ -3,15 +3,9 @@ from dataclasses import replace
 import click
 
 from cnn_app.augmentations import FINETUNE_AUGMENT
-from cnn_app.cli.options import (
-    Network,
-    distillation_options,
-    schedule_options,
-    training_options,
-    transfer_options,
-    with_image,
-)
+from cnn_app.cli.options import Network, with_image
 from cnn_app.cli.sources import data_options
+from cnn_app.cli.training_options import distillation_options, schedule_options, training_options, transfer_options
 
 
 @click.command()

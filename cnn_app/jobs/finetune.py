@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from cnn_app import cluster, registry, tasks
-from cnn_app.artifacts import Card, ModelDir, is_model
+from cnn_app import registry, tasks
+from cnn_app.artifacts import Card, ModelDir, is_model, training_directory
 from cnn_app.augmentations import FINETUNE_AUGMENT
 from cnn_app.data import Records, pipeline
 from cnn_app.errors import ModelError
@@ -45,10 +45,7 @@ def finetune(
 
     The rest is as in `train`. Raises its errors, and ModelError for weights that do not fit the network.
     """
-    with (
-        cluster.place(out, resume=resume) as written,
-        (directory := ModelDir(written)).training_run(resume=resume, overwrite=overwrite),
-    ):
+    with training_directory(out, resume=resume, overwrite=overwrite) as directory:
         loggers.check(logs)
         places = chosen(devices)
         data = sources.resumed(data, directory, resume)

@@ -12,7 +12,7 @@ from pathlib import Path
 from cnn_app import cluster, lock, registry, tasks
 from cnn_app import recipe as recipes
 from cnn_app.analysis import report
-from cnn_app.artifacts import Card, ModelDir
+from cnn_app.artifacts import Card, ModelDir, training_directory
 from cnn_app.atomic import one_writer
 from cnn_app.data.dataset import called
 from cnn_app.data.pipeline import Progress
@@ -65,10 +65,7 @@ def run(
     check(recipe, recipe.model["name"])
     if (found := cluster.here()) and not found.is_chief:
         recipe = replace(recipe, export=None, acceptance={})  # the chief's
-    with (
-        cluster.place(Path(store) / recipe.name, resume=resume) as written,
-        (directory := ModelDir(written)).training_run(resume=resume, overwrite=overwrite),
-    ):
+    with training_directory(Path(store) / recipe.name, resume=resume, overwrite=overwrite) as directory:
         loggers.check(logs)
         means = {"devices": chosen(devices), "logs": logs}
         return _carry_out(recipe, directory, data_dir, resume, telling, means)

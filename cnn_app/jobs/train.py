@@ -12,7 +12,7 @@ import keras
 
 from cnn_app import cluster, heads, registry, tasks
 from cnn_app.analysis import report as page
-from cnn_app.artifacts import Card, ModelDir, sha256
+from cnn_app.artifacts import Card, ModelDir, sha256, training_directory
 from cnn_app.augmentations import AUGMENT, FINETUNE_AUGMENT, PRESETS
 from cnn_app.data import Records, pipeline, told
 from cnn_app.data.dataset import SPLITS, Dataset, called
@@ -99,10 +99,7 @@ def train(
     where another process is at work there, DataError for records that cannot be read, UnknownName for a network or
     column that is not there.
     """
-    with (
-        cluster.place(out, resume=resume) as written,
-        (directory := ModelDir(written)).training_run(resume=resume, overwrite=overwrite),
-    ):
+    with training_directory(out, resume=resume, overwrite=overwrite) as directory:
         loggers.check(logs)
         places = chosen(devices)
         data = sources.resumed(data, directory, resume)
