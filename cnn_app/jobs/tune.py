@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import os
 import shutil
 from collections.abc import Callable
@@ -32,6 +31,7 @@ from cnn_app.jobs.train import Job
 from cnn_app.recipe import Recipe
 from cnn_app.training import engine, trials
 from cnn_app.training.engine import Watch
+from cnn_app.training.records import read_history
 from cnn_app.training.stopping import Stopped
 
 if TYPE_CHECKING:
@@ -161,9 +161,8 @@ def _trained(trial: Trial, job: Job, directory: ModelDir, telling: Telling) -> d
                     raise _Hopeless
 
     resume = any(directory.training.glob("*.npz"))
-    if resume and directory.history.is_file():
-        with directory.history.open(newline="") as file:
-            look(list(csv.DictReader(file)))
+    if resume:
+        look(read_history(directory))
     with telling.training(job.schedule.epochs, job.schedule.batch, job.task.input.plural) as watch:
         told = replace(watch or Watch(), epoch=lambda row: look([row]))
         position = engine.train(

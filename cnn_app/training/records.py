@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import platform
 from collections.abc import Mapping, Sequence
 from importlib import metadata
@@ -17,6 +18,14 @@ PACKAGES = ("cnn-app", "keras", "tensorflow", "numpy")
 def write_history(directory: ModelDir, rows: list[dict]) -> None:
     """One line an epoch: epoch, step, lr, means over the epoch, metrics on training records as they are, and on val."""
     write_csv(directory.history, rows)
+
+
+def read_history(directory: ModelDir) -> list[dict[str, str]]:
+    """Its lines; none where no epoch has ended."""
+    if not directory.history.is_file():
+        return []
+    with directory.history.open(newline="", encoding="utf-8") as stream:
+        return list(csv.DictReader(stream))
 
 
 def draw_curves(directory: ModelDir, rows: list[dict], best_epoch: int, task: Task, title: str) -> None:

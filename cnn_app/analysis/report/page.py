@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from importlib.resources import files
@@ -11,7 +10,7 @@ from cnn_app.analysis.report.charts import curves
 from cnn_app.analysis.report.command import command
 from cnn_app.artifacts import Card, ModelDir
 from cnn_app.data.dataset import called
-from cnn_app.training.records import alike
+from cnn_app.training.records import alike, read_history
 
 MATRIX = 40  # classes of a confusion matrix that is shown whole; of more, the largest entries
 ENTRIES = 100
@@ -96,13 +95,6 @@ def sorted_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     )
     table = f"<thead><tr>{heads}</tr></thead><tbody>{body}</tbody>"
     return f'<div class=wide><table class="sorted">{table}</table></div>'
-
-
-def read_history(directory: ModelDir) -> list[dict[str, str]]:
-    if not directory.history.is_file():
-        return []
-    with directory.history.open(newline="", encoding="utf-8") as stream:
-        return list(csv.DictReader(stream))
 
 
 def _section(title: str, inside: str) -> str:
