@@ -2,8 +2,9 @@ import os
 
 import click
 
-from cnn_app.cli.options import DEFAULTS, Network, Place, augment_option, image_option, task_option
+from cnn_app.cli.options import Network, Place, augment_option, image_option, task_option
 from cnn_app.cli.sources import split_options
+from cnn_app.cli.training_options import DEFAULTS
 
 
 @click.command()
