@@ -38,5 +38,4 @@ def taught(job: Job, distillation: Distillation | None) -> Job:
             raise ModelError(f"the teacher at {path} has another {what}: {theirs!s:.200}; this network {ours!s:.200}")
     if not task.taught:
         raise TrainingError(f"{task.name} has no scores alone that a teacher could tell; train without one")
-    teacher = Teacher(load(path), distillation.share, distillation.temperature)
-    return replace(job, teacher=teacher, distillation=distillation, lesson=sha256(ModelDir(path).model))
+    return replace(job, teacher=Teacher(load(path), distillation, sha256(ModelDir(path).model)))

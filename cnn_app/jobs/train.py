@@ -48,8 +48,6 @@ class Job:
     freeze: FreezeSchedule = field(default_factory=FreezeSchedule)
     learned: bool = False  # whether the model knows its task before the first step
     teacher: Teacher | None = None
-    distillation: Distillation | None = None  # of the teacher
-    lesson: str = ""  # the digest of its model
     devices: Devices = ()  # that share a batch; none: the backend's own
     logs: tuple[str, ...] = ()  # beside the history: names of `training.loggers`
 
@@ -60,7 +58,7 @@ class Job:
     @property
     def recipe(self) -> dict:
         """How it is trained."""
-        parts = {"transfer": self.transfer, "distillation": self.distillation}
+        parts = {"transfer": self.transfer, "distillation": self.teacher and self.teacher.options}
         return asdict(self.schedule) | {name: asdict(part) for name, part in parts.items() if part}
 
     @property
@@ -69,7 +67,7 @@ class Job:
         options = tasks.facts(self.task)["options"]
         settings = {"network": self.architecture, "columns": self.columns, "data": self.dataset.fingerprint()}
         settings |= {"task": options} if options else {}
-        settings |= {"teacher": self.lesson} if self.lesson else {}
+        settings |= {"teacher": self.teacher.digest} if self.teacher else {}
         return json.loads(json.dumps(settings | self.recipe))
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import keras
 
+    from cnn_app.recipe import Distillation
     from cnn_app.tasks import Task
 
 ANSWER = "answer_of_teacher"  # of targets: its logits
@@ -17,15 +18,16 @@ ANSWER = "answer_of_teacher"  # of targets: its logits
 @dataclass(frozen=True)
 class Teacher:
     model: keras.Model
-    share: float  # of the loss that is of its answers
-    temperature: float  # that both logits are divided by
+    options: Distillation
+    digest: str = ""  # of its file
 
 
 def objective(task: Task, of_truth: Callable, teacher: Teacher) -> Callable:
     """Losses (b,) of targets with the teacher's answers in them."""
 
     def losses(outputs, targets):
-        of_answers = task.imitated(outputs, targets, targets[ANSWER], teacher.temperature)
-        return (1 - teacher.share) * of_truth(outputs, targets) + teacher.share * of_answers
+        of_answers = task.imitated(outputs, targets, targets[ANSWER], teacher.options.temperature)
+        share = teacher.options.share
+        return (1 - share) * of_truth(outputs, targets) + share * of_answers
 
     return losses
