@@ -111,6 +111,14 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
     write_bytes(path, text.encode())
 
 
+def holds(path: str | os.PathLike[str], value) -> bool:
+    """Whether what `write_json` would write of `value` is what lies there."""
+    try:
+        return json.loads(Path(path).read_bytes()) == json.loads(json.dumps(value))
+    except (OSError, ValueError):
+        return False
+
+
 def write_csv(path: str | os.PathLike[str], rows: list[dict]) -> None:
     """A line for each row, under the keys of all of them in the order that they come in."""
     text = io.StringIO()

@@ -20,8 +20,9 @@ from cnn_app.artifacts import ModelDir, is_model
 from cnn_app.errors import ModelError
 from cnn_app.export.graph import deployable
 from cnn_app.export.targets import TARGETS
-from cnn_app.jobs.evaluate import opened_as
-from cnn_app.runtimes.keras_model import card_about, load, save
+from cnn_app.jobs.opened import opened_as
+from cnn_app.runtimes.about import About
+from cnn_app.runtimes.keras_model import load, save
 from cnn_app.runtimes.latency import Speed, measure
 from cnn_app.tasks import Task
 
@@ -111,7 +112,7 @@ def _task(name: str, model: keras.Model) -> tuple[Task, keras.Model]:
 def _written(task: Task, model: keras.Model, target: str, stem: Path) -> Path:
     if target == KERAS:
         path = stem.with_suffix(".keras")
-        save(model, path, card_about(_card(task), model.name))
+        save(model, path, About(**tasks.facts(task), name=model.name))
         return path
     kind = TARGETS[target]
     path = stem.with_name(f"{stem.name}-{target}").with_suffix(".onnx" if kind.module == "onnx" else ".tflite")
@@ -120,11 +121,3 @@ def _written(task: Task, model: keras.Model, target: str, stem: Path) -> Path:
                for name, spec in task.input.specs().items()}  # fmt: skip
     import_module(f"cnn_app.export.{kind.module}").write(task, deployable(model), path, kind, records)
     return path
-
-
-def _card(task: Task):
-    from cnn_app.artifacts import Card
-
-    known = tasks.facts(task)
-    return Card(architecture="", columns={}, labels=task.labels, task=task.name, input=known["input"],
-                options=known["options"])  # fmt: skip

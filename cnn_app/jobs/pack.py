@@ -14,7 +14,7 @@ import numpy as np
 
 from cnn_app import registry, tasks
 from cnn_app.artifacts import sha256
-from cnn_app.atomic import check_place, flush, one_writer, write_json
+from cnn_app.atomic import check_place, flush, holds, one_writer, write_json
 from cnn_app.data import packs, pipeline, told
 from cnn_app.data.dataset import Dataset, Split
 from cnn_app.data.known import stamps
@@ -56,7 +56,7 @@ def pack(
     plan = _plan(task, dataset, told(source), kinds)
     _check_space(work, sum(map(len, splits.values())) * sum(kind.record_bytes for kind in kinds.values()))
     with one_writer(work, DataError):
-        if not _agrees(work, plan):
+        if not holds(work / PLAN, plan):
             _emptied(work)
             write_json(work / PLAN, plan)
         packed = _Packed(task, dataset, work, kinds, told(source).on_bad_image == "skip", progress)
@@ -115,13 +115,6 @@ def _check_space(work: Path, wanted: int) -> None:
     if wanted > free:
         raise DataError(f"the pack takes {wanted / 2**30:,.1f} GiB, {there} has {free / 2**30:,.1f} GiB free; choose "
                         "another place, or a smaller --image")  # fmt: skip
-
-
-def _agrees(work: Path, plan: dict) -> bool:
-    try:
-        return json.loads((work / PLAN).read_bytes()) == json.loads(json.dumps(plan))
-    except (OSError, ValueError):
-        return False
 
 
 def _emptied(work: Path) -> None:

@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ import numpy as np
 
 from cnn_app import tasks
 from cnn_app.artifacts import sha256, size_bytes
-from cnn_app.atomic import check_place, one_writer, write_json, write_text
+from cnn_app.atomic import check_place, holds, one_writer, write_json, write_text
 from cnn_app.data import manifest
 from cnn_app.errors import DataError
 from cnn_app.inputs import files
@@ -68,7 +68,7 @@ def score(
     listed = _listed(task, source, directory, encoding)
     work, plan = place.with_name(place.name + UNFINISHED), _plan(runtime, task, listed, top)
     with one_writer(work, DataError):
-        if not _agrees(work, plan):
+        if not holds(work / PLAN, plan):
             for file in work.glob("*.json*"):
                 file.unlink()
             write_json(work / PLAN, plan)
@@ -92,9 +92,8 @@ def _listed(task: Task, source: str, directory: str | None, encoding: str) -> li
                  files.names([source], known, task.input.plural)]  # fmt: skip
     if not found:
         raise DataError(f"{source} lists no {task.input.plural}; give a line for each")
-    if len(dict(found)) < len(found):
-        names = [name for name, _ in found]
-        twice = next(name for place, name in enumerate(names) if name in set(names[:place]))
+    (twice, times), *_ = Counter(name for name, _ in found).most_common(1)
+    if times > 1:
         raise DataError(f"{source} has the path {twice} twice; remove one")
     return found
 
@@ -105,17 +104,10 @@ def _plan(runtime: Runtime, task: Task, listed: Sequence[tuple[str, Path]], top:
     names = "\n".join(str(place.absolute()) for _, place in listed)
     return {
         "artifact": sha256(path) if path.is_file() else f"{path.absolute()} {size_bytes(path)}",
-        "task": json.loads(json.dumps(tasks.facts(task))),
+        "task": tasks.facts(task),
         "records": hashlib.sha256(names.encode(errors="surrogateescape")).hexdigest(),
         "top": top,
     }
-
-
-def _agrees(work: Path, plan: dict) -> bool:
-    try:
-        return json.loads((work / PLAN).read_bytes()) == plan
-    except (OSError, ValueError):
-        return False
 
 
 def _parts(work: Path) -> list[Path]:

@@ -50,9 +50,9 @@ def visualize(
     """Draw a sheet for each image into the folder `out`, and those that are of the network or of all images.
 
     what: of `METHODS`, which say how much each pixel counts for a class; "maps", of `layer`; "field", what the middle
-        of `layer` sees of an image; "strongest", the nine of
-        the images that each of some channels answers most; "filters", of the first convolution; "maximised", an image
-        for each class. All but "occlusion" need the Keras model.
+        of `layer` sees of an image; "strongest", the nine of the images that each of some channels answers most;
+        "filters", of the first convolution; "maximised", an image for each class. All but "occlusion" need the Keras
+        model.
     label: the class to look at; by default each image's best.
     layer: whose maps are weighed or drawn, or a stage for its last; by default the last with the smallest maps.
     channels: of that layer, for "strongest"; by default the eight that answer most.
