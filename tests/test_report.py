@@ -5,6 +5,7 @@ import io
 import json
 import re
 import shlex
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -21,7 +22,7 @@ from cnn_app.analysis.report.command import command
 from cnn_app.artifacts import ModelDir
 from cnn_app.cli.main import cli
 from cnn_app.jobs.opened import opened_as
-from cnn_app.recipe import Schedule
+from cnn_app.recipe import Distillation, Schedule, Transfer
 
 SHAPES = "tests/compat/store/shapes"
 MIXED = "<b>&'\""  # a name that must not become markup
@@ -61,6 +62,32 @@ def test_the_command_of_a_run_is_its_own(trained):
     assert words[words.index("--augment") + 1] == "none" and "--optimizer" not in words
     parsed = cli.commands["train"].make_context("train", [*words[2:-1], str(trained.path / "new")])
     assert parsed.params["epochs"] == 2
+
+
+@pytest.mark.parametrize("transfer", (None, Transfer(weights="w.h5", freeze="stem", unfreeze_at=("1:stage1", "2"))))
+def test_the_command_of_a_run_has_all_that_it_was_told(trained, transfer):
+    """Read again as the shell and click do, it is the recipe: also what lists, a teacher and another task say."""
+    schedule = Schedule(epochs=3, rate="steps", milestones=(1.0, 2.5), augment=("flip", "crop"))
+    distillation = Distillation(teacher="big", share=0.25)
+    recipe = asdict(schedule) | {"distillation": asdict(distillation)}
+    recipe |= {"transfer": asdict(transfer)} if transfer else {}
+    data = {
+        "source": "shapes:many",
+        "split": {"rule": "class", "shares": [80, 10, 10], "seed": 3},
+        "encoding": "latin-1",
+    }
+    card = replace(trained.read_card(), architecture="resnet20", columns={"image": [32, 32, 3], "classes": 5},
+                   task="multilabel", options={"loss": "asymmetric"}, data=data, recipe=recipe)  # fmt: skip
+    _, name, *words = shlex.split(command(card))
+    given = cli.commands[name].make_context(name, [*words[:-1], str(trained.path / "new")]).params
+    told = {field: given[field] for field in Schedule.__dataclass_fields__}
+    assert Schedule(**told) == schedule
+    assert (given["teacher"], given["teacher_share"], given["temperature"]) == ("big", 0.25, 4.0)
+    assert dict(given["task"]) == {"name": "multilabel", "loss": "asymmetric"}
+    assert dict(given["columns"]) == {"image": (32, 32, 3)}
+    assert (given["shares"], given["split_seed"], given["encoding"]) == ("80/10/10", 3, "latin-1")
+    if transfer:
+        assert Transfer(**{field: given[field] for field in Transfer.__dataclass_fields__}) == transfer
 
 
 def test_exports_come_into_the_page_without_another_measurement(trained):
